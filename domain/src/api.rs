@@ -1,0 +1,566 @@
+//! The read API's types: what the collector answers, and all that the site lives on.
+//!
+//! Rows are flat, so that JSON and CSV carry the same columns under the same names, unit last.
+//! A figure that was not measured is `null` (an empty CSV cell), with the reason in the column
+//! beside it; it is never 0. RFC 3339 UTC for times.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::hardware::{Confidence, HardwareKind, Price, PriceKind};
+use crate::tier::Tier;
+
+/// The licence of all published data.
+pub const DATA_LICENCE: &str = "CC-BY-4.0";
+
+/// A published figure with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// Median (speeds, bytes) or proportion (quality) or ratio of sums (joules).
+    pub value: f64,
+    /// 95 % interval, low and high; `None` below the repetitions that one needs.
+    pub ci95: Option<(f64, f64)>,
+    /// Observations behind it.
+    pub n: u32,
+}
+
+macro_rules! result_rows {
+    ($($(#[$doc:meta])* $name:ident: $value:ident $low:ident $high:ident $n:ident,)*) => {
+        /// One cell's published numbers: a variant on a setup with an engine build and a workload.
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+        pub struct ResultRow {
+            /// Names the cell: the first 16 hex digits of the digest of its identity.
+            pub id: String,
+            /// How far it is trusted.
+            pub tier: Option<Tier>,
+            /// Model family member.
+            pub model: String,
+            /// Its name in URLs.
+            pub model_slug: String,
+            /// Quantisation label.
+            pub quant: String,
+            /// `none`, or how it was pruned.
+            pub pruning: String,
+            /// Removed share of the source's parameters, in percent.
+            pub pruning_percent: f64,
+            /// The weights.
+            pub variant_sha256: String,
+            /// Their length.
+            pub variant_bytes: u64,
+            /// Parameters.
+            pub params_total: u64,
+            /// Length in bits over parameters.
+            pub bits_per_weight: f64,
+            /// Setup as one can buy it, or `unknown-…` with the machine's fingerprint.
+            pub setup: String,
+            /// Its name.
+            pub setup_name: String,
+            /// The processor that answered, as it names itself.
+            pub chip: String,
+            /// Inference program.
+            pub engine: String,
+            /// Its version.
+            pub engine_version: String,
+            /// Its build: commit if known, and flags.
+            pub engine_build: String,
+            /// Such as `cpu`.
+            pub backend: String,
+            /// Workload.
+            pub workload: String,
+            /// Suite version, if one was asked.
+            pub suite: Option<String>,
+            $(
+                $(#[$doc])*
+                pub $value: Option<f64>,
+                /// Low end of its 95 % interval.
+                pub $low: Option<f64>,
+                /// High end of its 95 % interval.
+                pub $high: Option<f64>,
+                /// Observations behind it.
+                pub $n: Option<u32>,
+            )*
+            /// Why quality is missing.
+            pub quality_reason: Option<String>,
+            /// Why decode speed is missing.
+            pub decode_reason: Option<String>,
+            /// Such as `noisy` or `unstable`; empty when nothing spoiled the run.
+            pub flags: String,
+            /// What the joules cover.
+            pub energy_scope: Option<String>,
+            /// Why joules are missing.
+            pub energy_reason: Option<String>,
+            /// US dollars without tax, of the setup.
+            pub price_usd: Option<f64>,
+            /// When.
+            pub price_date: Option<String>,
+            /// What kind of price.
+            pub price_kind: Option<PriceKind>,
+            /// Why the price is missing.
+            pub price_reason: Option<String>,
+            /// When the newest record arrived.
+            pub received_at: String,
+            /// Records behind the row.
+            pub records: u32,
+            /// Content id of the newest record: leads to the signed bytes.
+            pub record: String,
+            /// On the asked frontier, tied, or dominated; `null` outside a frontier.
+            pub membership: Option<Membership>,
+            /// Share of the draws in which it is not dominated.
+            pub p_on_frontier: Option<f64>,
+            /// The row that dominates it.
+            pub dominated_by: Option<String>,
+        }
+
+        impl ResultRow {
+            $(
+                $(#[$doc])*
+                pub fn $name(&self) -> Option<Figure> {
+                    Some(Figure {
+                        value: self.$value?,
+                        ci95: self.$low.zip(self.$high),
+                        n: self.$n?,
+                    })
+                }
+            )*
+
+            /// Sets a figure by its column name; used by the collector alone.
+            pub fn set_figure(&mut self, column: &str, figure: Figure) {
+                match column {
+                    $(stringify!($value) => {
+                        self.$value = Some(figure.value);
+                        self.$low = figure.ci95.map(|ci| ci.0);
+                        self.$high = figure.ci95.map(|ci| ci.1);
+                        self.$n = Some(figure.n);
+                    })*
+                    other => unreachable!("{other} is no figure of a result row"),
+                }
+            }
+        }
+    };
+}
+
+result_rows! {
+    /// Suite mean, 0 to 1.
+    quality: quality quality_ci95_low quality_ci95_high quality_n,
+    /// Decode tokens per second of one stream, client view.
+    decode: decode_tokens_per_second decode_tokens_per_second_ci95_low decode_tokens_per_second_ci95_high decode_tokens_per_second_n,
+    /// Prefill tokens per second, client view: prompt tokens over TTFT, a lower bound.
+    prefill: prefill_tokens_per_second prefill_tokens_per_second_ci95_low prefill_tokens_per_second_ci95_high prefill_tokens_per_second_n,
+    /// Time to the first token in milliseconds.
+    ttft: ttft_ms ttft_ms_ci95_low ttft_ms_ci95_high ttft_ms_n,
+    /// Peak resident memory in bytes.
+    peak_memory: peak_memory_bytes peak_memory_bytes_ci95_low peak_memory_bytes_ci95_high peak_memory_bytes_n,
+    /// Joules over all questions divided by the number answered correctly.
+    joules_per_correct: joules_per_correct_answer joules_per_correct_answer_ci95_low joules_per_correct_answer_ci95_high joules_per_correct_answer_n,
+    /// Joules per output token at the workload's depth.
+    joules_per_output_token: joules_per_output_token joules_per_output_token_ci95_low joules_per_output_token_ci95_high joules_per_output_token_n,
+    /// Mean watts over the question spans.
+    mean_watts: mean_watts mean_watts_ci95_low mean_watts_ci95_high mean_watts_n,
+}
+
+/// Where a result stands against the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Membership {
+    /// Not dominated in at least 90 % of the draws.
+    On,
+    /// In 10 to 90 %, or not dominated by the published values.
+    Tied,
+    /// In fewer than 10 %.
+    Dominated,
+}
+
+impl Membership {
+    /// The word of the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Tied => "tied",
+            Self::Dominated => "dominated",
+        }
+    }
+}
+
+/// What a frontier weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// US dollars, down.
+    Price,
+    /// Suite mean, up.
+    Quality,
+    /// Decode tokens per second, up.
+    Decode,
+    /// Joules per correct answer, down.
+    Joules,
+}
+
+impl Objective {
+    /// Every objective.
+    pub const ALL: [Self; 4] = [Self::Price, Self::Quality, Self::Decode, Self::Joules];
+
+    /// The word of the URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Price => "price",
+            Self::Quality => "quality",
+            Self::Decode => "decode",
+            Self::Joules => "joules",
+        }
+    }
+
+    /// A larger value is better.
+    pub fn higher_is_better(self) -> bool {
+        matches!(self, Self::Quality | Self::Decode)
+    }
+
+    /// The published value of a row.
+    pub fn of(self, row: &ResultRow) -> Option<f64> {
+        match self {
+            Self::Price => row.price_usd,
+            Self::Quality => row.quality,
+            Self::Decode => row.decode_tokens_per_second,
+            Self::Joules => row.joules_per_correct_answer,
+        }
+    }
+}
+
+/// `GET /api/v1/frontier`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FrontierAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// The question as understood, in its canonical spelling, without defaults.
+    pub query: String,
+    /// What was weighed: two or three.
+    pub objectives: Vec<Objective>,
+    /// Why these objectives, when the reader did not choose them.
+    pub objectives_reason: Option<String>,
+    /// The budget in US dollars.
+    pub budget_usd: f64,
+    /// Suite version, workload and tier floor that the rows share.
+    pub suite: Option<String>,
+    /// Workload.
+    pub workload: Option<String>,
+    /// Lowest tier shown.
+    pub tier_floor: Tier,
+    /// One sentence.
+    pub answer: String,
+    /// Cells measured at or above the tier floor.
+    pub measured: u32,
+    /// On the frontier.
+    pub on: u32,
+    /// Tied.
+    pub tied: u32,
+    /// Without a price.
+    pub unpriced: u32,
+    /// On (in order of the first objective), tied, dominated.
+    pub rows: Vec<ResultRow>,
+    /// Results that are not on the chart, and why.
+    pub left_out: Vec<LeftOut>,
+    /// Choices that the data offers.
+    pub facets: Facets,
+}
+
+/// A result outside the asked frontier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LeftOut {
+    /// Its row, so that a page can show what is known.
+    pub row: ResultRow,
+    /// Such as `over-budget`, `no-price`, `too-slow`, `below-quality`, `no-joules`, `below-tier`.
+    pub code: String,
+    /// In words.
+    pub reason: String,
+}
+
+/// Choices that the data offers, sorted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Facets {
+    /// Workloads.
+    pub workloads: Vec<Facet>,
+    /// Engines.
+    pub engines: Vec<Facet>,
+    /// Models, by slug.
+    pub models: Vec<Facet>,
+    /// Setups, by slug.
+    pub setups: Vec<Facet>,
+    /// Suites.
+    pub suites: Vec<Facet>,
+    /// Joule scopes.
+    pub scopes: Vec<Facet>,
+}
+
+/// One choice and how many results it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Facet {
+    /// Value in the URL.
+    pub value: String,
+    /// What a reader calls it.
+    pub name: String,
+    /// Results.
+    pub count: u32,
+}
+
+/// `GET /api/v1/results`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResultsAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// By id, from the cursor on.
+    pub rows: Vec<ResultRow>,
+    /// Opaque cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// `GET /api/v1/results/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResultDetail {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// The published numbers.
+    pub row: ResultRow,
+    /// Accuracy by family.
+    pub families: Vec<FamilyScore>,
+    /// Each repetition that counts, and each that does not, with the reason.
+    pub repetitions: Vec<RepetitionPoint>,
+    /// Provenance, line by line; `null` reads "not recorded".
+    pub provenance: Vec<ProvenanceLine>,
+    /// The records behind it, newest first.
+    pub records: Vec<RecordSummary>,
+    /// The command that measures this cell again.
+    pub reproduce: String,
+}
+
+/// Accuracy of one family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FamilyScore {
+    /// Family.
+    pub family: String,
+    /// What it asks.
+    pub description: String,
+    /// Right answers.
+    pub correct: u32,
+    /// Items.
+    pub items: u32,
+    /// Right over items.
+    pub accuracy: f64,
+    /// Clopper-Pearson 95 % interval.
+    pub accuracy_ci95_low: f64,
+    /// Clopper-Pearson 95 % interval.
+    pub accuracy_ci95_high: f64,
+}
+
+/// One repetition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepetitionPoint {
+    /// Content id of its record.
+    pub record: String,
+    /// Number within the record.
+    pub rep: u32,
+    /// `null` when it counts; `warm-up` or the reason otherwise.
+    pub void: Option<String>,
+    /// Decode tokens per second.
+    pub decode_tokens_per_second: Option<f64>,
+    /// Prefill tokens per second.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Time to the first token.
+    pub ttft_ms: Option<f64>,
+}
+
+/// One line of provenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProvenanceLine {
+    /// What.
+    pub label: String,
+    /// Its value; `null` when not recorded.
+    pub value: Option<String>,
+}
+
+/// One signed record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecordSummary {
+    /// Content id.
+    pub content_id: String,
+    /// The key that signed.
+    pub key_id: String,
+    /// Tier.
+    pub tier: Tier,
+    /// RFC 3339 UTC.
+    pub received_at: String,
+    /// The runner's own claim, RFC 3339 UTC.
+    pub started_at: String,
+    /// `ok` or how it failed.
+    pub outcome: String,
+    /// The result it counts in; `null` when quarantined or failed.
+    pub result: Option<String>,
+    /// Broken plausibility rules, in words.
+    pub findings: Vec<String>,
+}
+
+/// `GET /api/v1/records/{content id}`: the signed bytes stand under `/envelope`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecordDetail {
+    /// The record's place.
+    pub summary: RecordSummary,
+    /// The public key that verifies it, in hex.
+    pub public_key: String,
+    /// The signature verifies against the stored bytes, checked at this request.
+    pub signature_valid: bool,
+    /// The signed payload, as parsed.
+    #[schema(value_type = Object)]
+    pub record: serde_json::Value,
+}
+
+/// The collector's answer to a submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Receipt {
+    /// `accepted`; a quarantined record is accepted too.
+    pub status: String,
+    /// Content id.
+    pub content_id: String,
+    /// Tier it entered at.
+    pub tier: Tier,
+    /// Result it counts in, if it counts.
+    pub result: Option<String>,
+    /// Broken plausibility rules.
+    pub findings: Vec<String>,
+    /// RFC 3339 UTC.
+    pub received_at: String,
+}
+
+/// `GET /api/v1/hardware`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HardwareAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// Parts and machines.
+    pub hardware: Vec<HardwareRow>,
+    /// Buyable bundles.
+    pub setups: Vec<SetupRow>,
+}
+
+/// One part or machine. Missing facts are `null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HardwareRow {
+    /// Slug.
+    pub slug: String,
+    /// Name.
+    pub name: String,
+    /// Maker.
+    pub vendor: String,
+    /// Kind.
+    pub kind: HardwareKind,
+    /// Memory.
+    pub memory_gb: Option<f64>,
+    /// One memory for CPU and GPU.
+    pub unified: Option<bool>,
+    /// Data-sheet bandwidth.
+    pub memory_bandwidth_gb_s: Option<f64>,
+    /// Data-sheet compute.
+    pub fp16_dense_tflops: Option<f64>,
+    /// Which unit and accumulation that is of.
+    pub fp16_basis: Option<String>,
+    /// Rated power.
+    pub tdp_w: Option<f64>,
+    /// Whole machine, idle, at the wall.
+    pub idle_w: Option<f64>,
+    /// Month of first sale.
+    pub release_date: Option<String>,
+    /// How well the facts are known.
+    pub confidence: Confidence,
+    /// Sources.
+    pub sources: Vec<String>,
+    /// Results measured on it.
+    pub results: u32,
+}
+
+/// One setup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SetupRow {
+    /// Slug.
+    pub slug: String,
+    /// Name.
+    pub name: String,
+    /// Parts, as `count x slug`.
+    pub parts: Vec<String>,
+    /// The newest price.
+    pub price: Option<Price>,
+    /// Why there is none.
+    pub price_reason: Option<String>,
+    /// Results measured on it.
+    pub results: u32,
+}
+
+/// `GET /api/v1/models`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelsAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// Models with their variants' results.
+    pub models: Vec<ModelRow>,
+}
+
+/// One model and what is known of its variants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelRow {
+    /// Slug.
+    pub slug: String,
+    /// Name.
+    pub name: String,
+    /// Architecture.
+    pub arch: String,
+    /// Parameters of the unpruned model.
+    pub params_total: u64,
+    /// Distinct weights files measured.
+    pub variants: u32,
+    /// Its results.
+    pub results: Vec<ResultRow>,
+}
+
+/// `GET /api/v1/health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok` when the database answers.
+    pub status: String,
+    /// The collector's id: the audience of records sealed for it.
+    pub audience: String,
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// Records stored.
+    pub records: u64,
+}
+
+/// RFC 9457 `application/problem+json`. No SQL, path or echo of the request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `/problems/{code}`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// In words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What to do.
+    pub detail: String,
+    /// Stable code.
+    pub code: String,
+    /// The same request may succeed later.
+    pub retryable: bool,
+    /// Places in the request.
+    pub errors: Vec<ProblemPlace>,
+}
+
+/// One place in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemPlace {
+    /// RFC 6901 pointer into the body, or the query parameter's name.
+    pub pointer: String,
+    /// What is wrong there.
+    pub code: String,
+}

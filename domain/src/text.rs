@@ -1,0 +1,163 @@
+//! Hostile text: every model, host or task name that reaches us is one of these.
+//!
+//! Length-capped, and free of control characters (NUL ends in a database error) and of bidi
+//! controls (they reorder what a reader sees). Escaping is the page's work, not this type's.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Longest name in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// Longest answer to a task item in bytes of UTF-8.
+pub const MAX_ANSWER_BYTES: usize = 2_048;
+
+/// Why a text was refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TextError {
+    /// Too long.
+    #[error("accept a text of {0} bytes: at most {1} are allowed")]
+    TooLong(usize, usize),
+    /// A character that could deceive a reader or break a store.
+    #[error("accept the character U+{0:04X}: control and bidi characters are refused")]
+    Refused(u32),
+}
+
+/// A single-line name of at most [`MAX_NAME_BYTES`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// Checks and wraps a text.
+    pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        check(&text, MAX_NAME_BYTES, |_| false)?;
+        Ok(Self(text))
+    }
+
+    /// Wraps a text of this machine, dropping what would be refused: for facts that a
+    /// runner reads of itself, where a cut name is better than a lost measurement.
+    pub fn cleaned(text: &str) -> Self {
+        let mut kept = String::new();
+        for c in text.trim().chars().filter(|c| !is_refused(*c)) {
+            if kept.len() + c.len_utf8() > MAX_NAME_BYTES {
+                break;
+            }
+            kept.push(c);
+        }
+        Self(kept)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = TextError;
+    fn try_from(text: String) -> Result<Self, TextError> {
+        Self::new(text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
+
+/// A model's answer: at most [`MAX_ANSWER_BYTES`]; line breaks and tabs are allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Answer(String);
+
+impl Answer {
+    /// Checks and wraps a text.
+    pub fn new(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        check(&text, MAX_ANSWER_BYTES, |c| c == '\n' || c == '\t')?;
+        Ok(Self(text))
+    }
+
+    /// Wraps whatever a model produced: refused characters become U+FFFD, the rest is cut at
+    /// the cap. A weak model may emit any byte; its answer is then wrong, not lost.
+    pub fn cleaned(text: &str) -> Self {
+        let mut kept = String::new();
+        for c in text.chars() {
+            let c = if c != '\n' && c != '\t' && is_refused(c) { '\u{fffd}' } else { c };
+            if kept.len() + c.len_utf8() > MAX_ANSWER_BYTES {
+                break;
+            }
+            kept.push(c);
+        }
+        Self(kept)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Answer {
+    type Error = TextError;
+    fn try_from(text: String) -> Result<Self, TextError> {
+        Self::new(text)
+    }
+}
+
+impl From<Answer> for String {
+    fn from(answer: Answer) -> String {
+        answer.0
+    }
+}
+
+fn check(text: &str, max_bytes: usize, allowed: impl Fn(char) -> bool) -> Result<(), TextError> {
+    if text.len() > max_bytes {
+        return Err(TextError::TooLong(text.len(), max_bytes));
+    }
+    match text.chars().find(|c| is_refused(*c) && !allowed(*c)) {
+        Some(c) => Err(TextError::Refused(u32::from(c))),
+        None => Ok(()),
+    }
+}
+
+/// Control characters and the bidi controls of Unicode TR9.
+fn is_refused(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nul_bidi_and_line_breaks_are_refused_in_names() {
+        for hostile in ["a\0b", "abc\u{202e}cba", "one\ntwo", "\u{2066}x"] {
+            assert!(Name::new(hostile).is_err(), "{hostile:?}");
+        }
+        assert!(Name::new("x".repeat(257)).is_err());
+        assert!(Name::new("Llama-3.2 1B · Q4_K <b>").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn cleaning_always_yields_an_acceptable_text(text in any::<String>()) {
+            prop_assert!(Name::new(Name::cleaned(&text).as_str()).is_ok());
+            prop_assert!(Answer::new(Answer::cleaned(&text).as_str()).is_ok());
+        }
+    }
+}
