@@ -115,6 +115,9 @@ pub enum Confidence {
 pub struct Recognise {
     /// Text that the processor or the GPU names itself by (whole, case-insensitive).
     pub chip: String,
+    /// Text that the machine names itself by (`hw.model` on macOS, the DMI product or the
+    /// device tree's model on Linux; whole, case-insensitive), when its chip is sold in others.
+    pub machine: Option<String>,
     /// Memory as sold, when the chip was sold with several sizes.
     pub memory_gb: Option<f64>,
 }
@@ -129,6 +132,8 @@ pub struct Price {
     pub date: String,
     /// What kind of price.
     pub kind: PriceKind,
+    /// What exactly it buys, or how it was rounded.
+    pub note: Option<String>,
     /// Where it was read.
     pub source: String,
 }
@@ -210,7 +215,10 @@ impl Catalogue {
             match profile {
                 Profile::Hardware(hardware) => {
                     if catalogue.hardware(&hardware.slug).is_some() {
-                        return Err(rule(file, format!("hardware {} is there already", hardware.slug)));
+                        return Err(rule(
+                            file,
+                            format!("hardware {} is there already", hardware.slug),
+                        ));
                     }
                     catalogue.hardware.push(hardware);
                 }
@@ -224,7 +232,9 @@ impl Catalogue {
             }
         }
         for (setup, file) in catalogue.setups.iter().zip(origins) {
-            catalogue.check_setup(setup).map_err(|what| rule(file, what))?;
+            catalogue
+                .check_setup(setup)
+                .map_err(|what| rule(file, what))?;
         }
         catalogue.hardware.sort_by(|a, b| a.slug.cmp(&b.slug));
         catalogue.setups.sort_by(|a, b| a.slug.cmp(&b.slug));
@@ -245,7 +255,10 @@ impl Catalogue {
                 return Err(format!("a price of {} USD is no price", price.usd));
             }
             if !is_date(&price.date) {
-                return Err(format!("price date {:?} is not YYYY-MM or YYYY-MM-DD", price.date));
+                return Err(format!(
+                    "price date {:?} is not YYYY-MM or YYYY-MM-DD",
+                    price.date
+                ));
             }
         }
         Ok(())
@@ -273,7 +286,10 @@ impl Catalogue {
 }
 
 fn rule(file: &str, what: String) -> ProfileError {
-    ProfileError::Rule { file: file.to_owned(), what }
+    ProfileError::Rule {
+        file: file.to_owned(),
+        what,
+    }
 }
 
 fn is_date(text: &str) -> bool {
@@ -288,7 +304,9 @@ fn is_date(text: &str) -> bool {
         [y, m, d] => (number(y, 4), number(m, 2), number(d, 2)),
         _ => return false,
     };
-    year.is_some() && month.is_some_and(|m| (1..=12).contains(&m)) && day.is_some_and(|d| (1..=31).contains(&d))
+    year.is_some()
+        && month.is_some_and(|m| (1..=12).contains(&m))
+        && day.is_some_and(|d| (1..=31).contains(&d))
 }
 
 #[cfg(test)]
@@ -312,13 +330,53 @@ mod tests {
     }
 
     #[test]
+    fn every_shipped_profile_is_accepted() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../hardware-profiles");
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).expect("the profiles lie beside the workspace") {
+            let path = entry.expect("readable folder").path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                let name = path
+                    .file_name()
+                    .expect("a file")
+                    .to_string_lossy()
+                    .into_owned();
+                files.push((
+                    name,
+                    std::fs::read_to_string(&path).expect("readable profile"),
+                ));
+            }
+        }
+        let catalogue = Catalogue::parse(
+            files
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+        assert!(catalogue.all_hardware().len() >= 50, "the folder was found");
+        for setup in catalogue.all_setups() {
+            let file = format!("setup-{}.toml", setup.slug);
+            assert!(
+                files.iter().any(|(name, _)| *name == file),
+                "{file} holds the setup of its name"
+            );
+        }
+    }
+
+    #[test]
     fn the_newest_price_counts() {
         let text = setup("")
             + "[[prices]]\nusd = 600\ndate = \"2024-11\"\nkind = \"launch\"\nsource = \"a\"\n\
                [[prices]]\nusd = 700\ndate = \"2026-08\"\nkind = \"street\"\nsource = \"b\"\n";
         let catalogue = Catalogue::parse([("mini.toml", MINI), ("s.toml", &text)]).expect("valid");
         let price = catalogue.all_setups()[0].price().expect("has one");
-        assert_eq!((price.kind, price.date.as_str()), (PriceKind::Street, "2026-08"));
+        assert_eq!(
+            (price.kind, price.date.as_str()),
+            (PriceKind::Street, "2026-08")
+        );
     }
 
     #[test]
@@ -332,7 +390,8 @@ mod tests {
     #[test]
     fn a_setup_of_unknown_parts_or_an_undated_price_is_refused() {
         assert!(Catalogue::parse([("s.toml", setup("").as_str())]).is_err());
-        let undated = setup("") + "[[prices]]\nusd = 600\ndate = \"soon\"\nkind = \"launch\"\nsource = \"a\"\n";
+        let undated = setup("")
+            + "[[prices]]\nusd = 600\ndate = \"soon\"\nkind = \"launch\"\nsource = \"a\"\n";
         assert!(Catalogue::parse([("mini.toml", MINI), ("s.toml", undated.as_str())]).is_err());
     }
 }
