@@ -6,7 +6,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use ed25519_dalek::pkcs8::DecodePublicKey as _;
+use ed25519_dalek::{Signature, SigningKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,6 +15,8 @@ use thiserror::Error;
 
 use crate::ids::{ContentId, KeyId};
 use crate::json::{self, StrictError};
+
+pub use ed25519_dalek::VerifyingKey;
 
 /// The envelope's own media type.
 pub const MEDIA_TYPE: &str = "application/vnd.dsse+json";
@@ -61,6 +64,17 @@ pub enum VerifyError {
     Schema(#[from] StrictError),
 }
 
+/// Why a text or a byte string is no public key to rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PublicKeyError {
+    /// Neither 64 hexadecimal digits nor a PEM public key.
+    #[error("read the public key: 64 hexadecimal digits, or a PEM block of an ed25519 public key, are needed")]
+    Spelling,
+    /// A point that many messages verify against, or one with a second spelling.
+    #[error("accept the public key: it is weak or not in its canonical form")]
+    Weak,
+}
+
 /// An envelope taken apart, still unverified: the key must be looked up first.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -106,6 +120,11 @@ impl<T> Verified<T> {
 }
 
 impl Opened {
+    /// The content id of the bytes as they are, whether or not the signature fits.
+    pub fn content_id(&self) -> ContentId {
+        self.content_id
+    }
+
     /// Who claims to have signed.
     pub fn key_id(&self) -> KeyId {
         self.key_id
@@ -157,6 +176,34 @@ pub fn open(bytes: &[u8]) -> Result<Opened, VerifyError> {
         payload,
         signature: signature_bytes,
     })
+}
+
+/// Stored parts taken apart again, still unverified: as [`open`] would give them.
+pub fn open_parts(payload_type: String, payload: Vec<u8>, key_id: KeyId, signature: [u8; 64]) -> Opened {
+    Opened { content_id: content_id(&payload_type, &payload), payload_type, payload, key_id, signature }
+}
+
+/// Reads a public key in hex or as a PEM block, and refuses one that nothing should rely on.
+pub fn read_public_key(text: &str) -> Result<VerifyingKey, PublicKeyError> {
+    let text = text.trim();
+    if text.starts_with("-----BEGIN ") {
+        let key = VerifyingKey::from_public_key_pem(text).map_err(|_| PublicKeyError::Spelling)?;
+        return public_key(key.as_bytes());
+    }
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_| PublicKeyError::Spelling)?;
+    public_key(&bytes)
+}
+
+/// The public key of 32 bytes; refused are points of small order, points with a torsion part,
+/// and spellings that differ from the canonical one (`to_bytes` would echo its input).
+pub fn public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, PublicKeyError> {
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| PublicKeyError::Weak)?;
+    let point = key.to_edwards();
+    if key.is_weak() || !point.is_torsion_free() || point.compress().as_bytes() != bytes {
+        return Err(PublicKeyError::Weak);
+    }
+    Ok(key)
 }
 
 /// Signs exact payload bytes.
@@ -252,6 +299,39 @@ mod tests {
             opened.verify::<Value>(&key().verifying_key(), "application/other"),
             Err(VerifyError::WrongType(_))
         ));
+    }
+
+    #[test]
+    fn a_public_key_is_read_in_either_spelling() {
+        use ed25519_dalek::pkcs8::EncodePublicKey as _;
+        let key = key().verifying_key();
+        let pem = key.to_public_key_pem(Default::default()).expect("a key has a PEM form");
+        assert_eq!(read_public_key(&hex::encode(key.as_bytes())), Ok(key));
+        assert_eq!(read_public_key(&pem), Ok(key));
+        assert_eq!(read_public_key("abc"), Err(PublicKeyError::Spelling));
+    }
+
+    #[test]
+    fn weak_and_second_spellings_of_keys_are_refused() {
+        // The identity; the same point spelled with y = p + 1; a point of order 8.
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let mut again = [0xff; 32];
+        again[0] = 0xee;
+        again[31] = 0x7f;
+        let order_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05";
+        assert_eq!(public_key(&identity), Err(PublicKeyError::Weak));
+        assert_eq!(public_key(&again), Err(PublicKeyError::Weak));
+        assert_eq!(read_public_key(order_8), Err(PublicKeyError::Weak));
+    }
+
+    #[test]
+    fn stored_parts_verify_like_the_envelope_they_came_in() {
+        let bytes = sealed(b"{}");
+        let first = open(&bytes).expect("well formed");
+        let again = open_parts(TYPE.to_owned(), b"{}".to_vec(), first.key_id(), first.signature);
+        let verified = again.verify::<Value>(&key().verifying_key(), TYPE).expect("honest");
+        assert_eq!(verified.content_id(), content_id(TYPE, b"{}"));
     }
 
     #[test]
