@@ -1,1 +1,513 @@
-//! To be filled by its owner.
+//! The frontier's question, as it stands in the address bar.
+//!
+//! One spelling each: keys sorted, defaults dropped, so that a view has one address. Other
+//! spellings are read, and answered by a redirect to [`FrontierQuery::canonical`]. Names of
+//! models, engines, setups and suites are slugs in the URL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use url::form_urlencoded;
+
+use crate::api::Objective;
+use crate::ids::Slug;
+use crate::tier::Tier;
+
+/// The budget of a question that names none, in US dollars.
+pub const DEFAULT_BUDGET_USD: f64 = 2_000.0;
+
+/// The longest query read, in bytes.
+pub const MAX_QUERY_BYTES: usize = 4_096;
+
+/// The most pairs in one query, and the most values of one key.
+pub const MAX_PAIRS: usize = 100;
+
+/// The largest number accepted anywhere.
+pub const MAX_NUMBER: f64 = 1e9;
+
+/// Every key but the family `price.{setup}`.
+pub const KEYS: [&str; 13] = [
+    "axes",
+    "budget",
+    "engine",
+    "max-joules",
+    "min-decode",
+    "min-quality",
+    "model",
+    "setup",
+    "suite",
+    "tier",
+    "vendor",
+    "workload",
+    "price.{setup}",
+];
+
+/// What a reader asks of the frontier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrontierQuery {
+    /// `budget`: US dollars without tax.
+    pub budget_usd: f64,
+    /// `axes`: two or three different objectives, the first one orders the rows. Written
+    /// `quality-decode`. `None`: the collector chooses and says why.
+    pub objectives: Option<Vec<Objective>>,
+    /// `min-decode`: tokens per second.
+    pub min_decode: Option<f64>,
+    /// `min-quality`: percent of the suite, above 0 and up to 100.
+    pub min_quality_percent: Option<f64>,
+    /// `max-joules`: joules per correct answer.
+    pub max_joules: Option<f64>,
+    /// `tier`: lowest tier shown. `None`: the collector's default.
+    pub tier: Option<Tier>,
+    /// `workload`. `None`: the one with the most results.
+    pub workload: Option<Slug>,
+    /// `suite`. `None`: the one with the most results.
+    pub suite: Option<Slug>,
+    /// `engine`, any of.
+    pub engines: BTreeSet<Slug>,
+    /// `model`, any of.
+    pub models: BTreeSet<Slug>,
+    /// `setup`, any of.
+    pub setups: BTreeSet<Slug>,
+    /// `vendor` of a setup's hardware, any of.
+    pub vendors: BTreeSet<Slug>,
+    /// `price.{setup}`: the reader's own prices in US dollars.
+    pub prices: BTreeMap<Slug, f64>,
+}
+
+impl Default for FrontierQuery {
+    fn default() -> Self {
+        Self {
+            budget_usd: DEFAULT_BUDGET_USD,
+            objectives: None,
+            min_decode: None,
+            min_quality_percent: None,
+            max_joules: None,
+            tier: None,
+            workload: None,
+            suite: None,
+            engines: BTreeSet::new(),
+            models: BTreeSet::new(),
+            setups: BTreeSet::new(),
+            vendors: BTreeSet::new(),
+            prices: BTreeMap::new(),
+        }
+    }
+}
+
+/// A value that cannot be read, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The key as given.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+    /// The value as given, cut at 80 characters.
+    pub given: String,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} (given: {:?})",
+            self.field, self.message, self.given
+        )
+    }
+}
+
+impl FrontierQuery {
+    /// Reads a query string, without its `?`. Empty values count as absent, as a plain form
+    /// sends them. Every bad field is named, not only the first.
+    pub fn parse(query: &str) -> Result<Self, Vec<FieldError>> {
+        if query.len() > MAX_QUERY_BYTES {
+            return Err(vec![error(
+                "",
+                "",
+                format!("a query has at most {MAX_QUERY_BYTES} bytes"),
+            )]);
+        }
+        let mut parsed = Self::default();
+        let mut errors = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut axes = String::new();
+        for (position, (key, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+            let value = value.trim();
+            if value.is_empty() {
+                continue;
+            }
+            let outcome = if position >= MAX_PAIRS {
+                Err(format!("a query has at most {MAX_PAIRS} pairs"))
+            } else if !may_repeat(&key) && !seen.insert(key.to_string()) {
+                Err("given twice: give it once".to_owned())
+            } else if key == "axes" {
+                axes.push(' ');
+                axes.push_str(value);
+                Ok(())
+            } else {
+                parsed.set(&key, value)
+            };
+            if let Err(message) = outcome {
+                errors.push(error(&key, value, message));
+            }
+            if position >= MAX_PAIRS {
+                break;
+            }
+        }
+        if !axes.is_empty() {
+            match read_axes(&axes) {
+                Ok(objectives) => parsed.objectives = Some(objectives),
+                Err(message) => errors.push(error("axes", axes.trim(), message)),
+            }
+        }
+        if errors.is_empty() {
+            Ok(parsed)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// The question's one spelling: keys sorted, defaults dropped, empty for the default.
+    pub fn canonical(&self) -> String {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut push = |key: &str, value: String| pairs.push((key.to_owned(), value));
+        if let Some(objectives) = &self.objectives {
+            push(
+                "axes",
+                objectives
+                    .iter()
+                    .map(|o| o.as_str())
+                    .collect::<Vec<_>>()
+                    .join("-"),
+            );
+        }
+        if self.budget_usd.to_bits() != DEFAULT_BUDGET_USD.to_bits() {
+            push("budget", self.budget_usd.to_string());
+        }
+        for (key, slugs) in [
+            ("engine", &self.engines),
+            ("model", &self.models),
+            ("setup", &self.setups),
+            ("vendor", &self.vendors),
+        ] {
+            slugs.iter().for_each(|slug| push(key, slug.to_string()));
+        }
+        for (key, number) in [
+            ("max-joules", self.max_joules),
+            ("min-decode", self.min_decode),
+            ("min-quality", self.min_quality_percent),
+        ] {
+            number
+                .iter()
+                .for_each(|number| push(key, number.to_string()));
+        }
+        for (key, slug) in [("suite", &self.suite), ("workload", &self.workload)] {
+            slug.iter().for_each(|slug| push(key, slug.to_string()));
+        }
+        self.tier
+            .iter()
+            .for_each(|tier| push("tier", tier.as_str().to_owned()));
+        self.prices
+            .iter()
+            .for_each(|(setup, usd)| push(&format!("price.{setup}"), usd.to_string()));
+        pairs.sort();
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "budget" => self.budget_usd = positive(value)?,
+            "min-decode" => self.min_decode = bound(value)?,
+            "min-quality" => {
+                let percent = bound(value)?;
+                if percent.is_some_and(|percent| percent > 100.0) {
+                    return Err("percent of the suite: at most 100".to_owned());
+                }
+                self.min_quality_percent = percent;
+            }
+            "max-joules" => self.max_joules = Some(positive(value)?),
+            "tier" => self.tier = Some(read_tier(value)?),
+            "workload" => self.workload = Some(slug(value)?),
+            "suite" => self.suite = Some(slug(value)?),
+            "engine" => insert(&mut self.engines, value)?,
+            "model" => insert(&mut self.models, value)?,
+            "setup" => insert(&mut self.setups, value)?,
+            "vendor" => insert(&mut self.vendors, value)?,
+            _ => {
+                let Some(setup) = key.strip_prefix("price.") else {
+                    return Err(format!(
+                        "unknown key: the known ones are {}",
+                        KEYS.join(", ")
+                    ));
+                };
+                let setup = slug(setup)?;
+                self.prices.insert(setup, positive(value)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_repeat(key: &str) -> bool {
+    matches!(key, "axes" | "engine" | "model" | "setup" | "vendor")
+}
+
+fn error(field: &str, given: &str, message: String) -> FieldError {
+    let cut = |text: &str| text.chars().take(80).collect();
+    FieldError {
+        field: cut(field),
+        message,
+        given: cut(given),
+    }
+}
+
+fn insert(slugs: &mut BTreeSet<Slug>, value: &str) -> Result<(), String> {
+    slugs.insert(slug(value)?);
+    Ok(())
+}
+
+fn slug(value: &str) -> Result<Slug, String> {
+    value
+        .parse()
+        .map_err(|_| "1 to 64 of a-z, 0-9 and '-' are needed".to_owned())
+}
+
+/// A lower bound: 0 means none.
+fn bound(value: &str) -> Result<Option<f64>, String> {
+    number(value).map(|number| (number > 0.0).then_some(number))
+}
+
+fn positive(value: &str) -> Result<f64, String> {
+    number(value).and_then(|number| {
+        if number > 0.0 {
+            Ok(number)
+        } else {
+            Err("a number above 0 is needed".to_owned())
+        }
+    })
+}
+
+/// Digits with an optional decimal point; `$`, `%` and commas between groups of three digits
+/// are read over. No sign, exponent, infinity or NaN.
+fn number(value: &str) -> Result<f64, String> {
+    let refuse = || Err("a number such as 2000 or 2,000 or 0.5 is needed".to_owned());
+    let bare = value.trim_start_matches('$').trim_end_matches('%').trim();
+    let (whole, fraction) = bare.split_once('.').unwrap_or((bare, ""));
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let grouped = groups.clone().count() > 0;
+    let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let fits = all_digits(fraction)
+        && all_digits(first)
+        && !(whole.is_empty() && fraction.is_empty())
+        && (!grouped || (1..=3).contains(&first.len()))
+        && groups.all(|group| group.len() == 3 && all_digits(group));
+    if !fits || bare.len() > 40 {
+        return refuse();
+    }
+    match bare.replace(',', "").parse::<f64>() {
+        Ok(number) if number <= MAX_NUMBER => Ok(number),
+        Ok(_) => Err(format!("at most {MAX_NUMBER}")),
+        Err(_) => refuse(),
+    }
+}
+
+fn read_tier(value: &str) -> Result<Tier, String> {
+    let tier: Tier = value.parse()?;
+    if tier < Tier::SelfReported {
+        return Err(format!(
+            "{value} results are on no frontier: self-reported is the lowest floor"
+        ));
+    }
+    Ok(tier)
+}
+
+fn read_axes(text: &str) -> Result<Vec<Objective>, String> {
+    let known = || Objective::ALL.map(Objective::as_str).join(", ");
+    let mut objectives = Vec::new();
+    for word in text
+        .split(['-', ',', '+', ' '])
+        .filter(|word| !word.is_empty())
+    {
+        let objective = Objective::ALL
+            .into_iter()
+            .find(|objective| objective.as_str() == word)
+            .ok_or_else(|| format!("an axis is one of {}", known()))?;
+        if objectives.contains(&objective) {
+            return Err(format!("{word} is there twice"));
+        }
+        objectives.push(objective);
+    }
+    if (2..=3).contains(&objectives.len()) {
+        Ok(objectives)
+    } else {
+        Err(format!("two or three different ones of {}", known()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(query: &str) -> FrontierQuery {
+        FrontierQuery::parse(query).expect(query)
+    }
+
+    fn refused(query: &str) -> FieldError {
+        FrontierQuery::parse(query).expect_err(query).remove(0)
+    }
+
+    #[test]
+    fn the_default_question_has_the_empty_spelling() {
+        assert_eq!(parse(""), FrontierQuery::default());
+        assert_eq!(
+            parse("budget=$2,000&min-decode=&engine=&tier=").canonical(),
+            ""
+        );
+    }
+
+    #[test]
+    fn other_spellings_lead_to_one() {
+        for spelling in [
+            "min-quality=65%25&budget=1,850&axes=quality,decode",
+            "axes=quality&budget=%241850&axes=decode&min-quality=65.0",
+            "axes=quality%2Bdecode&budget=01850&min-quality=65",
+        ] {
+            assert_eq!(
+                parse(spelling).canonical(),
+                "axes=quality-decode&budget=1850&min-quality=65"
+            );
+        }
+    }
+
+    #[test]
+    fn facets_repeat_and_prices_belong_to_setups() {
+        let query = parse("model=b&model=a&price.mac-mini=599&model=a&setup=unknown-0011aabb");
+        assert_eq!(
+            query.canonical(),
+            "model=a&model=b&price.mac-mini=599&setup=unknown-0011aabb"
+        );
+    }
+
+    #[test]
+    fn every_bad_field_is_named_with_what_was_given() {
+        let errors =
+            FrontierQuery::parse("budget=-1&min-decode=fast&axes=quality&colour=red&tier=gold")
+                .expect_err("five bad fields");
+        let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, ["budget", "min-decode", "colour", "tier", "axes"]);
+        assert!(errors[2].message.contains("min-quality"), "{}", errors[2]);
+        assert_eq!(errors[1].given, "fast");
+    }
+
+    #[test]
+    fn numbers_that_deceive_are_refused() {
+        for bad in [
+            "1,5",
+            "1e5",
+            "NaN",
+            "inf",
+            "0",
+            "1,0000",
+            ",500",
+            "9999999999",
+            ".",
+            "--1",
+            "1.2.3",
+            "1 000",
+        ] {
+            refused(&format!("budget={bad}"));
+        }
+        assert_eq!(
+            refused("budget=1&budget=2").message,
+            "given twice: give it once"
+        );
+        refused("tier=imported");
+        refused("min-quality=101");
+        refused("axes=quality-quality");
+        refused("axes=price-quality-decode-joules");
+        refused(&format!("model={}", "a".repeat(65)));
+        refused(&"a=b&".repeat(2_000));
+    }
+
+    fn queries() -> impl Strategy<Value = FrontierQuery> {
+        let number = || (1u64..1_000_000_000_000).prop_map(|n| n as f64 / 1e3);
+        let slugs = || {
+            prop::collection::btree_set(
+                "[a-z0-9-]{1,12}".prop_map(|s| s.parse().expect("slug")),
+                0..4,
+            )
+        };
+        let slug =
+            || prop::option::of("[a-z0-9-]{1,20}".prop_map(|s| s.parse::<Slug>().expect("slug")));
+        let axes = Just(Objective::ALL.to_vec())
+            .prop_shuffle()
+            .prop_flat_map(|all| (2usize..=3).prop_map(move |n| all[..n].to_vec()));
+        let tier = prop::sample::select(Tier::ALL[2..].to_vec());
+        let numbers = (
+            number(),
+            prop::option::of(number()),
+            prop::option::of(0.001..100.0f64),
+            prop::option::of(number()),
+        );
+        let prices = prop::collection::btree_map(
+            "[a-z0-9-]{1,12}".prop_map(|s| s.parse().expect("slug")),
+            number(),
+            0..4,
+        );
+        (
+            numbers,
+            prop::option::of(axes),
+            prop::option::of(tier),
+            (slug(), slug()),
+            (slugs(), slugs(), slugs(), slugs()),
+            prices,
+        )
+            .prop_map(
+                |(
+                    (budget_usd, min_decode, min_quality_percent, max_joules),
+                    objectives,
+                    tier,
+                    (workload, suite),
+                    facets,
+                    prices,
+                )| {
+                    let (engines, models, setups, vendors) = facets;
+                    FrontierQuery {
+                        budget_usd,
+                        objectives,
+                        min_decode,
+                        min_quality_percent,
+                        max_joules,
+                        tier,
+                        workload,
+                        suite,
+                        engines,
+                        models,
+                        setups,
+                        vendors,
+                        prices,
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_spelling_says_the_same(query in queries()) {
+            let spelled = query.canonical();
+            let read = FrontierQuery::parse(&spelled).expect("canonical");
+            prop_assert_eq!(&read, &query);
+            prop_assert_eq!(read.canonical(), spelled);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in any::<String>()) {
+            if let Ok(query) = FrontierQuery::parse(&text) {
+                prop_assert_eq!(FrontierQuery::parse(&query.canonical()), Ok(query));
+            }
+        }
+    }
+}
