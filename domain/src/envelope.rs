@@ -68,7 +68,9 @@ pub enum VerifyError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PublicKeyError {
     /// Neither 64 hexadecimal digits nor a PEM public key.
-    #[error("read the public key: 64 hexadecimal digits, or a PEM block of an ed25519 public key, are needed")]
+    #[error(
+        "read the public key: 64 hexadecimal digits, or a PEM block of an ed25519 public key, are needed"
+    )]
     Spelling,
     /// A point that many messages verify against, or one with a second spelling.
     #[error("accept the public key: it is weak or not in its canonical form")]
@@ -146,7 +148,10 @@ impl Opened {
             return Err(VerifyError::WrongType(expected_type));
         }
         let value = json::parse_strict(&self.payload)?;
-        Ok(Verified { value, opened: self })
+        Ok(Verified {
+            value,
+            opened: self,
+        })
     }
 }
 
@@ -179,8 +184,19 @@ pub fn open(bytes: &[u8]) -> Result<Opened, VerifyError> {
 }
 
 /// Stored parts taken apart again, still unverified: as [`open`] would give them.
-pub fn open_parts(payload_type: String, payload: Vec<u8>, key_id: KeyId, signature: [u8; 64]) -> Opened {
-    Opened { content_id: content_id(&payload_type, &payload), payload_type, payload, key_id, signature }
+pub fn open_parts(
+    payload_type: String,
+    payload: Vec<u8>,
+    key_id: KeyId,
+    signature: [u8; 64],
+) -> Opened {
+    Opened {
+        content_id: content_id(&payload_type, &payload),
+        payload_type,
+        payload,
+        key_id,
+        signature,
+    }
 }
 
 /// Reads a public key in hex or as a PEM block, and refuses one that nothing should rely on.
@@ -231,7 +247,10 @@ pub fn reassemble(
     Envelope {
         payload_type: payload_type.to_owned(),
         payload: STANDARD.encode(payload),
-        signatures: vec![EnvelopeSignature { keyid: key_id, sig: STANDARD.encode(signature) }],
+        signatures: vec![EnvelopeSignature {
+            keyid: key_id,
+            sig: STANDARD.encode(signature),
+        }],
     }
 }
 
@@ -247,7 +266,11 @@ pub fn content_id(payload_type: &str, payload: &[u8]) -> ContentId {
 
 /// DSSE v1: what is signed.
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
+    let head = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    );
     [head.as_bytes(), payload].concat()
 }
 
@@ -275,7 +298,10 @@ mod tests {
     fn the_encoding_is_that_of_the_standard() {
         // The protocol's own test vector.
         let pae = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(pae, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            pae,
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]
@@ -305,7 +331,9 @@ mod tests {
     fn a_public_key_is_read_in_either_spelling() {
         use ed25519_dalek::pkcs8::EncodePublicKey as _;
         let key = key().verifying_key();
-        let pem = key.to_public_key_pem(Default::default()).expect("a key has a PEM form");
+        let pem = key
+            .to_public_key_pem(Default::default())
+            .expect("a key has a PEM form");
         assert_eq!(read_public_key(&hex::encode(key.as_bytes())), Ok(key));
         assert_eq!(read_public_key(&pem), Ok(key));
         assert_eq!(read_public_key("abc"), Err(PublicKeyError::Spelling));
@@ -329,8 +357,15 @@ mod tests {
     fn stored_parts_verify_like_the_envelope_they_came_in() {
         let bytes = sealed(b"{}");
         let first = open(&bytes).expect("well formed");
-        let again = open_parts(TYPE.to_owned(), b"{}".to_vec(), first.key_id(), first.signature);
-        let verified = again.verify::<Value>(&key().verifying_key(), TYPE).expect("honest");
+        let again = open_parts(
+            TYPE.to_owned(),
+            b"{}".to_vec(),
+            first.key_id(),
+            first.signature,
+        );
+        let verified = again
+            .verify::<Value>(&key().verifying_key(), TYPE)
+            .expect("honest");
         assert_eq!(verified.content_id(), content_id(TYPE, b"{}"));
     }
 
