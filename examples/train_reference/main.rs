@@ -83,6 +83,9 @@ enum Action {
         /// How many items.
         #[arg(long, default_value_t = 4200)]
         items: u32,
+        /// Also write every item and whether its answer was right, to check against other engines.
+        #[arg(long)]
+        list: Option<PathBuf>,
         /// Threads.
         #[arg(long, default_value_t = 2)]
         workers: usize,
@@ -158,8 +161,9 @@ fn main() -> Result<ExitCode> {
         Action::Evaluate {
             model,
             items,
+            list,
             workers,
-        } => evaluate(&model, items, workers)?,
+        } => evaluate(&model, items, list.as_deref(), workers)?,
         Action::Export {
             size,
             checkpoint,
@@ -173,8 +177,18 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn evaluate(file: &Path, items: u32, workers: usize) -> Result<()> {
+fn evaluate(file: &Path, items: u32, list: Option<&Path>, workers: usize) -> Result<()> {
     let graded = grade(&export::read(file)?, &PUBLIC_SEED, items, workers)?;
+    if let Some(list) = list {
+        let mut writer = csv::Writer::from_path(list)
+            .with_context(|| format!("write the list of items {}", list.display()))?;
+        writer.write_record(["item", "prompt", "answer", "right"])?;
+        for (item, right) in &graded {
+            let (id, right) = (item.id.to_string(), right.to_string());
+            writer.write_record([&id, &item.prompt, &item.answer, &right])?;
+        }
+        writer.flush()?;
+    }
     let mut out = stdout().lock();
     writeln!(
         out,
