@@ -1,1 +1,4 @@
-//! Chapter to be written.
+//! Joulemark's collector.
+
+pub mod postgres;
+pub mod store;
