@@ -1,0 +1,46 @@
+//! From a record to its envelope: exact bytes, one signature.
+
+use domain::envelope;
+use domain::ids::ContentId;
+use domain::json;
+use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
+use thiserror::Error;
+
+use crate::keys::RunnerKey;
+
+/// Why a record was not sealed.
+#[derive(Debug, Error)]
+pub enum SealError {
+    /// Longer than a collector takes.
+    #[error("seal the record: {0} bytes are more than the {MAX_RECORD_BYTES} allowed")]
+    TooLong(usize),
+    /// A collector would refuse its shape.
+    #[error("seal the record: {0}")]
+    Shape(#[from] json::StrictError),
+    /// Not JSON.
+    #[error("write the record as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A record ready to travel.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// Its name.
+    pub content_id: ContentId,
+    /// The envelope's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Signs a record's exact bytes, after checking that a collector's strict parser would take them.
+pub fn seal(record: &Record, key: &RunnerKey) -> Result<Sealed, SealError> {
+    let payload = serde_json::to_vec(record)?;
+    if payload.len() > MAX_RECORD_BYTES {
+        return Err(SealError::TooLong(payload.len()));
+    }
+    json::parse_strict::<Record>(&payload)?;
+    let (content_id, envelope) = envelope::sign(PAYLOAD_TYPE, &payload, key.signing());
+    Ok(Sealed {
+        content_id,
+        bytes: serde_json::to_vec(&envelope)?,
+    })
+}
