@@ -1,0 +1,369 @@
+//! What a sweep will do: cells in seeded random order, with time and memory, and what is
+//! skipped and why. Pure.
+//!
+//! The order is random between cells, so that a machine that warms up or gets busier does not
+//! favour one model. Times and sizes are estimates from file sizes and token counts, for a person
+//! to decide and for a bar to move; nothing of them enters a record.
+
+use domain::ids::Sha256Digest;
+use domain::matrix::{MatrixCell, PruneLabel, QualitySettings, RepetitionSettings};
+use domain::record::VariantFacts;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// The matrix of `joulemark quickstart`.
+pub const QUICKSTART_MATRIX: &str = include_str!("../quickstart-matrix.toml");
+
+/// Guess before anything was measured: bytes of weights that a slow machine reads per second.
+const GUESSED_BYTES_PER_SECOND: f64 = 4e9;
+/// Guess: what one forward pass of a tiny model costs besides its weights.
+const GUESSED_PASS_SECONDS: f64 = 0.3e-3;
+/// Guess: prompt tokens that cost as much as one token of output.
+const GUESSED_PREFILL_GAIN: f64 = 16.0;
+/// Guess: tokens in and out of one suite item, as forward passes.
+const GUESSED_ITEM_PASSES: f64 = 12.0;
+/// What the program itself needs, and room for activations.
+const OWN_MEMORY_BYTES: u64 = 128 << 20;
+
+/// What a sweep will do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The sweep's id: random once, kept when it is resumed; it orders the cells and seeds the
+    /// prompts.
+    pub sweep: Sha256Digest,
+    /// To be measured, in this order.
+    pub cells: Vec<PlannedCell>,
+    /// Not measured, and why.
+    pub skipped: Vec<SkippedCell>,
+    /// Measured before an interruption.
+    pub finished: usize,
+}
+
+impl Plan {
+    /// Estimated time of the cells to be measured.
+    pub fn seconds(&self) -> f64 {
+        self.cells.iter().map(|cell| cell.seconds).sum()
+    }
+
+    /// Estimated memory of the largest cell.
+    pub fn memory_bytes(&self) -> u64 {
+        self.cells
+            .iter()
+            .map(|cell| cell.memory_bytes)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// A cell to be measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedCell {
+    /// What.
+    pub cell: MatrixCell,
+    /// Digest of its source weights.
+    pub source_sha256: Sha256Digest,
+    /// Identifies it within a resumed sweep: what is asked, of which bytes.
+    pub key: Sha256Digest,
+    /// Estimated time.
+    pub seconds: f64,
+    /// Estimated memory.
+    pub memory_bytes: u64,
+}
+
+/// A cell that is not measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SkippedCell {
+    /// What.
+    pub cell: MatrixCell,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// What the plan depends on besides the cells.
+#[derive(Debug)]
+pub struct Circumstances<'a> {
+    /// The sweep's id.
+    pub sweep: Sha256Digest,
+    /// How long and how often.
+    pub repetitions: &'a RepetitionSettings,
+    /// How many items.
+    pub quality: &'a QualitySettings,
+    /// Memory that can be used, where it is known.
+    pub available_bytes: Option<u64>,
+    /// Where there is a counter, a decode loop is added.
+    pub has_meters: bool,
+    /// Keys of cells that an interrupted sweep finished.
+    pub finished: &'a [Sha256Digest],
+}
+
+/// Plans `cells`; `source` answers the facts of a model file, or why there are none.
+pub fn plan(
+    cells: Vec<MatrixCell>,
+    mut source: impl FnMut(&str) -> Result<VariantFacts, String>,
+    circumstances: &Circumstances,
+) -> Plan {
+    let mut plan = Plan {
+        sweep: circumstances.sweep,
+        cells: Vec::new(),
+        skipped: Vec::new(),
+        finished: 0,
+    };
+    for cell in cells {
+        match planned(&cell, source(&cell.file), circumstances) {
+            Ok(planned) if circumstances.finished.contains(&planned.key) => plan.finished += 1,
+            Ok(planned) => plan.cells.push(planned),
+            Err(reason) => plan.skipped.push(SkippedCell { cell, reason }),
+        }
+    }
+    shuffle(&mut plan.cells, circumstances.sweep);
+    plan
+}
+
+/// Remaining time of a sweep: the estimate of what is left, scaled by how the finished cells
+/// compare with theirs.
+#[derive(Debug, Clone, Default)]
+pub struct Eta {
+    estimated: f64,
+    measured: f64,
+}
+
+impl Eta {
+    /// Learns from a finished cell.
+    pub fn finished(&mut self, estimated_seconds: f64, measured_seconds: f64) {
+        self.estimated += estimated_seconds;
+        self.measured += measured_seconds;
+    }
+
+    /// What cells estimated at so many seconds will take.
+    pub fn of(&self, estimated_seconds: f64) -> f64 {
+        let scale = if self.estimated > 0.0 {
+            self.measured / self.estimated
+        } else {
+            1.0
+        };
+        estimated_seconds * scale
+    }
+}
+
+fn planned(
+    cell: &MatrixCell,
+    source: Result<VariantFacts, String>,
+    circumstances: &Circumstances,
+) -> Result<PlannedCell, String> {
+    let source = source?;
+    let layers: u32 = source.kv.iter().map(|kind| kind.layers).sum();
+    if let PruneLabel::Layers(count) = cell.pruning
+        && layers <= count + 1
+    {
+        return Err(format!(
+            "{count} of its {layers} layers cannot be dropped: the first and the last stay"
+        ));
+    }
+    let weight_bytes =
+        (source.params_total as f64 * bits_per_weight(&cell.quantisation) / 8.0) as u64;
+    let tokens = u64::from(cell.workload.prompt_tokens) + u64::from(cell.workload.output_tokens);
+    let kv_elements: u64 = source
+        .kv
+        .iter()
+        .map(|kind| u64::from(kind.layers) * kind.elements_per_token)
+        .sum();
+    // Weights, once more while they are repacked, the cache in four bytes, and the program.
+    let memory_bytes = 2 * weight_bytes + 4 * kv_elements * tokens + OWN_MEMORY_BYTES;
+    if let Some(available) = circumstances
+        .available_bytes
+        .filter(|available| *available < memory_bytes)
+    {
+        return Err(format!(
+            "needs about {} MB of memory, {} MB are free: close programs, or choose a smaller variant",
+            memory_bytes >> 20,
+            available >> 20
+        ));
+    }
+    let meaning = format!("{}\0{}", cell.label(), source.sha256);
+    Ok(PlannedCell {
+        cell: cell.clone(),
+        source_sha256: source.sha256,
+        key: Sha256Digest::of(meaning.as_bytes()),
+        seconds: seconds(cell, weight_bytes, circumstances),
+        memory_bytes,
+    })
+}
+
+fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) -> f64 {
+    let settings = circumstances.repetitions;
+    let pass = GUESSED_PASS_SECONDS + weight_bytes as f64 / GUESSED_BYTES_PER_SECOND;
+    let (prompt, output) = (
+        f64::from(cell.workload.prompt_tokens),
+        f64::from(cell.workload.output_tokens),
+    );
+    let request = (prompt / GUESSED_PREFILL_GAIN + output) * pass;
+    let by_tokens = settings
+        .or_output_tokens
+        .map_or(f64::INFINITY, |tokens| f64::from(tokens) / output * request);
+    let repetition = settings.min_seconds.min(by_tokens).max(request);
+    // Warm-ups mostly end after three; repetitions mostly take a few more than the least.
+    let repetitions = 3.0 + f64::from(settings.min) * 1.5;
+    let quality = f64::from(circumstances.quality.items) * GUESSED_ITEM_PASSES * pass;
+    let energy = if circumstances.has_meters {
+        settings.energy_seconds
+    } else {
+        0.0
+    };
+    let making = weight_bytes as f64 / 50e6;
+    repetitions * repetition + quality + energy + making
+}
+
+/// Stored bits per weight by block layout (ggml's block sizes).
+fn bits_per_weight(quantisation: &str) -> f64 {
+    match quantisation {
+        "F32" => 32.0,
+        "Q8_0" => 8.5,
+        "Q6_K" => 6.5625,
+        "Q4_K" | "Q4_0" => 4.5,
+        "Q2_K" => 2.625,
+        _ => 16.0,
+    }
+}
+
+/// Fisher and Yates, seeded by the sweep.
+fn shuffle<T>(items: &mut [T], sweep: Sha256Digest) {
+    let mut rng = ChaCha8Rng::from_seed(sweep.0);
+    for end in (1..items.len()).rev() {
+        let at = (u64::from(rng.next_u32()) * (end as u64 + 1)) >> 32;
+        items.swap(end, at as usize);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use domain::matrix::Matrix;
+    use domain::record::{KvKind, KvLayout, Pruning, PruningMethod};
+    use domain::text::Name;
+
+    pub(crate) fn facts(params_total: u64, layers: u32) -> VariantFacts {
+        VariantFacts {
+            sha256: Sha256Digest::of(&params_total.to_le_bytes()),
+            files: Vec::new(),
+            repo: None,
+            revision: None,
+            path: None,
+            model: Name::cleaned("m"),
+            arch: Name::cleaned("llama"),
+            quant: Name::cleaned("F16"),
+            vocab_size: 288,
+            template_sha256: None,
+            tokenizer_sha256: None,
+            params_total,
+            params_active: params_total,
+            experts_total: None,
+            experts_used: None,
+            dense_bytes: 0,
+            embedding_bytes: 0,
+            head_bytes: 0,
+            shared_expert_bytes: None,
+            routed_expert_bytes: None,
+            kv: vec![KvLayout {
+                kind: KvKind::Full,
+                layers,
+                elements_per_token: 512,
+                window_tokens: None,
+                state_elements: None,
+            }],
+            pruning: Pruning {
+                method: PruningMethod::None,
+                ratio_ppm: 0,
+                source_sha256: None,
+                healed: None,
+            },
+        }
+    }
+
+    fn quickstart() -> (Matrix, Vec<MatrixCell>) {
+        let matrix = Matrix::parse("quickstart", QUICKSTART_MATRIX).expect("valid");
+        let cells = matrix.expand(&[]).expect("cells");
+        (matrix, cells)
+    }
+
+    fn planned_with(available: Option<u64>, finished: &[Sha256Digest], sweep: u8) -> Plan {
+        let (matrix, cells) = quickstart();
+        let circumstances = Circumstances {
+            sweep: Sha256Digest([sweep; 32]),
+            repetitions: &matrix.repetitions,
+            quality: &matrix.quality,
+            available_bytes: available,
+            has_meters: false,
+            finished,
+        };
+        let source = |file: &str| match file {
+            file if file.contains("0.9m") => Ok(facts(930_000, 1)),
+            file if file.contains("1.8m") => Err("the file is missing".to_owned()),
+            _ => Ok(facts(3_480_000, 4)),
+        };
+        plan(cells, source, &circumstances)
+    }
+
+    #[test]
+    fn quickstart_is_twelve_cells_of_about_half_a_minute_at_most() {
+        let (_, cells) = quickstart();
+        assert_eq!(cells.len(), 12);
+        let plan = planned_with(None, &[], 1);
+        assert!(
+            plan.seconds() < 30.0 * plan.cells.len() as f64,
+            "{}",
+            plan.seconds()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_skipped_with_the_reason() {
+        let plan = planned_with(None, &[], 1);
+        assert_eq!((plan.cells.len(), plan.skipped.len()), (9, 3));
+        assert!(
+            plan.skipped
+                .iter()
+                .all(|skipped| skipped.reason.contains("missing"))
+        );
+        let starved = planned_with(Some(1), &[], 1);
+        assert!(starved.cells.is_empty());
+        assert!(
+            starved
+                .skipped
+                .iter()
+                .any(|skipped| skipped.reason.contains("memory"))
+        );
+    }
+
+    #[test]
+    fn the_order_is_the_sweeps_own() {
+        let order = |sweep| {
+            planned_with(None, &[], sweep)
+                .cells
+                .iter()
+                .map(|cell| cell.key)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(1), order(1));
+        assert_ne!(order(1), order(2));
+        let sorted = |mut keys: Vec<Sha256Digest>| {
+            keys.sort();
+            keys
+        };
+        assert_eq!(sorted(order(1)), sorted(order(2)));
+    }
+
+    #[test]
+    fn finished_cells_are_not_planned_again() {
+        let all = planned_with(None, &[], 1);
+        let again = planned_with(None, &[all.cells[0].key, all.cells[3].key], 1);
+        assert_eq!((again.cells.len(), again.finished), (7, 2));
+    }
+
+    #[test]
+    fn the_remaining_time_learns_from_finished_cells() {
+        let mut eta = Eta::default();
+        assert!((eta.of(10.0) - 10.0).abs() < 1e-9);
+        eta.finished(10.0, 30.0);
+        assert!((eta.of(10.0) - 30.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,97 @@
+//! Prompts for timed requests: natural text behind a prefix that no other request has.
+//!
+//! The prefix defeats every cache (each request is cold), the text costs what text costs. The
+//! same sweep gives the same prompts to all of its cells, so that cells pair.
+
+use domain::byte_tokenizer::ByteTokenizer;
+use domain::ids::Sha256Digest;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// What every prompt is a window of; its digest is the workload's `prompt_sha256`.
+pub const TEXT: &str = "\
+A kettle on a stove and a model on a desk have one thing in common: both turn energy into \
+something that somebody wanted, and both are easy to misjudge by looking. The kettle hums, the \
+fan turns, and neither tells how much was spent. To know, one has to count what went in and what \
+came out, over the same span, with an instrument that was there all along. Counting what went in \
+is the harder half. A plug sees the whole machine, supply and all; a counter in the processor \
+sees only the processor; a sensor on a card sees the card and a little of its neighbourhood. None \
+of them is wrong, but they answer different questions, and a number without its question is worth \
+little. Counting what came out looks simpler than it is. Tokens are not answers, answers are not \
+right answers, and a fast machine that is often wrong may cost more for each thing it gets right \
+than a slow one that seldom fails. So the useful figure is not how many words a second, nor how \
+many watts, but how much energy went into every answer that was correct. Whoever compares two \
+machines this way should let both do the same work, in the same order, more than once, and should \
+say how far apart two runs of the same machine lie before saying that one machine beats another. \
+A difference smaller than that is a difference of weather. The rest is bookkeeping: write down \
+what was measured, when, with what, and keep the raw readings, because a mean that nobody can \
+recompute is an opinion. And when there was nothing to read, say so. An empty field is honest; a \
+zero in its place is a claim, and a guess dressed as a measurement is worse than both. ";
+
+/// Letters of the unique prefix: 26^10 prefixes, so two requests of a sweep do not meet.
+const PREFIX_LETTERS: usize = 10;
+
+/// The prompts of one cell, in order.
+#[derive(Debug)]
+pub struct Prompts {
+    rng: ChaCha8Rng,
+    tokenizer: ByteTokenizer,
+}
+
+impl Prompts {
+    /// The prompts of every cell of `sweep`.
+    pub fn new(sweep: Sha256Digest) -> Self {
+        Self {
+            rng: ChaCha8Rng::from_seed(sweep.0),
+            tokenizer: ByteTokenizer::reference(),
+        }
+    }
+
+    /// The next prompt: exactly so many tokens, the begin token first.
+    pub fn next(&mut self, tokens: u32) -> Vec<u32> {
+        let mut text: String = (0..PREFIX_LETTERS)
+            .map(|_| char::from(b'a' + self.below(26) as u8))
+            .collect();
+        text.push(' ');
+        let start = self.below(TEXT.len() as u32) as usize;
+        text.extend(TEXT.chars().cycle().skip(start).take(tokens as usize));
+        let mut prompt = vec![self.tokenizer.bos()];
+        prompt.extend(self.tokenizer.encode(&text));
+        prompt.truncate(tokens as usize);
+        prompt
+    }
+
+    /// Almost uniform, which is all that a window into a text needs.
+    fn below(&mut self, n: u32) -> u32 {
+        ((u64::from(self.rng.next_u32()) * u64::from(n)) >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn prompts_have_their_length_and_are_unique() {
+        let mut prompts = Prompts::new(Sha256Digest([3; 32]));
+        let seen: BTreeSet<_> = (0..2_000).map(|n| prompts.next(16 + n % 5_000)).collect();
+        assert_eq!(seen.len(), 2_000);
+        let starts: BTreeSet<_> = seen
+            .iter()
+            .map(|prompt| prompt[1..=PREFIX_LETTERS].to_vec())
+            .collect();
+        assert_eq!(starts.len(), 2_000, "no two share their beginning");
+        assert!(
+            seen.iter()
+                .all(|prompt| (16..5_016).contains(&prompt.len()))
+        );
+    }
+
+    #[test]
+    fn one_sweep_has_the_same_prompts_in_every_cell() {
+        let of = |sweep: u8| Prompts::new(Sha256Digest([sweep; 32])).next(128);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+}
