@@ -1,0 +1,144 @@
+//! A folder of made variants, each named by its own SHA-256.
+//!
+//! `<sha256>.gguf` is a file; `index/<key>` holds the digest of the file that one source, spec and maker version
+//! gave. Both are written beside their place and renamed into it, so a reader sees all of a file or none, and two
+//! programs that make the same variant write the same bytes. The cache holds at most one file per source, spec and
+//! version asked for, so the matrix bounds it; the whole folder may be deleted at any time.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use domain::ids::Sha256Digest;
+use tempfile::NamedTempFile;
+
+use super::quantise::{self, MAKER, Made};
+use super::{VariantError, VariantSpec, digest_of_file};
+use crate::gguf::{self, Gguf};
+
+/// Makes variants, or finds them made before.
+#[derive(Debug, Clone)]
+pub struct VariantCache {
+    folder: PathBuf,
+}
+
+impl VariantCache {
+    /// A cache in `folder`, which is made on first use.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The variant's file, made if need be.
+    ///
+    /// A spec that removes nothing from a source that has the wanted type already is answered with the source itself.
+    pub fn make(&self, spec: &VariantSpec) -> Result<PathBuf, VariantError> {
+        let mut source = Gguf::open(&spec.source)?;
+        if quantise::is_the_source(spec, &source) {
+            return Ok(spec.source.clone());
+        }
+        let source_digest = digest_of_file(&spec.source)?;
+        let entry = self.index().join(key(spec, &source_digest).to_string());
+        if let Some(path) = self.find(&entry) {
+            return Ok(path);
+        }
+        let made = quantise::make(spec, &mut source, &source_digest)?;
+        self.keep(&made, &entry)
+    }
+
+    fn index(&self) -> PathBuf {
+        self.folder.join("index")
+    }
+
+    fn path_of(&self, digest: &Sha256Digest) -> PathBuf {
+        self.folder.join(format!("{digest}.gguf"))
+    }
+
+    /// A file made before, if its bytes are still the ones it is named by. It is hashed on every use: a record names
+    /// the weights by digest, and a size or a date would not notice a flipped bit.
+    fn find(&self, entry: &Path) -> Option<PathBuf> {
+        let digest: Sha256Digest = fs::read_to_string(entry).ok()?.parse().ok()?;
+        let path = self.path_of(&digest);
+        if !path.exists() {
+            return None;
+        }
+        if digest_of_file(&path).is_ok_and(|found| found == digest) {
+            return Some(path);
+        }
+        tracing::warn!(variant.sha256 = %digest, "a cached variant no longer matches its digest; it is made again");
+        None
+    }
+
+    fn keep(&self, made: &Made, entry: &Path) -> Result<PathBuf, VariantError> {
+        let index = self.index();
+        fs::create_dir_all(&index).map_err(fault("make the folder", &index))?;
+
+        let weights = self.temporary(&self.folder)?;
+        let mut writer = BufWriter::new(weights.as_file());
+        gguf::write(&mut writer, &made.metadata, &made.tensors).map_err(|error| {
+            VariantError::Convert {
+                path: weights.path().to_owned(),
+                tensor: "the made file".to_owned(),
+                source: Box::new(error),
+            }
+        })?;
+        writer.flush().map_err(fault("write", weights.path()))?;
+        drop(writer);
+        let digest = digest_of_file(weights.path())?;
+        let path = self.path_of(&digest);
+        settle(weights, &path)?;
+
+        let note = self.temporary(&index)?;
+        note.as_file()
+            .write_all(digest.to_string().as_bytes())
+            .map_err(fault("write", note.path()))?;
+        settle(note, entry)?;
+        Ok(path)
+    }
+
+    fn temporary(&self, folder: &Path) -> Result<NamedTempFile, VariantError> {
+        NamedTempFile::new_in(folder).map_err(fault("make a file in", &self.folder))
+    }
+}
+
+/// Names one source, spec and maker version; each part is preceded by its length, so no two can be confused.
+fn key(spec: &VariantSpec, source: &Sha256Digest) -> Sha256Digest {
+    let parts = [
+        MAKER,
+        spec.quant.label(),
+        &spec.prune.to_string(),
+        &source.to_string(),
+    ];
+    let text: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| {
+            [
+                (part.len() as u64).to_le_bytes().as_slice(),
+                part.as_bytes(),
+            ]
+            .concat()
+        })
+        .collect();
+    Sha256Digest::of(&text)
+}
+
+/// Makes a written file durable and gives it its name in one step.
+fn settle(file: NamedTempFile, path: &Path) -> Result<(), VariantError> {
+    file.as_file().sync_all().map_err(fault("write", path))?;
+    file.persist(path)
+        .map_err(|error| fault("name", path)(error.error))?;
+    let folder = path.parent().expect("a file in the cache lies in a folder");
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fault("write", folder))
+}
+
+fn fault(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> VariantError {
+    let path = path.to_owned();
+    move |source| VariantError::Io {
+        doing,
+        path: path.clone(),
+        source,
+    }
+}
