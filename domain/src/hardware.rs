@@ -15,7 +15,7 @@ use crate::text::Name;
 #[serde(tag = "profile", rename_all = "lowercase")]
 pub enum Profile {
     /// A part or machine.
-    Hardware(HardwareProfile),
+    Hardware(Box<HardwareProfile>),
     /// A buyable bundle.
     Setup(SetupProfile),
 }
@@ -220,7 +220,7 @@ impl Catalogue {
                             format!("hardware {} is there already", hardware.slug),
                         ));
                     }
-                    catalogue.hardware.push(hardware);
+                    catalogue.hardware.push(*hardware);
                 }
                 Profile::Setup(setup) => {
                     if catalogue.setup(&setup.slug).is_some() {

@@ -17,7 +17,7 @@ use crate::ids::{Sha256Digest, Slug};
 use crate::suite;
 
 /// Quantisations that a variant can be made in, from widest to narrowest.
-pub const QUANTISATIONS: [&str; 7] = ["F32", "F16", "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_K"];
+pub const QUANTISATIONS: [&str; 6] = ["F16", "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_K"];
 
 /// Most cells of one sweep.
 pub const MAX_CELLS: usize = 1_000;
@@ -424,6 +424,9 @@ impl Matrix {
 
     /// Identifies what a sweep of `cells` measures and how; comments and spelling of the file
     /// do not matter.
+    ///
+    /// # Panics
+    /// Never: plain data is JSON.
     pub fn digest(&self, cells: &[MatrixCell]) -> Sha256Digest {
         let meaning = (cells, &self.quality, &self.repetitions);
         Sha256Digest::of(&serde_json::to_vec(&meaning).expect("plain data is JSON"))
@@ -680,10 +683,11 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn line(&self, offset: usize) -> usize {
-        let end = offset.min(self.text.len());
-        1 + self.text.as_bytes()[..end]
-            .iter()
-            .filter(|byte| **byte == b'\n')
+        1 + self
+            .text
+            .get(..offset)
+            .unwrap_or(self.text)
+            .matches('\n')
             .count()
     }
 
@@ -722,7 +726,7 @@ impl Source<'_> {
         let mut key = "";
         for text in self.text.lines().take(line).map(str::trim) {
             if text.starts_with('[')
-                && text.trim_end_matches(|c| c == ']').len() < text.len()
+                && text.trim_end_matches(']').len() < text.len()
                 && !text.contains(',')
             {
                 (table, key) = (text, "");
