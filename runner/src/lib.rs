@@ -27,3 +27,5 @@ pub mod seal;
 pub mod spool;
 pub mod state;
 pub mod submit;
+pub mod sweep;
+pub mod variant;

@@ -216,7 +216,6 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
 /// Stored bits per weight by block layout (ggml's block sizes).
 fn bits_per_weight(quantisation: &str) -> f64 {
     match quantisation {
-        "F32" => 32.0,
         "Q8_0" => 8.5,
         "Q6_K" => 6.5625,
         "Q4_K" | "Q4_0" => 4.5,

@@ -1,0 +1,609 @@
+//! The loop: make a variant, measure it, seal the record, store it; for every cell of the plan.
+//!
+//! Lifecycle: [`plan_sweep`] for a look ahead, [`run`] to do it. One failing cell does not end the
+//! sweep: an engine's error or panic becomes a record that says so, published as failed. A stop
+//! request is heeded between two requests to the engine; what was finished is kept, the cell under
+//! way is measured again at the next start with the same matrix. Memory is bounded by one cell's
+//! samples.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::hardware::Catalogue;
+use domain::ids::{ContentId, Sha256Digest};
+use domain::matrix::{CellFilter, Matrix, MatrixCell, MatrixError, PruneLabel};
+use domain::record::{Audience, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts};
+use domain::statistics::interval::MedianInterval;
+use domain::suite::{self, Item};
+use domain::text::Name;
+use thiserror::Error;
+
+use crate::clock::{Clock, RealClock};
+use crate::context::ContextReader;
+use crate::engine::Engine;
+use crate::host::{self, Survey};
+use crate::keys::RunnerKey;
+use crate::measure::{
+    Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
+    prefill_tokens_per_second, speed_interval, time_workload,
+};
+use crate::meter::sampler::Sampler;
+use crate::meter::{self, Estimate, Meters};
+use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
+use crate::quality;
+use crate::record::{CellFacts, SweepFacts, assemble};
+use crate::seal::seal;
+use crate::spool::{Spool, SpoolError};
+use crate::state::{FinishedCell, StateError, StateFile};
+use crate::variant::{PruneRecipe, Quantisation, VariantCache, VariantSpec, inspect};
+
+/// Longest model folder listing.
+const MAX_MODEL_FILES: usize = 10_000;
+
+/// Degrees by which the machine may be warmer than at the sweep's start, in thousandths.
+const WARMER_MC: i64 = 3_000;
+
+/// Why a sweep ended.
+#[derive(Debug, Error)]
+pub enum SweepError {
+    /// The matrix.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    /// What was picked out of it.
+    #[error("pick cells: {0}")]
+    Filter(String),
+    /// The models folder.
+    #[error("list the models in {folder}: {source}; name the folder with --models")]
+    Models {
+        /// Where.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The outbox.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The data folder.
+    #[error("make the data folder {folder}: {source}")]
+    Data {
+        /// Where.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No randomness for the sweep's id.
+    #[error("begin a sweep: the system has no randomness")]
+    Randomness,
+}
+
+/// What to sweep and where to keep things.
+#[derive(Debug)]
+pub struct SweepOptions {
+    /// The matrix.
+    pub matrix: Matrix,
+    /// What to pick out of it.
+    pub filter: CellFilter,
+    /// Folder of source weights.
+    pub models: PathBuf,
+    /// Folder for variants and the sweep's state.
+    pub data: PathBuf,
+    /// The outbox.
+    pub spool: Arc<Spool>,
+    /// Signs the records.
+    pub key: Arc<RunnerKey>,
+    /// Whom the records are for.
+    pub audience: Audience,
+    /// Known hardware.
+    pub catalogue: Catalogue,
+    /// Seed of the suite's items.
+    pub suite_seed: [u8; 32],
+    /// Watts to assume where no counter is, if the user asked.
+    pub estimate: Option<Estimate>,
+    /// Forget an interrupted sweep.
+    pub fresh: bool,
+    /// Set to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The machine that is measured on.
+#[derive(Debug)]
+pub struct Machine {
+    /// What it is.
+    pub survey: Survey,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    /// Its state.
+    pub context: ContextReader,
+    /// Its power counters.
+    pub meters: Meters,
+    /// Its free memory.
+    pub available_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn here() -> Self {
+        let root = Path::new("/");
+        let survey = host::survey(root);
+        Self {
+            context: ContextReader::new(root, survey.host.cpu_cores),
+            meters: meter::discover(root, &survey.host),
+            available_bytes: host::available_memory_bytes(root),
+            clock: Arc::new(RealClock::default()),
+            survey,
+        }
+    }
+}
+
+/// What happens, as it happens.
+#[derive(Debug, Clone)]
+pub enum SweepEvent {
+    /// The plan is made.
+    Planned(Plan),
+    /// A cell is not measured.
+    Skipped(SkippedCell),
+    /// A cell begins.
+    CellStarted {
+        /// Which, from 1.
+        number: usize,
+        /// Of how many.
+        of: usize,
+        /// The cell in one line.
+        label: String,
+        /// Estimated time until the sweep's end, this cell included.
+        eta_seconds: f64,
+    },
+    /// A cell goes on.
+    Progress(Progress),
+    /// A record is in the outbox; a failed cell's too.
+    CellFinished(CellSummary),
+    /// A cell failed before there was anything to record: no weights, or no seal.
+    CellLost {
+        /// The cell.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A recorded cell, for the runner's own display; what is published is the collector's sum.
+#[derive(Debug, Clone)]
+pub struct CellSummary {
+    /// The cell in one line.
+    pub label: String,
+    /// Its record.
+    pub content_id: ContentId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// In a few words, if not well.
+    pub outcome_class: Option<String>,
+    /// Output tokens per second.
+    pub decode: Option<MedianInterval>,
+    /// Prompt tokens per second.
+    pub prefill: Option<MedianInterval>,
+    /// Right answers, of how many.
+    pub correct: Option<(u32, u32)>,
+    /// Time it took.
+    pub seconds: f64,
+}
+
+/// What a sweep came to.
+#[derive(Debug)]
+pub struct SweepReport {
+    /// Its id.
+    pub sweep: Sha256Digest,
+    /// Recorded now, failed ones included.
+    pub recorded: Vec<CellSummary>,
+    /// Failed without a record: label and reason.
+    pub lost: Vec<(String, String)>,
+    /// Not measured, and why.
+    pub skipped: Vec<SkippedCell>,
+    /// Recorded before an interruption.
+    pub finished_before: usize,
+    /// A person stopped it.
+    pub interrupted: bool,
+}
+
+impl SweepReport {
+    /// Every planned cell was measured well, or skipped for a stated reason.
+    pub fn is_whole(&self) -> bool {
+        let well = self.recorded.iter().all(|cell| cell.outcome == Outcome::Ok);
+        well && self.lost.is_empty() && !self.interrupted
+    }
+}
+
+/// What a sweep would do now.
+pub fn plan_sweep(options: &SweepOptions, machine: &Machine) -> Result<Plan, SweepError> {
+    Ok(prepare(options, machine)?.0)
+}
+
+/// Sweeps. Blocking; `on_event` is called from this thread.
+pub fn run(
+    options: &SweepOptions,
+    mut machine: Machine,
+    engine: &mut dyn Engine,
+    on_event: &mut dyn FnMut(SweepEvent),
+) -> Result<SweepReport, SweepError> {
+    let (plan, state) = prepare(options, &machine)?;
+    let items = quality::items(&options.suite_seed, options.matrix.quality.items);
+    let facts = sweep_facts(options, &mut machine, engine, plan.sweep, !items.is_empty());
+    let sampler = Sampler::spawn(
+        std::mem::take(&mut machine.meters.meters),
+        Arc::clone(&machine.clock),
+    );
+    on_event(SweepEvent::Planned(plan.clone()));
+    for skipped in &plan.skipped {
+        on_event(SweepEvent::Skipped(skipped.clone()));
+    }
+    let variants = VariantCache::new(options.data.join("variants"));
+    let mut sweep = Sweep {
+        options,
+        machine: &machine,
+        engine,
+        on_event,
+        sampler,
+        items,
+        facts,
+        state,
+        variants,
+        start_temp_mc: machine.context.temp_mc(),
+        recorded: Vec::new(),
+        lost: Vec::new(),
+    };
+    let interrupted = sweep.measure_all(&plan)?;
+    Ok(SweepReport {
+        sweep: plan.sweep,
+        recorded: sweep.recorded,
+        lost: sweep.lost,
+        skipped: plan.skipped,
+        finished_before: plan.finished,
+        interrupted,
+    })
+}
+
+/// A sweep under way.
+struct Sweep<'a> {
+    options: &'a SweepOptions,
+    machine: &'a Machine,
+    engine: &'a mut dyn Engine,
+    on_event: &'a mut dyn FnMut(SweepEvent),
+    sampler: Sampler,
+    items: Vec<Item>,
+    facts: SweepFacts,
+    state: StateFile,
+    variants: VariantCache,
+    start_temp_mc: Option<i64>,
+    recorded: Vec<CellSummary>,
+    lost: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Sweep<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sweep")
+            .field("sweep", &self.facts.sweep)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sweep<'_> {
+    /// Measures every planned cell; `true` if a person stopped it.
+    fn measure_all(&mut self, plan: &Plan) -> Result<bool, SweepError> {
+        let mut eta = Eta::default();
+        let mut left = plan.seconds();
+        for (number, planned) in (1..).zip(&plan.cells) {
+            self.cool();
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Ok(true);
+            }
+            let label = planned.cell.label();
+            let (of, eta_seconds) = (plan.cells.len(), eta.of(left));
+            (self.on_event)(SweepEvent::CellStarted {
+                number,
+                of,
+                label: label.clone(),
+                eta_seconds,
+            });
+            let began_ns = self.machine.clock.now_ns();
+            match self.cell(planned)? {
+                CellEnd::Recorded(summary) => {
+                    (self.on_event)(SweepEvent::CellFinished(summary.clone()));
+                    self.recorded.push(summary);
+                }
+                CellEnd::Lost(reason) => {
+                    tracing::warn!(cell = label, reason, "a cell failed without a record");
+                    (self.on_event)(SweepEvent::CellLost {
+                        label: label.clone(),
+                        reason: reason.clone(),
+                    });
+                    self.lost.push((label, reason));
+                }
+                CellEnd::Interrupted => return Ok(true),
+            }
+            let seconds = self.machine.clock.now_ns().saturating_sub(began_ns) as f64 / 1e9;
+            eta.finished(planned.seconds, seconds);
+            left -= planned.seconds;
+        }
+        // What was lost is tried again at the next start; without losses the next sweep is new.
+        if self.lost.is_empty() {
+            self.state.complete()?;
+        }
+        Ok(false)
+    }
+
+    /// One cell, from source weights to the outbox.
+    fn cell(&mut self, planned: &PlannedCell) -> Result<CellEnd, SweepError> {
+        let spec = match variant_spec(&self.options.models.join(&planned.cell.file), &planned.cell)
+        {
+            Ok(spec) => spec,
+            Err(reason) => return Ok(CellEnd::Lost(reason)),
+        };
+        let made = self
+            .variants
+            .make(&spec)
+            .and_then(|weights| Ok((inspect(&weights)?, weights)));
+        let (variant, weights) = match made {
+            Ok(made) => made,
+            Err(error) => return Ok(CellEnd::Lost(error.to_string())),
+        };
+
+        let mut samples = Samples::begin(self.machine.clock.as_ref());
+        self.sampler.start(samples.zero_ns);
+        let ended = self.measure(planned, &weights, &mut samples);
+        let sampled = self.sampler.stop();
+        let (outcome, outcome_class) = match ended {
+            Ok(()) => (Outcome::Ok, None),
+            Err(Stopped::Failed { outcome, class }) => (outcome, Some(class)),
+            Err(Stopped::Interrupted) => return Ok(CellEnd::Interrupted),
+        };
+
+        let cell = CellFacts {
+            variant,
+            workload: planned.cell.workload.clone(),
+            ended_ms: self.machine.clock.unix_ms(),
+            samples,
+            sampled,
+            outcome,
+            outcome_class,
+        };
+        let record = assemble(&self.facts, cell);
+        let sealed = match seal(&record, &self.options.key) {
+            Ok(sealed) => sealed,
+            Err(error) => return Ok(CellEnd::Lost(error.to_string())),
+        };
+        self.state.sealing(FinishedCell {
+            cell: planned.key,
+            record: sealed.content_id,
+            outcome,
+        })?;
+        self.options.spool.put(&sealed)?;
+        self.state.sealed()?;
+        Ok(CellEnd::Recorded(self.summary(
+            planned,
+            &record,
+            sealed.content_id,
+        )))
+    }
+
+    fn summary(
+        &self,
+        planned: &PlannedCell,
+        record: &Record,
+        content_id: ContentId,
+    ) -> CellSummary {
+        let answered = |quality: &Quality| {
+            (
+                quality::correct(&self.items, quality),
+                quality.items.len() as u32,
+            )
+        };
+        CellSummary {
+            label: planned.cell.label(),
+            content_id,
+            outcome: record.outcome,
+            outcome_class: record.outcome_class.as_ref().map(Name::to_string),
+            decode: speed_interval(&record.repetitions, decode_tokens_per_second),
+            prefill: speed_interval(&record.repetitions, prefill_tokens_per_second),
+            correct: record.quality.as_ref().map(answered),
+            seconds: record.ended_ms.saturating_sub(record.started_ms) as f64 / 1e3,
+        }
+    }
+
+    /// Loads, times and asks. A panic of the engine is a crash of this cell alone.
+    fn measure(
+        &mut self,
+        planned: &PlannedCell,
+        weights: &Path,
+        samples: &mut Samples,
+    ) -> Result<(), Stopped> {
+        let on_event = &mut *self.on_event;
+        let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
+        let mut bench = Bench {
+            engine: &mut *self.engine,
+            sampler: &self.sampler,
+            clock: self.machine.clock.as_ref(),
+            context: &self.machine.context,
+            stop: &self.options.stop,
+            on_progress: &mut on_progress,
+        };
+        let settings = &self.options.matrix.repetitions;
+        let timing = Timing {
+            workload: &planned.cell.workload,
+            settings,
+            sweep: self.facts.sweep,
+        };
+        let items = &self.items;
+        let work = AssertUnwindSafe(|| {
+            bench.note_context(samples);
+            bench.phase(samples, PhaseKind::Load, None, |bench, _| {
+                bench.engine.load(weights)?;
+                Ok(Counts::default())
+            })?;
+            bench.note_context(samples);
+            time_workload(&mut bench, timing, samples)?;
+            quality::ask(&mut bench, items, samples)
+        });
+        let ended = catch_unwind(work).unwrap_or_else(|panic| {
+            // The message may hold paths: it is for this machine's log, not for the record.
+            tracing::error!(panic = panic_text(panic.as_ref()), "the engine panicked");
+            Err(Stopped::Failed {
+                outcome: Outcome::Crash,
+                class: "engine panicked".to_owned(),
+            })
+        });
+        // The next cell's load replaces the weights; until then they are not needed.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.engine.unload()));
+        ended
+    }
+
+    /// Waits until the machine is about as cool as at the start, where it says how warm it is.
+    fn cool(&self) {
+        let settings = &self.options.matrix.repetitions;
+        let deadline = self.machine.clock.now_ns() as f64 + settings.cool_seconds * 1e9;
+        let is_warm = || {
+            let now = self.machine.context.temp_mc();
+            now.zip(self.start_temp_mc)
+                .is_some_and(|(now, start)| now > start + WARMER_MC)
+        };
+        while is_warm()
+            && (self.machine.clock.now_ns() as f64) < deadline
+            && !self.options.stop.load(Ordering::Relaxed)
+        {
+            self.machine.clock.sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+enum CellEnd {
+    Recorded(CellSummary),
+    Lost(String),
+    Interrupted,
+}
+
+/// Expands the matrix, finds out how far an earlier sweep came, and plans the rest.
+fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile), SweepError> {
+    fs::create_dir_all(&options.data).map_err(|source| SweepError::Data {
+        folder: options.data.clone(),
+        source,
+    })?;
+    let cells = options.matrix.expand(&model_files(&options.models)?)?;
+    let cells = options.filter.pick(cells).map_err(SweepError::Filter)?;
+    let digest = options.matrix.digest(&cells);
+    let mut id = [0; 32];
+    getrandom::fill(&mut id).map_err(|_| SweepError::Randomness)?;
+    let path = options.data.join("sweep.json");
+    let state = StateFile::resume_or_begin(
+        &path,
+        digest,
+        Sha256Digest(id),
+        options.fresh,
+        &options.spool,
+    )?;
+
+    let mut known: BTreeMap<String, Result<VariantFacts, String>> = BTreeMap::new();
+    let source = |file: &str| {
+        let facts = known
+            .entry(file.to_owned())
+            .or_insert_with(|| source_facts(&options.models, file));
+        facts.clone()
+    };
+    let circumstances = Circumstances {
+        sweep: state.state.sweep,
+        repetitions: &options.matrix.repetitions,
+        quality: &options.matrix.quality,
+        available_bytes: machine.available_bytes,
+        has_meters: !machine.meters.meters.is_empty(),
+        finished: &state.finished(),
+    };
+    let plan = plan(cells, source, &circumstances);
+    Ok((plan, state))
+}
+
+fn source_facts(models: &Path, file: &str) -> Result<VariantFacts, String> {
+    let path = models.join(file);
+    if !path.exists() {
+        return Err(format!(
+            "{file} is not in {}: put it there, or name its folder with --models",
+            models.display()
+        ));
+    }
+    inspect(&path).map_err(|error| error.to_string())
+}
+
+fn model_files(folder: &Path) -> Result<Vec<String>, SweepError> {
+    let fault = |source| SweepError::Models {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault)?.take(MAX_MODEL_FILES) {
+        files.extend(entry.map_err(fault)?.file_name().into_string());
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn variant_spec(source: &Path, cell: &MatrixCell) -> Result<VariantSpec, String> {
+    let prune = match cell.pruning {
+        PruneLabel::None => PruneRecipe::None,
+        PruneLabel::Layers(count) => PruneRecipe::Layers(count),
+        PruneLabel::MagnitudePercent(percent) => PruneRecipe::Magnitude {
+            ratio_ppm: percent * 10_000,
+        },
+    };
+    let quant = cell
+        .quantisation
+        .parse::<Quantisation>()
+        .map_err(|error| error.to_string())?;
+    Ok(VariantSpec {
+        source: source.to_owned(),
+        quant,
+        prune,
+    })
+}
+
+fn sweep_facts(
+    options: &SweepOptions,
+    machine: &mut Machine,
+    engine: &dyn Engine,
+    sweep: Sha256Digest,
+    asks_suite: bool,
+) -> SweepFacts {
+    let setup = host::recognise(&mut machine.survey, &options.catalogue);
+    let suite = asks_suite.then(|| SuiteRef {
+        version: Name::cleaned(suite::REFERENCE_V1),
+        digest: Sha256Digest(suite::digest()),
+        seed: Sha256Digest(options.suite_seed),
+    });
+    SweepFacts {
+        audience: options.audience,
+        sweep,
+        suite,
+        runner: host::runner_facts(),
+        setup,
+        host: machine.survey.host.clone(),
+        engine: engine.facts(),
+        settings: engine.settings(),
+        estimate: options.estimate.clone(),
+        no_meters: machine.meters.unavailable.clone(),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+#[path = "sweep/tests.rs"]
+mod tests;

@@ -1,0 +1,391 @@
+//! Whole sweeps with a scripted engine over real variants, on a virtual clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU32;
+
+use domain::envelope;
+use domain::record::{EnergyClaim, PAYLOAD_TYPE, UnavailableReason};
+use domain::scope::Scope;
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::VirtualClock;
+use crate::engine::EngineError;
+use crate::engine::scripted::{ScriptedEngine, Work};
+use crate::gguf::fixture::Fixture;
+use crate::meter::Meter;
+use crate::meter::scripted::ScriptedMeter;
+
+const MATRIX: &str = r#"
+quantisations = ["F16", "Q8_0"]
+[[models]]
+name = "a"
+path = "a-f16.gguf"
+[[models]]
+name = "b"
+path = "b-f16.gguf"
+[[workloads]]
+id = "pp32-tg8"
+prompt_tokens = 32
+output_tokens = 8
+[quality]
+items = 42
+[repetitions]
+max = 8
+warmup_max = 3
+min_seconds = 0.25
+"#;
+
+struct Bed {
+    folder: TempDir,
+    clock: Arc<VirtualClock>,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("models")).expect("a folder");
+        for (name, layers) in [("a", 1), ("b", 2)] {
+            let fixture = Fixture {
+                layers,
+                ..Fixture::tiny()
+            };
+            let path = folder.path().join(format!("models/{name}-f16.gguf"));
+            fixture.write(&path);
+        }
+        Self {
+            folder,
+            clock: Arc::new(VirtualClock::default()),
+        }
+    }
+
+    fn options(&self) -> SweepOptions {
+        let path = self.folder.path();
+        SweepOptions {
+            matrix: Matrix::parse("m.toml", MATRIX).expect("valid"),
+            filter: CellFilter::default(),
+            models: path.join("models"),
+            data: path.join("data"),
+            spool: Arc::new(Spool::open(&path.join("data/spool")).expect("opens")),
+            key: Arc::new(RunnerKey::load_or_make(&path.join("data/key.pem")).expect("a key")),
+            audience: Audience::Any,
+            catalogue: Catalogue::default(),
+            suite_seed: suite::PUBLIC_SEED,
+            estimate: None,
+            fresh: false,
+            stop: Arc::default(),
+        }
+    }
+
+    fn machine(&self, meters: Vec<Box<dyn Meter>>) -> Machine {
+        let survey = host::survey(self.folder.path());
+        let mut found = meter::discover(self.folder.path(), &survey.host);
+        found.meters = meters;
+        Machine {
+            context: ContextReader::new(self.folder.path(), 2),
+            clock: self.clock.clone(),
+            meters: found,
+            available_bytes: None,
+            survey,
+        }
+    }
+
+    /// An engine that knows every answer and takes a millisecond per token.
+    fn engine(&self) -> ScriptedEngine {
+        let clock = Arc::clone(&self.clock);
+        let known: BTreeMap<_, _> = quality::items(&suite::PUBLIC_SEED, 42)
+            .into_iter()
+            .map(|item| (item.prompt, item.answer))
+            .collect();
+        ScriptedEngine::new()
+            .answers(move |prompt| known.get(prompt).cloned().unwrap_or_default())
+            .works(move |work| match work {
+                Work::Load => clock.advance(Duration::from_millis(50)),
+                Work::Prefill(tokens) => {
+                    clock.advance(Duration::from_micros(u64::from(tokens) * 100))
+                }
+                Work::Token => clock.advance(Duration::from_millis(1)),
+            })
+    }
+}
+
+/// Every record of a spool, verified as a collector would.
+fn records(options: &SweepOptions) -> Vec<Record> {
+    let pending = options.spool.pending().expect("listed");
+    let read = |id| options.spool.read(id).expect("readable").expect("whole");
+    pending
+        .into_iter()
+        .map(|id| {
+            let opened = envelope::open(&read(id).bytes).expect("an envelope");
+            let verified = opened
+                .verify::<Record>(&options.key.public(), PAYLOAD_TYPE)
+                .expect("honest");
+            verified.value().clone()
+        })
+        .collect()
+}
+
+fn sweep(
+    options: &SweepOptions,
+    machine: Machine,
+    engine: &mut ScriptedEngine,
+) -> (SweepReport, Vec<String>) {
+    let mut events = Vec::new();
+    let report = run(options, machine, engine, &mut |event| {
+        events.push(match event {
+            SweepEvent::Planned(plan) => format!("planned {}", plan.cells.len()),
+            SweepEvent::Skipped(skipped) => format!("skipped {}", skipped.cell.label()),
+            SweepEvent::CellStarted { number, of, .. } => format!("started {number}/{of}"),
+            SweepEvent::CellFinished(summary) => format!("finished {:?}", summary.outcome),
+            SweepEvent::CellLost { .. } => "lost".to_owned(),
+            SweepEvent::Progress(_) => return,
+        });
+    });
+    (report.expect("sweeps"), events)
+}
+
+#[test]
+fn every_cell_is_measured_sealed_and_stored() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert!(report.is_whole());
+    assert_eq!(events[..3], ["planned 4", "started 1/4", "finished Ok"]);
+    let records = records(&options);
+    assert_eq!(records.len(), 4);
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| record.variant.sha256)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        4
+    );
+    for record in &records {
+        assert_eq!(record.sweep, report.sweep);
+        assert_eq!(record.engine.name.as_str(), "scripted");
+        assert_eq!(
+            record.quality.as_ref().map(|quality| quality.items.len()),
+            Some(42)
+        );
+        assert!(
+            matches!(&record.energy, EnergyClaim::Unavailable(why) if why.reason == UnavailableReason::Absent)
+        );
+        let kinds: Vec<_> = record.phases.iter().map(|phase| phase.phase).collect();
+        assert_eq!((kinds[0], kinds[1]), (PhaseKind::Load, PhaseKind::Warmup));
+        assert_eq!(kinds.last(), Some(&PhaseKind::Quality));
+        assert!(serde_json::to_vec(record).expect("JSON").len() < 100_000);
+    }
+    for cell in &report.recorded {
+        assert_eq!(cell.correct, Some((42, 42)));
+        assert!((cell.decode.expect("six repetitions").median - 1_000.0).abs() < 1.0);
+    }
+}
+
+#[test]
+fn one_failing_cell_is_published_as_failed_and_the_rest_goes_on() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let loads = AtomicU32::new(0);
+    let mut engine = bed.engine().failing_loads(move |_| {
+        let second = loads.fetch_add(1, Ordering::Relaxed) == 1;
+        second.then_some(EngineError::OutOfMemory {
+            what: "the weights",
+            bytes: 1 << 40,
+        })
+    });
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut engine);
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| *event == "finished Ok")
+            .count(),
+        3
+    );
+    assert!(!report.is_whole());
+    let failed: Vec<_> = records(&options)
+        .into_iter()
+        .filter(|record| record.outcome != Outcome::Ok)
+        .collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].outcome, Outcome::Oom);
+    assert_eq!(
+        failed[0].outcome_class.as_ref().map(Name::as_str),
+        Some("out of memory")
+    );
+    let (again, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert_eq!(
+        again.recorded.len(),
+        4,
+        "a complete sweep is followed by a new one"
+    );
+}
+
+#[test]
+fn a_panicking_engine_crashes_its_cell_alone() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let mut engine = bed.engine().failing_requests(|number| {
+        assert!(number != 20, "a scripted panic about /some/path");
+        None
+    });
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut engine);
+    let outcomes: Vec<_> = report.recorded.iter().map(|cell| cell.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [Outcome::Crash, Outcome::Ok, Outcome::Ok, Outcome::Ok]
+    );
+    let crashed = records(&options)
+        .into_iter()
+        .find(|record| record.outcome == Outcome::Crash)
+        .expect("one");
+    assert!(
+        !serde_json::to_string(&crashed)
+            .expect("JSON")
+            .contains("/some/path")
+    );
+    assert!(
+        !crashed.repetitions.is_empty(),
+        "what was measured before is kept"
+    );
+}
+
+#[test]
+fn an_interrupted_sweep_measures_only_the_rest() {
+    let bed = Bed::new();
+    let first = {
+        let options = bed.options();
+        let stop = Arc::clone(&options.stop);
+        let mut finished = 0;
+        let report = run(
+            &options,
+            bed.machine(Vec::new()),
+            &mut bed.engine(),
+            &mut |event| match event {
+                SweepEvent::CellFinished(_) => finished += 1,
+                // In the middle of the third cell.
+                SweepEvent::Progress(progress)
+                    if finished == 2 && progress.phase == PhaseKind::Quality =>
+                {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                _ => {}
+            },
+        )
+        .expect("sweeps");
+        assert!(report.interrupted);
+        assert_eq!(report.recorded.len(), 2);
+        report.sweep
+    };
+    let options = bed.options();
+    assert_eq!(
+        plan_sweep(&options, &bed.machine(Vec::new()))
+            .expect("plans")
+            .finished,
+        2
+    );
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert_eq!(
+        (report.sweep, report.finished_before, report.recorded.len()),
+        (first, 2, 2)
+    );
+    let records = records(&options);
+    assert_eq!(records.len(), 4);
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| record.variant.sha256)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn a_missing_model_is_skipped_with_the_reason() {
+    let bed = Bed::new();
+    fs::remove_file(bed.folder.path().join("models/b-f16.gguf")).expect("was there");
+    let options = bed.options();
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert_eq!((report.recorded.len(), report.skipped.len()), (2, 2));
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event.starts_with("skipped b "))
+            .count(),
+        2
+    );
+    assert!(
+        report.skipped[0].reason.contains("--models"),
+        "{}",
+        report.skipped[0].reason
+    );
+    assert!(report.is_whole(), "a skipped cell is no failure");
+}
+
+#[test]
+fn a_counter_makes_the_joules_measured_and_a_guess_stays_a_guess() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let meter = ScriptedMeter::steady(Scope::CpuPkg, 30);
+    sweep(
+        &options,
+        bed.machine(vec![Box::new(meter)]),
+        &mut bed.engine(),
+    );
+    for record in records(&options) {
+        assert!(
+            matches!(&record.energy, EnergyClaim::Measured(claim) if claim.scope.to_string() == "cpu.pkg")
+        );
+        assert!(
+            record
+                .phases
+                .iter()
+                .any(|phase| phase.phase == PhaseKind::DecodeLoop)
+        );
+        assert_eq!(record.meters.len(), 1);
+        assert!(record.meters[0].v.is_sorted());
+    }
+    let bed = Bed::new();
+    let estimate = Some(Estimate {
+        mean_mw: 65_000,
+        basis: Name::cleaned("--estimate"),
+    });
+    let options = SweepOptions {
+        estimate,
+        ..bed.options()
+    };
+    sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert!(
+        records(&options)
+            .iter()
+            .all(|record| matches!(record.energy, EnergyClaim::Estimated(_)))
+    );
+}
+
+#[test]
+fn a_filter_sweeps_only_what_was_picked() {
+    let bed = Bed::new();
+    let filter = CellFilter {
+        quantisations: vec!["Q8_0".to_owned()],
+        ..CellFilter::default()
+    };
+    let options = SweepOptions {
+        filter,
+        ..bed.options()
+    };
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    assert_eq!(report.recorded.len(), 2);
+    let wrong = CellFilter {
+        models: vec!["c".to_owned()],
+        ..CellFilter::default()
+    };
+    let options = SweepOptions {
+        filter: wrong,
+        ..options
+    };
+    assert!(matches!(
+        plan_sweep(&options, &bed.machine(Vec::new())),
+        Err(SweepError::Filter(_))
+    ));
+}
