@@ -442,33 +442,30 @@ impl HeadlineMeters {
     }
 
     /// Joules within several spans that follow each other, gaps between them left out. The
-    /// stretch from the first start to the last end must be resolved; the error adds what the
-    /// gaps may have taken.
+    /// stretch from the first start to the last end must be resolved. Two bounds of the error
+    /// hold: the spans' own edges, or the stretch's edges and all that the gaps took; the
+    /// smaller one is stated, and must itself be small.
     pub fn over(&self, spans: &[(u64, u64)]) -> Result<SpanEnergy, UnavailableReason> {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
             return Err(UnavailableReason::BelowResolution);
         };
         let whole = self.in_span(first.0, last.1)?;
-        let mut joules = Joules(0.0);
-        for (start, end) in spans {
-            joules = joules + self.part(*start, *end)?;
+        let (mut joules, mut edges) = (Joules(0.0), Joules(0.0));
+        for (start_ns, end_ns) in spans {
+            let part = self.sum(|curve| curve.measured(*start_ns, *end_ns))?;
+            joules = joules + part.joules;
+            edges = edges + part.error;
         }
-        let gaps = (whole.joules - joules).0.max(0.0);
-        let energy = SpanEnergy {
-            joules,
-            error: whole.error + Joules(gaps),
-            ticks: whole.ticks,
-        };
-        if energy.error.0 > MAX_EDGE_SHARE * joules.0 {
+        let gaps = Joules((whole.joules - joules).0.max(0.0));
+        let error = Joules(edges.0.min((whole.error + gaps).0));
+        if error.0 > MAX_EDGE_SHARE * joules.0 {
             return Err(UnavailableReason::BelowResolution);
         }
-        Ok(energy)
-    }
-
-    /// Joules of a part of a resolved span, however short.
-    pub fn part(&self, start_ns: u64, end_ns: u64) -> Result<Joules, UnavailableReason> {
-        self.sum(|curve| curve.measured(start_ns, end_ns))
-            .map(|energy| energy.joules)
+        Ok(SpanEnergy {
+            joules,
+            error,
+            ticks: whole.ticks,
+        })
     }
 
     fn sum(

@@ -1,0 +1,237 @@
+//! From signed records to published numbers, by pure functions.
+//!
+//! [`derive`] reads one record: the speed of each repetition, the score of each answer (items
+//! are made again from suite and seed), the joules of each span. [`results`] groups records by
+//! cell and publishes medians with intervals. Both are functions of the bytes alone: the order
+//! in which records arrive changes nothing, and everything can be rebuilt from the raw store.
+//!
+//! Which records count: plausible ones ([`Tier::SelfReported`] or better) with outcome `ok`.
+//! Failed ones are listed with their reason; quarantined and imported ones enter no cell.
+//!
+//! Published speed is the median of per-account medians, an account being one key. One
+//! account has the exact order-statistic interval of its repetitions; several have a bootstrap
+//! seeded by the newest content id. Records whose repetitions spread over 15 % leave the
+//! medians when the cell has steadier ones; where it has none they stand alone, flagged.
+
+mod cell;
+mod energy;
+mod provenance;
+mod quality;
+mod row;
+mod speed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::api::{
+    FamilyScore, ProvenanceLine, RecordSummary, RepetitionPoint, ResultDetail, ResultRow,
+};
+use domain::hardware::Catalogue;
+use domain::ids::{ContentId, KeyId, Sha256Digest, Slug};
+use domain::record::{Outcome, Record};
+use domain::suite::Family;
+use domain::tier::Tier;
+
+pub use cell::CellFacts;
+pub use energy::RecordEnergy;
+pub use quality::{ScoredItem, ScoredSuite};
+pub use speed::RepetitionSample;
+
+/// Changes whenever the same records would give other numbers.
+pub const RULES_VERSION: u32 = 1;
+
+/// How a record reached the collector, and what it was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Names the signed bytes.
+    pub content_id: ContentId,
+    /// The key that signed: one account.
+    pub key_id: KeyId,
+    /// The tier it entered at.
+    pub tier: Tier,
+    /// When it arrived, Unix milliseconds.
+    pub received_ms: i64,
+    /// Broken plausibility rules, in words.
+    pub findings: Vec<String>,
+}
+
+/// One record, reduced to what publishing needs.
+#[derive(Debug, Clone)]
+pub struct DerivedRecord {
+    /// Its way here.
+    pub received: Received,
+    /// The cell it measures: 16 hex digits.
+    pub cell: String,
+    /// What was measured on what.
+    pub facts: CellFacts,
+    /// The runner's claim, Unix milliseconds.
+    pub started_ms: u64,
+    /// How measuring ended.
+    pub outcome: Outcome,
+    /// `ok`, or how it failed in words.
+    pub outcome_words: String,
+    /// Every repetition; void ones and warm-ups with the reason.
+    pub repetitions: Vec<RepetitionSample>,
+    /// The engine's own clock and the runner's differ by more than 5 %.
+    pub views_disagree: bool,
+    /// The scored answers, or why there are none.
+    pub quality: Result<ScoredSuite, String>,
+    /// Joules, or why there are none.
+    pub energy: Result<RecordEnergy, String>,
+}
+
+/// One cell's published numbers and what stands behind them.
+#[derive(Debug, Clone)]
+pub struct CellResult {
+    /// The published numbers.
+    pub row: ResultRow,
+    /// Accuracy by family.
+    pub families: Vec<FamilyScore>,
+    /// Every repetition of the cell's records.
+    pub repetitions: Vec<RepetitionPoint>,
+    /// Provenance of the newest record.
+    pub provenance: Vec<ProvenanceLine>,
+    /// The records, newest first.
+    pub records: Vec<RecordSummary>,
+    /// The command that measures it again.
+    pub reproduce: String,
+    /// Makers of the setup's hardware; empty for unknown hardware.
+    pub vendors: BTreeSet<Slug>,
+    /// Shape of the workload and speculation arm: only equals are compared.
+    pub comparable: String,
+    /// No record measured the cell: how the newest one failed.
+    pub failed: Option<String>,
+    /// What the frontier resamples.
+    pub samples: Samples,
+}
+
+/// Observations behind a cell's numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Samples {
+    /// Decode speeds of the repetitions that count, sorted, by account.
+    pub decode: Vec<Vec<f64>>,
+    /// The answers behind the published quality.
+    pub items: BTreeMap<ItemKey, ItemSample>,
+}
+
+/// An item of a suite: cells that answered the same one are compared on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemKey {
+    /// Seed it was made from.
+    pub seed: Sha256Digest,
+    /// Family.
+    pub family: Family,
+    /// Level.
+    pub level: u8,
+    /// Number.
+    pub index: u32,
+}
+
+/// How one item went.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ItemSample {
+    /// Answered correctly.
+    pub correct: bool,
+    /// Its share of the cell's joules, when there are any.
+    pub joules: Option<f64>,
+}
+
+impl DerivedRecord {
+    /// Plausible and measured to the end: its numbers count.
+    pub fn counts(&self) -> bool {
+        self.outcome == Outcome::Ok && self.is_plausible()
+    }
+
+    fn is_plausible(&self) -> bool {
+        self.received.tier >= Tier::SelfReported
+    }
+
+    /// The record's line in a listing.
+    pub fn summary(&self) -> RecordSummary {
+        RecordSummary {
+            content_id: self.received.content_id.to_string(),
+            key_id: self.received.key_id.to_string(),
+            tier: self.received.tier,
+            received_at: rfc3339(self.received.received_ms),
+            started_at: i64::try_from(self.started_ms)
+                .map(rfc3339)
+                .unwrap_or_default(),
+            outcome: self.outcome_words.clone(),
+            result: self.counts().then(|| self.cell.clone()),
+            findings: self.received.findings.clone(),
+        }
+    }
+}
+
+impl CellResult {
+    /// The answer of `/results/{id}`.
+    pub fn detail(&self, data_version: &str) -> ResultDetail {
+        ResultDetail {
+            data_version: data_version.to_owned(),
+            licence: domain::api::DATA_LICENCE.to_owned(),
+            row: self.row.clone(),
+            families: self.families.clone(),
+            repetitions: self.repetitions.clone(),
+            provenance: self.provenance.clone(),
+            records: self.records.clone(),
+            reproduce: self.reproduce.clone(),
+        }
+    }
+}
+
+/// Reads one record. Pure and total: whatever a record lacks is a reason in the result.
+pub fn derive(record: &Record, received: Received) -> DerivedRecord {
+    DerivedRecord {
+        cell: cell::id(record),
+        facts: CellFacts::of(record),
+        started_ms: record.started_ms,
+        outcome: record.outcome,
+        outcome_words: outcome_in_words(record),
+        repetitions: speed::samples(record),
+        views_disagree: speed::views_disagree(record),
+        quality: quality::scored(record),
+        energy: energy::of(record),
+        received,
+    }
+}
+
+/// Groups records by cell and publishes each cell, by id. Cells without a plausible record are
+/// not published.
+pub fn results(records: &[DerivedRecord], catalogue: &Catalogue) -> Vec<CellResult> {
+    let mut cells: BTreeMap<&str, Vec<&DerivedRecord>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.is_plausible()) {
+        cells.entry(&record.cell).or_default().push(record);
+    }
+    cells
+        .into_values()
+        .filter_map(|mut records| {
+            records.sort_by_key(|record| (record.received.received_ms, record.received.content_id));
+            row::publish(&records, catalogue)
+        })
+        .collect()
+}
+
+fn outcome_in_words(record: &Record) -> String {
+    let words = match record.outcome {
+        Outcome::Ok => "ok",
+        Outcome::Oom => "out of memory",
+        Outcome::Paging => "memory was paged to disk",
+        Outcome::Timeout => "a time limit was hit",
+        Outcome::Crash => "the engine failed",
+        Outcome::Unsupported => "the engine cannot run this variant",
+        Outcome::Interrupted => "interrupted",
+    };
+    match &record.outcome_class {
+        Some(class) if record.outcome != Outcome::Ok => format!("{words}: {class}"),
+        _ => words.to_owned(),
+    }
+}
+
+/// RFC 3339 UTC with milliseconds; empty for a moment outside of the calendar.
+fn rfc3339(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms)
+        .map(|at| format!("{at:.3}"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,487 @@
+//! One cell's records to its published row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::api::{Figure, RepetitionPoint, ResultRow};
+use domain::hardware::Catalogue;
+use domain::ids::{KeyId, Sha256Digest, Slug};
+use domain::record::PruningMethod;
+use domain::statistics::bootstrap::{percentile_interval, ratio_interval, ratio_of_sums};
+use domain::statistics::median;
+use domain::suite::Family;
+
+use super::speed::{self, LARGEST_SPREAD, RepetitionSample, STABLE_HALF_WIDTH};
+use super::{
+    CellFacts, CellResult, DerivedRecord, ItemKey, ItemSample, Samples, cell, provenance, quality,
+    rfc3339,
+};
+
+/// Spread of decode over which a record is `noisy`.
+const NOISY_DECODE: f64 = 0.05;
+
+/// Spread of prefill over which a record is `noisy`.
+const NOISY_PREFILL: f64 = 0.10;
+
+/// Publishes a cell. `records` are its plausible ones, oldest first; `None` without any.
+pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Option<CellResult> {
+    let counting: Vec<&DerivedRecord> = records
+        .iter()
+        .copied()
+        .filter(|record| record.counts())
+        .collect();
+    let newest = *counting.last().or(records.last())?;
+    let mut result = CellResult {
+        row: identity(newest, catalogue),
+        families: Vec::new(),
+        repetitions: points(records),
+        provenance: provenance::lines(newest),
+        records: records
+            .iter()
+            .rev()
+            .map(|record| record.summary())
+            .collect(),
+        reproduce: provenance::command(&newest.facts),
+        vendors: vendors(&newest.facts, catalogue),
+        comparable: cell::comparable(&newest.facts),
+        failed: counting.is_empty().then(|| newest.outcome_words.clone()),
+        samples: Samples::default(),
+    };
+    let shown = if counting.is_empty() {
+        records
+    } else {
+        &counting
+    };
+    result.row.tier = shown.iter().map(|record| record.received.tier).min();
+    result.row.records = shown.len() as u32;
+    if let Some(reason) = &result.failed {
+        result.row.quality_reason = Some(reason.clone());
+        result.row.decode_reason = Some(reason.clone());
+        result.row.energy_reason = Some(reason.clone());
+        return Some(result);
+    }
+    let accounts = by_account(&counting);
+    publish_speeds(&mut result, &accounts, newest);
+    publish_answers(&mut result, &accounts, newest);
+    Some(result)
+}
+
+/// Records of each key, oldest first.
+fn by_account<'a>(records: &[&'a DerivedRecord]) -> Vec<Vec<&'a DerivedRecord>> {
+    let mut accounts: BTreeMap<KeyId, Vec<&DerivedRecord>> = BTreeMap::new();
+    for record in records {
+        accounts
+            .entry(record.received.key_id)
+            .or_default()
+            .push(record);
+    }
+    accounts.into_values().collect()
+}
+
+fn identity(newest: &DerivedRecord, catalogue: &Catalogue) -> ResultRow {
+    let facts = &newest.facts;
+    let variant = &facts.variant;
+    let bytes: u64 = variant
+        .files
+        .iter()
+        .fold(0, |sum, file| sum.saturating_add(file.bytes));
+    let mut row = ResultRow {
+        id: newest.cell.clone(),
+        model: variant.model.to_string(),
+        model_slug: facts.model_slug(),
+        quant: variant.quant.to_string(),
+        pruning: pruning_word(variant.pruning.method).to_owned(),
+        pruning_percent: f64::from(variant.pruning.ratio_ppm) / 1e4,
+        variant_sha256: variant.sha256.to_string(),
+        variant_bytes: bytes,
+        params_total: variant.params_total,
+        bits_per_weight: bytes as f64 * 8.0 / (variant.params_total.max(1)) as f64,
+        setup: facts.setup_slug(),
+        chip: chip(facts),
+        engine: facts.engine.name.to_string(),
+        engine_version: facts.engine.version.to_string(),
+        engine_build: facts.engine_build(),
+        backend: facts.engine.backend.to_string(),
+        workload: facts.workload.id.to_string(),
+        received_at: rfc3339(newest.received.received_ms),
+        record: newest.received.content_id.to_string(),
+        ..ResultRow::default()
+    };
+    let known = facts
+        .setup
+        .slug
+        .as_ref()
+        .and_then(|slug| catalogue.setup(slug));
+    row.setup_name = match known {
+        Some(setup) => setup.name.to_string(),
+        None => unknown_setup(facts),
+    };
+    match known.map(|setup| setup.price()) {
+        Some(Some(price)) => {
+            row.price_usd = Some(price.usd);
+            row.price_date = Some(price.date.clone());
+            row.price_kind = Some(price.kind);
+        }
+        Some(None) => {
+            row.price_reason = Some("not recorded: this setup has no dated price yet".to_owned());
+        }
+        None => {
+            row.price_reason = Some("not recorded: this machine is not a known setup".to_owned());
+        }
+    }
+    row
+}
+
+/// The word of a pruning method, as in records.
+pub(super) fn pruning_word(method: PruningMethod) -> &'static str {
+    match method {
+        PruningMethod::None => "none",
+        PruningMethod::Expert => "expert",
+        PruningMethod::Layer => "layer",
+        PruningMethod::Head => "head",
+        PruningMethod::Width => "width",
+        PruningMethod::NM => "n_m",
+        PruningMethod::Unstructured => "unstructured",
+    }
+}
+
+/// The graphics processors that were used, else the processor.
+fn chip(facts: &CellFacts) -> String {
+    let gpus = facts
+        .hosts
+        .iter()
+        .flat_map(|host| &host.gpus)
+        .filter(|gpu| gpu.used);
+    let mut names: Vec<String> = gpus.map(|gpu| gpu.name.to_string()).collect();
+    if names.is_empty() {
+        names = facts
+            .hosts
+            .iter()
+            .filter_map(|host| host.chip.as_ref())
+            .map(ToString::to_string)
+            .collect();
+    }
+    names.dedup();
+    names.join(" + ")
+}
+
+fn unknown_setup(facts: &CellFacts) -> String {
+    let Some(host) = facts.hosts.first() else {
+        return "unknown hardware".to_owned();
+    };
+    let chip = host
+        .chip
+        .as_ref()
+        .map_or("chip not recorded", domain::text::Name::as_str);
+    let gigabytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
+    let more = match facts.hosts.len() {
+        1 => String::new(),
+        n => format!(", {n} machines"),
+    };
+    format!(
+        "unknown hardware ({chip}, {} cores, {gigabytes:.0} GB{more})",
+        host.cpu_cores
+    )
+}
+
+fn vendors(facts: &CellFacts, catalogue: &Catalogue) -> BTreeSet<Slug> {
+    let setup = facts
+        .setup
+        .slug
+        .as_ref()
+        .and_then(|slug| catalogue.setup(slug));
+    setup
+        .iter()
+        .flat_map(|setup| &setup.parts)
+        .filter_map(|part| catalogue.hardware(&part.hardware))
+        .filter_map(|hardware| Slug::from_text(hardware.vendor.as_str()))
+        .collect()
+}
+
+fn points(records: &[&DerivedRecord]) -> Vec<RepetitionPoint> {
+    let of_record = |record: &&DerivedRecord| {
+        let content_id = record.received.content_id.to_string();
+        let failed = (!record.counts()).then(|| record.outcome_words.clone());
+        record
+            .repetitions
+            .iter()
+            .map(move |rep| RepetitionPoint {
+                record: content_id.clone(),
+                rep: rep.rep,
+                void: rep.void.clone().or(failed.clone()),
+                decode_tokens_per_second: rep.decode,
+                prefill_tokens_per_second: rep.prefill,
+                ttft_ms: rep.ttft_ms,
+            })
+            .collect::<Vec<_>>()
+    };
+    records.iter().flat_map(of_record).collect()
+}
+
+/// Seed of a column's bootstrap: the newest content id and the column's name.
+fn seed(newest: &DerivedRecord, column: &str) -> [u8; 32] {
+    let mut bytes = newest.received.content_id.0.to_vec();
+    bytes.extend_from_slice(column.as_bytes());
+    Sha256Digest::of(&bytes).0
+}
+
+fn publish_speeds(
+    result: &mut CellResult,
+    accounts: &[Vec<&DerivedRecord>],
+    newest: &DerivedRecord,
+) {
+    let column = |name: &str, value: &dyn Fn(&RepetitionSample) -> Option<f64>| {
+        let values: Vec<Vec<Vec<f64>>> = accounts
+            .iter()
+            .map(|records| {
+                let of_record = |record: &&DerivedRecord| {
+                    record
+                        .repetitions
+                        .iter()
+                        .filter(|rep| rep.void.is_none())
+                        .filter_map(value)
+                        .collect()
+                };
+                records.iter().map(of_record).collect()
+            })
+            .collect();
+        speed::publish(&values, seed(newest, name))
+    };
+    let decode = column("decode", &|rep| rep.decode);
+    let prefill = column("prefill", &|rep| rep.prefill);
+    let ttft = column("ttft", &|rep| rep.ttft_ms);
+    let memory = column("memory", &|rep| rep.peak_bytes.map(|bytes| bytes as f64));
+
+    let over = |published: &Option<speed::Published>, limit: f64| {
+        published
+            .as_ref()
+            .and_then(|p| p.spread)
+            .is_some_and(|spread| spread > limit)
+    };
+    let wide = |published: &Option<speed::Published>| {
+        published
+            .as_ref()
+            .and_then(|p| p.half_width)
+            .is_some_and(|half| half > STABLE_HALF_WIDTH)
+    };
+    let flags = [
+        (
+            "noisy",
+            over(&decode, NOISY_DECODE) || over(&prefill, NOISY_PREFILL),
+        ),
+        (
+            "spread-over-15-percent",
+            over(&decode, LARGEST_SPREAD) || over(&prefill, LARGEST_SPREAD),
+        ),
+        ("unstable", wide(&decode) || wide(&prefill)),
+        (
+            "views-disagree",
+            accounts
+                .iter()
+                .flatten()
+                .any(|record| record.views_disagree),
+        ),
+    ];
+    let raised: Vec<_> = flags
+        .into_iter()
+        .filter(|(_, raised)| *raised)
+        .map(|(flag, _)| flag)
+        .collect();
+    result.row.flags = raised.join(" ");
+    if decode.is_none() {
+        result.row.decode_reason = Some("no repetition counts".to_owned());
+    }
+    for (name, published) in [
+        ("decode_tokens_per_second", &decode),
+        ("prefill_tokens_per_second", &prefill),
+        ("ttft_ms", &ttft),
+        ("peak_memory_bytes", &memory),
+    ] {
+        if let Some(published) = published {
+            result.row.set_figure(name, published.figure);
+        }
+    }
+    result.samples.decode = decode
+        .map(|published| published.accounts)
+        .unwrap_or_default();
+}
+
+/// Quality and joules, each from the latest record per account that has them.
+fn publish_answers(
+    result: &mut CellResult,
+    accounts: &[Vec<&DerivedRecord>],
+    newest: &DerivedRecord,
+) {
+    let scored: Vec<&DerivedRecord> = accounts
+        .iter()
+        .filter_map(|records| {
+            records
+                .iter()
+                .rev()
+                .find(|record| record.quality.is_ok())
+                .copied()
+        })
+        .collect();
+    let mut latest = scored;
+    latest.sort_by_key(|record| (record.received.received_ms, record.received.content_id));
+    let mut items: BTreeMap<ItemKey, ItemSample> = BTreeMap::new();
+    for record in &latest {
+        let Ok(suite) = &record.quality else { continue };
+        result.row.suite = Some(suite.suite.clone());
+        let joules = joules_by_item(record);
+        for (position, item) in suite.items.iter().enumerate() {
+            let joules = joules.as_ref().map(|joules| joules[position]);
+            items.insert(
+                suite.key(item.id),
+                ItemSample {
+                    correct: item.correct,
+                    joules,
+                },
+            );
+        }
+    }
+    match quality::figure(&items) {
+        Ok(figure) => {
+            result.row.set_figure("quality", figure);
+            result.families = quality::families(&items);
+        }
+        Err(_) if latest.is_empty() => {
+            result.row.quality_reason = newest.quality.as_ref().err().cloned()
+        }
+        Err(reason) => result.row.quality_reason = Some(reason),
+    }
+    publish_joules(&mut result.row, &latest, newest);
+    if result.row.quality.is_some() {
+        result.samples.items = items;
+    }
+}
+
+/// Joules of each scored item in order: its own where the meter resolves it, else an even share.
+fn joules_by_item(record: &DerivedRecord) -> Option<Vec<f64>> {
+    let suite = record.quality.as_ref().ok()?;
+    let questions = record.energy.as_ref().ok()?.questions.as_ref().ok()?;
+    let even = questions.joules / suite.items.len().max(1) as f64;
+    let by_item = questions.by_item.as_ref();
+    let joules_of = |id| by_item.map_or(Some(even), |joules| joules.get(&id).copied());
+    suite.items.iter().map(|item| joules_of(item.id)).collect()
+}
+
+fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &DerivedRecord) {
+    let energy = match &newest.energy {
+        Ok(energy) => energy,
+        Err(reason) => {
+            row.energy_reason = Some(reason.clone());
+            return;
+        }
+    };
+    row.energy_scope = Some(energy.scope.clone());
+    match &energy.decode {
+        Ok((joules, tokens)) => row.set_figure(
+            "joules_per_output_token",
+            Figure {
+                value: joules / tokens,
+                ci95: None,
+                n: *tokens as u32,
+            },
+        ),
+        Err(reason) => row.energy_reason = Some(reason.clone()),
+    }
+    // Accounts whose joules cover the same silicon; the others cannot be put beside it.
+    let same_scope: Vec<&&DerivedRecord> = scored
+        .iter()
+        .filter(|record| {
+            record
+                .energy
+                .as_ref()
+                .is_ok_and(|other| other.scope == energy.scope)
+        })
+        .collect();
+    let families: Vec<Vec<Vec<(f64, f64)>>> = same_scope
+        .iter()
+        .filter_map(|record| pairs_by_family(record))
+        .collect();
+    let ratios: Option<Vec<f64>> = families
+        .iter()
+        .map(|families| ratio_of_sums(families.iter().flatten()))
+        .collect();
+    let questions = same_scope
+        .last()
+        .and_then(|record| record.energy.as_ref().ok())
+        .map(|energy| &energy.questions);
+    match (questions, ratios.as_deref().and_then(median)) {
+        (Some(Ok(questions)), Some(value)) if row.quality.is_some() => {
+            let n = families.iter().flatten().map(Vec::len).sum::<usize>() as u32;
+            let ci95 = joules_interval(&families, &same_scope, seed(newest, "joules"));
+            row.set_figure("joules_per_correct_answer", Figure { value, ci95, n });
+            if questions.seconds > 0.0 {
+                let watts = questions.joules / questions.seconds;
+                row.set_figure(
+                    "mean_watts",
+                    Figure {
+                        value: watts,
+                        ci95: None,
+                        n,
+                    },
+                );
+            }
+        }
+        (Some(Err(reason)), _) => row.energy_reason = Some(reason.clone()),
+        (Some(Ok(_)), None) => {
+            row.energy_reason = Some("no question was answered correctly".to_owned())
+        }
+        _ => row.energy_reason = row.quality_reason.clone().or(row.energy_reason.take()),
+    }
+}
+
+/// `(joules, correct)` of each item, by family.
+fn pairs_by_family(record: &DerivedRecord) -> Option<Vec<Vec<(f64, f64)>>> {
+    let suite = record.quality.as_ref().ok()?;
+    let joules = joules_by_item(record)?;
+    let mut families: BTreeMap<Family, Vec<(f64, f64)>> = BTreeMap::new();
+    for (item, joules) in suite.items.iter().zip(joules) {
+        families
+            .entry(item.id.family)
+            .or_default()
+            .push((joules, f64::from(u8::from(item.correct))));
+    }
+    Some(families.into_values().collect())
+}
+
+/// One account: items within families. Several: accounts, then their items. No interval where
+/// the meter could not tell the items' joules apart.
+fn joules_interval(
+    families: &[Vec<Vec<(f64, f64)>>],
+    records: &[&&DerivedRecord],
+    seed: [u8; 32],
+) -> Option<(f64, f64)> {
+    let resolved = records.iter().all(|record| {
+        let questions = record
+            .energy
+            .as_ref()
+            .ok()
+            .and_then(|energy| energy.questions.as_ref().ok());
+        questions.is_some_and(|questions| questions.by_item.is_some())
+    });
+    if !resolved {
+        return None;
+    }
+    if let [alone] = families {
+        return ratio_interval(alone, seed);
+    }
+    percentile_interval(seed, |resampler| {
+        let ratios: Option<Vec<f64>> = (0..families.len())
+            .map(|_| {
+                let account = &families[resampler.index(families.len())];
+                let drawn: Vec<(f64, f64)> = account
+                    .iter()
+                    .flat_map(|family| {
+                        (0..family.len())
+                            .map(|_| family[resampler.index(family.len())])
+                            .collect::<Vec<_>>()
+                    })
+                    .collect();
+                ratio_of_sums(&drawn)
+            })
+            .collect();
+        ratios.as_deref().and_then(median)
+    })
+}

@@ -1,0 +1,436 @@
+//! From the fixture's record to published numbers, and back to hand computation.
+
+use domain::hardware::Catalogue;
+use domain::json::parse_strict;
+use domain::record::{
+    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, Quality, Record, SuiteRef,
+};
+use domain::scope::{Scope, ScopeKey};
+use domain::suite;
+use domain::text::{Answer, Name};
+use proptest::prelude::*;
+
+use super::*;
+
+/// A speed-only record of an unknown machine: two warm-ups, six repetitions.
+pub(crate) fn record() -> Record {
+    parse_strict(include_bytes!("../../../domain/fixtures/record.json"))
+        .expect("the fixture is a record")
+}
+
+/// Answers the first `items` of the public suite, 5 ms each; `right` tells which correctly.
+pub(crate) fn answering(mut record: Record, items: u32, right: impl Fn(u32) -> bool) -> Record {
+    record.suite = Some(SuiteRef {
+        version: Name::cleaned(suite::REFERENCE_V1),
+        digest: Sha256Digest(suite::digest()),
+        seed: Sha256Digest(suite::PUBLIC_SEED),
+    });
+    let answered = (0..items).zip(suite::plan(items)).map(|(position, id)| {
+        let item = suite::item(&suite::PUBLIC_SEED, id);
+        let start_ns = 2_000_000_000 + u64::from(position) * 5_000_000;
+        AnsweredItem {
+            family: Name::cleaned(id.family.name()),
+            level: id.level,
+            index: id.index,
+            sample: 0,
+            answer: Answer::cleaned(if right(position) { &item.answer } else { "?" }),
+            picked: true,
+            tokens_in: 10,
+            tokens_out: 5,
+            reasoning_tokens: 0,
+            finish: Finish::Stop,
+            start_ns,
+            end_ns: start_ns + 5_000_000,
+        }
+    });
+    record.quality = Some(Quality {
+        items: answered.collect(),
+        transcript_sha256: None,
+    });
+    record
+}
+
+/// A counter of `watts` that was read every 2 ms over the record's 10 s.
+fn metered(mut record: Record, watts: u64) -> Record {
+    let t_ns: Vec<u64> = (0..5_000u64).map(|i| i * 2_000_000).collect();
+    let trace: MeterTrace = serde_json::from_value(serde_json::json!({
+        "meter": "scripted", "host": 0, "device": "package-0", "scope": "cpu.pkg", "used": true,
+        "kind": "counter", "averaging": "unknown", "window_ns": null, "update_ns": 1_000_000,
+        "update_basis": "assumed", "wrap_uj": null, "sensor_ppm": null, "origin": "script",
+        "latency_ns": vec![1_000; t_ns.len()], "source_t_ns": null,
+        "v": t_ns.iter().map(|t| t / 1_000 * watts).collect::<Vec<_>>(), "t_ns": t_ns,
+    }))
+    .expect("a meter");
+    record.meters.push(trace);
+    record.energy = EnergyClaim::Measured(MeasuredEnergy {
+        scope: ScopeKey::of(&[Scope::CpuPkg]).expect("one scope"),
+        meters: vec![0],
+        method: domain::record::AttributionMethod::Direct,
+    });
+    record
+}
+
+pub(crate) fn received(number: u8, account: u8) -> Received {
+    Received {
+        content_id: ContentId([number; 32]),
+        key_id: KeyId([account; 32]),
+        tier: Tier::SelfReported,
+        received_ms: 1_790_000_100_000 + i64::from(number),
+        findings: Vec::new(),
+    }
+}
+
+fn published(records: &[Record]) -> CellResult {
+    let derived: Vec<_> = records
+        .iter()
+        .zip(1..)
+        .map(|(record, number)| derive(record, received(number, 1)))
+        .collect();
+    let mut results = results(&derived, &Catalogue::default());
+    assert_eq!(results.len(), 1, "one cell");
+    results.remove(0)
+}
+
+/// Every repetition `factor` times as slow.
+fn slowed(mut record: Record, factor: u64) -> Record {
+    for request in record
+        .repetitions
+        .iter_mut()
+        .flat_map(|rep| &mut rep.requests)
+    {
+        request.gaps_us.iter_mut().for_each(|gap| *gap *= factor);
+    }
+    record
+}
+
+fn close(value: Option<f64>, expected: f64) -> bool {
+    value.is_some_and(|value| (value / expected - 1.0).abs() < 1e-9)
+}
+
+#[test]
+fn a_repetition_pools_tokens_over_time() {
+    let record = record();
+    let derived = derive(&record, received(1, 1));
+    let rep = &record.repetitions[2];
+    let micros: u64 = rep
+        .requests
+        .iter()
+        .flat_map(|request| &request.gaps_us)
+        .sum();
+    let sample = &derived.repetitions[2];
+    // 24 tokens each, the first one outside: it belongs to prefill.
+    assert!(close(sample.decode, 46.0 / (micros as f64 / 1e6)));
+    let ttft: u64 = rep
+        .requests
+        .iter()
+        .map(|r| r.first_event_ns.expect("tokens") - r.sent_ns)
+        .sum();
+    assert!(close(sample.prefill, 64.0 / (ttft as f64 / 1e9)));
+    assert!(close(sample.ttft_ms, ttft as f64 / 2e6));
+    assert_eq!(derived.repetitions[0].void.as_deref(), Some("warm-up"));
+}
+
+#[test]
+fn the_median_of_six_repetitions_has_its_exact_interval() {
+    let result = published(&[record()]);
+    let mut speeds: Vec<f64> = derive(&record(), received(1, 1)).repetitions[2..]
+        .iter()
+        .filter_map(|rep| rep.decode)
+        .collect();
+    speeds.sort_by(f64::total_cmp);
+    let figure = result.row.decode().expect("measured");
+    assert_eq!((figure.n, figure.ci95), (6, Some((speeds[0], speeds[5]))));
+    assert!(close(
+        Some(figure.value),
+        f64::midpoint(speeds[2], speeds[3])
+    ));
+    assert_eq!(result.repetitions.len(), 8);
+    assert_eq!(result.row.flags, "");
+}
+
+#[test]
+fn an_unknown_machine_has_a_name_and_no_price() {
+    let row = published(&[record()]).row;
+    assert_eq!(row.setup, "unknown-bbbbbbbb");
+    assert_eq!(
+        row.setup_name,
+        "unknown hardware (Example CPU, 2 cores, 8 GB)"
+    );
+    assert_eq!(row.price_usd, None);
+    assert_eq!(
+        row.price_reason.as_deref(),
+        Some("not recorded: this machine is not a known setup")
+    );
+    assert_eq!(row.model_slug, "reference-3-5m");
+    assert_eq!(row.received_at, "2026-09-21T14:15:00.001Z");
+}
+
+#[test]
+fn a_known_setup_carries_its_newest_price() {
+    let hardware = "profile = \"hardware\"\nslug = \"mini\"\nname = \"Mini\"\nvendor = \"Some Maker\"\nkind = \"soc\"\nsources = [\"a\"]\nconfidence = \"high\"\n";
+    let setup = "profile = \"setup\"\nslug = \"mini\"\nname = \"Mini 16 GB\"\n[[parts]]\nhardware = \"mini\"\ncount = 1\n[[prices]]\nusd = 599\ndate = \"2024-11\"\nkind = \"launch\"\nsource = \"a\"\n";
+    let catalogue = Catalogue::parse([("h.toml", hardware), ("s.toml", setup)]).expect("valid");
+    let mut record = record();
+    record.setup.slug = Some("mini".parse().expect("a slug"));
+    let result = results(&[derive(&record, received(1, 1))], &catalogue).remove(0);
+    assert_eq!(
+        (
+            result.row.setup_name.as_str(),
+            result.row.price_date.as_deref()
+        ),
+        ("Mini 16 GB", Some("2024-11"))
+    );
+    assert!(close(result.row.price_usd, 599.0));
+    assert_eq!(
+        result.vendors.iter().map(Slug::as_str).collect::<Vec<_>>(),
+        ["some-maker"]
+    );
+}
+
+#[test]
+fn answers_are_scored_against_items_made_again() {
+    let result = published(&[answering(record(), 210, |position| position % 7 != 3)]);
+    let quality = result.row.quality().expect("published");
+    assert_eq!(quality.n, 210);
+    assert!(close(Some(quality.value), 180.0 / 210.0));
+    let (low, high) = quality.ci95.expect("exact");
+    assert!(low < quality.value && quality.value < high && high - low < 0.11);
+    assert_eq!(result.families.len(), 7);
+    // The plan goes round the families: every seventh item is of one of them.
+    let wrong: Vec<_> = result
+        .families
+        .iter()
+        .filter(|family| family.correct == 0)
+        .collect();
+    assert_eq!(wrong.len(), 1);
+    assert_eq!(result.row.suite.as_deref(), Some(suite::REFERENCE_V1));
+    assert_eq!(result.samples.items.len(), 210);
+}
+
+#[test]
+fn chosen_or_repeated_items_are_not_scored() {
+    for change in [
+        |items: &mut Vec<AnsweredItem>| drop(items.remove(5)),
+        |items: &mut Vec<AnsweredItem>| items[5].index = 9_999,
+        |items: &mut Vec<AnsweredItem>| items[5].family = Name::cleaned("poetry"),
+        |items: &mut Vec<AnsweredItem>| items[5].level = 200,
+    ] {
+        let mut record = answering(record(), 210, |_| true);
+        change(&mut record.quality.as_mut().expect("answered").items);
+        let row = published(&[record]).row;
+        assert_eq!(row.quality, None);
+        assert!(row.quality_reason.is_some());
+    }
+    let mut other = answering(record(), 210, |_| true);
+    other.suite.as_mut().expect("asked").digest = Sha256Digest([1; 32]);
+    assert!(
+        published(&[other])
+            .row
+            .quality_reason
+            .is_some_and(|reason| reason.contains("made again"))
+    );
+}
+
+#[test]
+fn an_item_asked_twice_needs_one_picked_sample() {
+    let mut record = answering(record(), 210, |_| true);
+    let items = &mut record.quality.as_mut().expect("answered").items;
+    let mut second = items[5].clone();
+    (second.sample, second.picked) = (1, false);
+    items.push(second);
+    assert!(close(published(&[record.clone()]).row.quality, 1.0));
+    let items = &mut record.quality.as_mut().expect("answered").items;
+    items[210].picked = true;
+    assert!(close(published(&[record]).row.quality, 209.0 / 210.0));
+}
+
+#[test]
+fn truncated_answers_are_wrong_and_too_few_are_unpublished() {
+    let mut truncated = answering(record(), 210, |_| true);
+    for item in &mut truncated.quality.as_mut().expect("answered").items {
+        item.finish = Finish::Length;
+    }
+    assert!(
+        published(&[truncated])
+            .row
+            .quality
+            .is_some_and(|quality| quality < 1e-9)
+    );
+    let few = published(&[answering(record(), 99, |_| true)]);
+    assert_eq!(
+        few.row.quality_reason.as_deref(),
+        Some("99 items were asked, 100 are needed")
+    );
+    assert!(few.families.is_empty());
+}
+
+#[test]
+fn joules_are_those_of_the_questions_over_the_right_answers() {
+    let result = published(&[metered(
+        answering(record(), 210, |position| position % 2 == 0),
+        40,
+    )]);
+    let joules = result.row.joules_per_correct().expect("metered");
+    // 210 questions of 5 ms at 40 W are 42 J; 105 are right.
+    assert!((joules.value - 0.4).abs() < 1e-9, "{joules:?}");
+    let (low, high) = joules.ci95.expect("groups of ten are resolved");
+    assert!(low < 0.4 && 0.4 < high);
+    assert!(close(result.row.mean_watts, 40.0));
+    assert_eq!(result.row.energy_scope.as_deref(), Some("cpu.pkg"));
+    // Direct decode spans are resolved, too: 40 W at about 1,080 tokens a second.
+    let per_token = result.row.joules_per_output_token.expect("decode spans");
+    let speed = result.row.decode_tokens_per_second.expect("measured");
+    assert!((per_token * speed / 40.0 - 1.0).abs() < 0.05, "{per_token}");
+}
+
+#[test]
+fn what_has_no_meter_says_why() {
+    let row = published(&[answering(record(), 210, |_| true)]).row;
+    assert_eq!(row.joules_per_correct_answer, None);
+    assert_eq!(
+        row.energy_reason.as_deref(),
+        Some("a virtual machine without a power counter")
+    );
+    let none = published(&[metered(answering(record(), 210, |_| false), 40)]).row;
+    assert_eq!(none.joules_per_correct_answer, None);
+    assert_eq!(
+        none.energy_reason.as_deref(),
+        Some("no question was answered correctly")
+    );
+}
+
+#[test]
+fn failed_and_quarantined_records_count_nowhere_and_stay_listed() {
+    let good = derive(&record(), received(1, 1));
+    let mut failed = record();
+    failed.outcome = Outcome::Oom;
+    failed.outcome_class = Some(Name::cleaned("alloc"));
+    let failed = derive(&slowed(failed, 3), received(2, 1));
+    let mut lie = received(3, 2);
+    lie.tier = Tier::Quarantined;
+    let lie = derive(&slowed(record(), 1), lie);
+    let catalogue = Catalogue::default();
+    let alone = results(std::slice::from_ref(&good), &catalogue).remove(0);
+    let together = results(&[good.clone(), failed.clone(), lie.clone()], &catalogue).remove(0);
+    assert_eq!(together.row, alone.row);
+    let listed: Vec<_> = together
+        .records
+        .iter()
+        .map(|r| (r.outcome.as_str(), r.result.is_some()))
+        .collect();
+    assert_eq!(listed, [("out of memory: alloc", false), ("ok", true)]);
+    assert_eq!(lie.summary().result, None);
+    // A cell that only failed is a row without numbers; one that only lied is none.
+    let only_failed = results(&[failed], &catalogue).remove(0);
+    assert_eq!(
+        only_failed.row.decode_reason.as_deref(),
+        Some("out of memory: alloc")
+    );
+    assert_eq!(only_failed.row.decode_tokens_per_second, None);
+    assert!(results(&[lie], &catalogue).is_empty());
+}
+
+#[test]
+fn several_accounts_publish_the_median_of_their_medians() {
+    let records = [(1, 1, 1), (2, 1, 1), (3, 2, 2), (4, 3, 4)];
+    let derived: Vec<_> = records
+        .into_iter()
+        .map(|(number, account, factor)| {
+            derive(&slowed(record(), factor), received(number, account))
+        })
+        .collect();
+    let middle = published(&[slowed(record(), 2)])
+        .row
+        .decode_tokens_per_second;
+    let row = results(&derived, &Catalogue::default()).remove(0).row;
+    assert_eq!(row.decode_tokens_per_second, middle);
+    assert_eq!((row.records, row.decode_tokens_per_second_n), (4, Some(24)));
+    assert!(
+        row.decode_tokens_per_second_ci95_low < middle
+            && middle < row.decode_tokens_per_second_ci95_high
+    );
+}
+
+#[test]
+fn records_that_spread_too_far_leave_the_medians_of_steadier_ones() {
+    let mut wild = record();
+    for rep in [3, 5] {
+        for request in &mut wild.repetitions[rep].requests {
+            request.gaps_us.iter_mut().for_each(|gap| *gap *= 3);
+        }
+    }
+    let steady = published(&[record()]).row;
+    let both = published(&[record(), wild.clone()]).row;
+    assert_eq!(
+        both.decode_tokens_per_second,
+        steady.decode_tokens_per_second
+    );
+    let alone = published(&[wild]).row;
+    assert!(alone.decode_tokens_per_second.is_some());
+    assert_eq!(
+        alone.flags,
+        "noisy spread-over-15-percent unstable views-disagree"
+    );
+}
+
+#[test]
+fn another_build_or_workload_is_another_cell() {
+    let id = |change: fn(&mut Record)| {
+        let mut record = record();
+        change(&mut record);
+        derive(&record, received(1, 1)).cell
+    };
+    let same = id(|_| {});
+    assert_eq!(same.len(), 16);
+    assert_eq!(
+        same,
+        id(|r| r.workload.prompt_sha256 = Some(Sha256Digest([9; 32])))
+    );
+    assert_eq!(same, id(|r| r.sweep = Sha256Digest([9; 32])));
+    for change in [
+        (|r: &mut Record| r.engine.version = Name::cleaned("0.12.0")) as fn(&mut Record),
+        |r| r.engine.build_flags.clear(),
+        |r| r.variant.sha256 = Sha256Digest([9; 32]),
+        |r| r.workload.output_tokens = 25,
+        |r| r.settings.flash_attention = Some(true),
+        |r| r.hosts[0].fingerprint = Sha256Digest([9; 32]),
+    ] {
+        assert_ne!(same, id(change));
+    }
+}
+
+#[test]
+fn the_command_to_copy_holds_no_command_of_strangers() {
+    let mut record = record();
+    record.variant.model = Name::cleaned("a'; rm -rf ~ #");
+    let command = published(&[record]).reproduce;
+    let first = command.lines().next().expect("a command");
+    assert_eq!(
+        first,
+        r"joulemark sweep --model 'a'\''; rm -rf ~ #' --quant F16 --prune none --workload pp32-tg24"
+    );
+    assert!(command.lines().skip(1).all(|line| line.starts_with("# ")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_order_of_arrival_changes_nothing(order in Just((0..6u8).collect::<Vec<_>>()).prop_shuffle()) {
+        let derived: Vec<DerivedRecord> = (0..6u8)
+            .map(|number| {
+                let mut record = metered(answering(slowed(record(), 1 + u64::from(number % 2)), 140, |p| p % 5 != 0), 30);
+                if number == 4 {
+                    record.variant.sha256 = Sha256Digest([4; 32]);
+                }
+                derive(&record, received(number, number % 3))
+            })
+            .collect();
+        let shuffled: Vec<_> = order.iter().map(|i| derived[usize::from(*i)].clone()).collect();
+        let bytes = |records: &[DerivedRecord]| {
+            let results = results(records, &Catalogue::default());
+            let details: Vec<_> = results.iter().map(|result| result.detail("v")).collect();
+            serde_json::to_string(&details).expect("JSON")
+        };
+        prop_assert_eq!(bytes(&derived), bytes(&shuffled));
+    }
+}

@@ -1,0 +1,293 @@
+//! What is weighed, who is compared, and why the others are not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::api::Objective;
+use domain::ids::Slug;
+use domain::query::FrontierQuery;
+use domain::tier::Tier;
+
+use super::{Candidate, words};
+use crate::derive::CellResult;
+
+/// The comparison that a question leads to.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    pub(super) objectives: Vec<Objective>,
+    pub(super) objectives_reason: Option<String>,
+    /// Suite version that the rows share, when quality is weighed.
+    pub(super) suite: Option<String>,
+    /// Workload that the rows share.
+    pub(super) workload: Option<String>,
+    /// Its shape and speculation arm.
+    comparable: Option<String>,
+    /// Energy scope that the rows share, when joules are weighed.
+    scope: Option<String>,
+}
+
+/// Whether the reader's facets include a cell.
+pub(super) fn is_asked(cell: &CellResult, query: &FrontierQuery) -> bool {
+    let row = &cell.row;
+    let any_of = |asked: &BTreeSet<Slug>, value: &str| {
+        asked.is_empty() || Slug::from_text(value).is_some_and(|slug| asked.contains(&slug))
+    };
+    any_of(&query.engines, &row.engine)
+        && any_of(&query.models, &row.model_slug)
+        && any_of(&query.setups, &row.setup)
+        && (query.vendors.is_empty() || !query.vendors.is_disjoint(&cell.vendors))
+}
+
+/// Chooses objectives and the group of equals: the reader's, or the one with most results
+/// (then the first by name).
+pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tier) -> Choice {
+    let weighs = |objective| {
+        query
+            .objectives
+            .as_ref()
+            .is_none_or(|all| all.contains(&objective))
+    };
+    let needs_quality = weighs(Objective::Quality);
+    let mut groups: BTreeMap<(Option<&str>, &str), Vec<&Candidate>> = BTreeMap::new();
+    for candidate in asked {
+        let row = &candidate.row;
+        let named = |asked: &Option<Slug>, value: Option<&str>| {
+            asked
+                .as_ref()
+                .is_none_or(|slug| value.and_then(Slug::from_text).as_ref() == Some(slug))
+        };
+        let fits = row.tier >= Some(tier_floor)
+            && candidate.cell.failed.is_none()
+            && (!needs_quality || row.quality.is_some())
+            && named(&query.workload, Some(&row.workload))
+            && named(&query.suite, row.suite.as_deref());
+        if fits {
+            let suite = row.suite.as_deref().filter(|_| needs_quality);
+            groups
+                .entry((suite, &candidate.cell.comparable))
+                .or_default()
+                .push(candidate);
+        }
+    }
+    let most = groups.values().map(Vec::len).max();
+    let largest = groups
+        .into_iter()
+        .find(|(_, members)| Some(members.len()) == most);
+    let members = largest.as_ref().map_or(&[][..], |(_, members)| members);
+    let (objectives, objectives_reason) = match &query.objectives {
+        Some(objectives) => (objectives.clone(), None),
+        None => default_objectives(members),
+    };
+    let scope = objectives
+        .contains(&Objective::Joules)
+        .then(|| most_frequent_scope(members))
+        .flatten();
+    Choice {
+        objectives,
+        objectives_reason,
+        suite: largest
+            .as_ref()
+            .and_then(|((suite, _), _)| suite.map(str::to_owned)),
+        workload: members.first().map(|member| member.row.workload.clone()),
+        comparable: largest
+            .as_ref()
+            .map(|((_, comparable), _)| (*comparable).to_owned()),
+        scope,
+    }
+}
+
+/// Price and quality; quality and decode speed where prices cannot tell results apart.
+fn default_objectives(members: &[&Candidate]) -> (Vec<Objective>, Option<String>) {
+    let prices: BTreeSet<u64> = members
+        .iter()
+        .filter_map(|member| member.row.price_usd)
+        .map(f64::to_bits)
+        .collect();
+    let speed = vec![Objective::Quality, Objective::Decode];
+    match (prices.len(), prices.first()) {
+        (0, _) | (_, None) => (
+            speed,
+            Some(
+                "No price is known for these results, so quality is weighed against decode speed."
+                    .to_owned(),
+            ),
+        ),
+        (1, Some(bits)) => (
+            speed,
+            Some(format!(
+                "Only one price is known ({}), so quality is weighed against decode speed.",
+                words::usd(f64::from_bits(*bits))
+            )),
+        ),
+        _ => (vec![Objective::Price, Objective::Quality], None),
+    }
+}
+
+fn most_frequent_scope(members: &[&Candidate]) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for member in members
+        .iter()
+        .filter(|member| member.row.joules_per_correct_answer.is_some())
+    {
+        *counts
+            .entry(member.row.energy_scope.as_deref()?)
+            .or_default() += 1;
+    }
+    let most = counts.values().copied().max();
+    counts
+        .into_iter()
+        .find(|(_, count)| Some(*count) == most)
+        .map(|(scope, _)| scope.to_owned())
+}
+
+/// Why a candidate is not compared: a code and a reason in words. `None` when it is.
+pub(super) fn why_left_out(
+    candidate: &Candidate,
+    query: &FrontierQuery,
+    choice: &Choice,
+    tier_floor: Tier,
+) -> Option<(&'static str, String)> {
+    unmeasured(candidate, choice, tier_floor)
+        .or_else(|| unequal(candidate, choice))
+        .or_else(|| lacking(candidate, choice))
+        .or_else(|| outside(candidate, query))
+}
+
+fn unmeasured(
+    candidate: &Candidate,
+    choice: &Choice,
+    tier_floor: Tier,
+) -> Option<(&'static str, String)> {
+    let row = &candidate.row;
+    if row.tier < Some(tier_floor) {
+        let tier = row.tier.map_or("without a tier", Tier::as_str);
+        return Some((
+            "below-tier",
+            format!("{tier}; {} or better is asked", tier_floor.as_str()),
+        ));
+    }
+    if let Some(reason) = &candidate.cell.failed {
+        return Some(("failed", reason.clone()));
+    }
+    let weighs_quality = choice.objectives.contains(&Objective::Quality);
+    (weighs_quality && row.quality.is_none())
+        .then(|| ("no-quality", or_not_recorded(row.quality_reason.as_ref())))
+}
+
+/// Another workload, suite or scope than the rows share.
+fn unequal(candidate: &Candidate, choice: &Choice) -> Option<(&'static str, String)> {
+    let row = &candidate.row;
+    if Some(&candidate.cell.comparable) != choice.comparable.as_ref() {
+        let shared = choice.workload.as_deref().unwrap_or("another one");
+        let reason = if shared == row.workload {
+            format!("another form of workload {shared}, or with speculation")
+        } else {
+            format!(
+                "measured with workload {}; this frontier compares {shared}",
+                row.workload
+            )
+        };
+        return Some(("other-workload", reason));
+    }
+    if choice.suite.is_some() && row.suite != choice.suite {
+        let (own, shared) = (
+            row.suite.as_deref().unwrap_or("none"),
+            choice.suite.as_deref().unwrap_or("none"),
+        );
+        return Some((
+            "other-suite",
+            format!("answered suite {own}; this frontier compares {shared}"),
+        ));
+    }
+    let has_joules = row.joules_per_correct_answer.is_some();
+    if choice.scope.is_some() && has_joules && row.energy_scope != choice.scope {
+        let (own, shared) = (row.energy_scope.as_deref(), choice.scope.as_deref());
+        return Some((
+            "other-scope",
+            format!(
+                "joules of {}; this frontier compares {}",
+                own.unwrap_or("no scope"),
+                shared.unwrap_or("none")
+            ),
+        ));
+    }
+    None
+}
+
+/// An objective that was not measured, or without the repetitions that an interval needs.
+fn lacking(candidate: &Candidate, choice: &Choice) -> Option<(&'static str, String)> {
+    let row = &candidate.row;
+    choice
+        .objectives
+        .iter()
+        .find_map(|objective| match objective {
+            Objective::Decode if row.decode_tokens_per_second.is_none() => {
+                Some(("no-decode", or_not_recorded(row.decode_reason.as_ref())))
+            }
+            Objective::Decode if row.decode_tokens_per_second_ci95_low.is_none() => {
+                let n = row.decode_tokens_per_second_n.unwrap_or(0);
+                Some((
+                    "no-interval",
+                    format!("{n} repetitions; an interval needs six"),
+                ))
+            }
+            Objective::Price if row.price_usd.is_none() => {
+                Some(("no-price", or_not_recorded(row.price_reason.as_ref())))
+            }
+            Objective::Joules if row.joules_per_correct_answer.is_none() => {
+                Some(("no-joules", or_not_recorded(row.energy_reason.as_ref())))
+            }
+            _ => None,
+        })
+}
+
+/// Beyond what the reader allows. An unknown price is over no budget.
+fn outside(candidate: &Candidate, query: &FrontierQuery) -> Option<(&'static str, String)> {
+    let row = &candidate.row;
+    if let Some(price) = row.price_usd.filter(|price| *price > query.budget_usd) {
+        let over = words::usd(price - query.budget_usd);
+        return Some((
+            "over-budget",
+            format!("{}: {over} over the budget", words::usd(price)),
+        ));
+    }
+    if let Some(least) = query.min_decode {
+        match row.decode_tokens_per_second {
+            None => return Some(("no-decode", or_not_recorded(row.decode_reason.as_ref()))),
+            Some(speed) if speed < least => {
+                let (speed, least) = (words::number(speed), words::number(least));
+                return Some(("too-slow", format!("{speed} tok/s; {least} are asked")));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(least) = query.min_quality_percent {
+        match row.quality {
+            None => return Some(("no-quality", or_not_recorded(row.quality_reason.as_ref()))),
+            Some(quality) if 100.0 * quality < least => {
+                return Some((
+                    "below-quality",
+                    format!("{:.1} %; {least} % are asked", 100.0 * quality),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let most = query.max_joules?;
+    match row.joules_per_correct_answer {
+        None => Some(("no-joules", or_not_recorded(row.energy_reason.as_ref()))),
+        Some(joules) => (joules > most).then(|| {
+            (
+                "too-many-joules",
+                format!(
+                    "{} J per correct answer; at most {} are asked",
+                    words::number(joules),
+                    words::number(most)
+                ),
+            )
+        }),
+    }
+}
+
+fn or_not_recorded(reason: Option<&String>) -> String {
+    reason.cloned().unwrap_or_else(|| "not recorded".to_owned())
+}
