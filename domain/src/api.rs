@@ -403,6 +403,19 @@ pub struct RecordSummary {
     pub findings: Vec<String>,
 }
 
+/// `GET /api/v1/records`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecordsAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// Newest first, from the cursor on.
+    pub rows: Vec<RecordSummary>,
+    /// Opaque cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
 /// `GET /api/v1/records/{content id}`: the signed bytes stand under `/envelope`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecordDetail {

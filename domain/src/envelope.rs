@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
-use ed25519_dalek::{Signature, SigningKey};
+use ed25519_dalek::Signature;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::ids::{ContentId, KeyId};
 use crate::json::{self, StrictError};
 
-pub use ed25519_dalek::VerifyingKey;
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
 
 /// The envelope's own media type.
 pub const MEDIA_TYPE: &str = "application/vnd.dsse+json";

@@ -76,7 +76,7 @@ impl Account {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 let found =
                     fs::symlink_metadata(folder).map_err(PostgresError::io("look at", folder))?;
-                if found.is_dir() && found.uid() == self.uid && found.mode() & 0o077 == 0 {
+                if found.is_dir() && found.uid() == self.uid && found.mode().trailing_zeros() >= 6 {
                     Ok(())
                 } else {
                     Err(PostgresError::Folder {

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use super::account::Account;
 use super::server::{Durability, Server, cluster_folder};
 use super::{PostgresError, find};
+use crate::collector::off_the_loop;
 use crate::store::database;
 
 /// The product's database.
@@ -29,7 +30,7 @@ const DATABASE: &str = "joulemark";
 
 /// A server that does not answer by then has failed. Recovery after a crash replays at most
 /// one checkpoint's worth of log (`max_wal_size`, 1 GB), which takes seconds.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// Failed starts in a row after which the server is given up.
 const START_ATTEMPTS: u32 = 5;
@@ -111,11 +112,9 @@ impl PrivateCluster {
             options.notice,
         )
         .await?;
-        let server = tokio::task::spawn_blocking(move || {
-            Server::prepare(&folder, binaries, account, Durability::Full)
-        })
-        .await
-        .expect("preparing a cluster does not panic")?;
+        let server =
+            off_the_loop(move || Server::prepare(&folder, binaries, account, Durability::Full))
+                .await?;
         let cluster = Self::supervise(Arc::new(server), lock).await?;
         database::create(&cluster.server.connect_options("postgres"), DATABASE)
             .await
@@ -137,8 +136,7 @@ impl PrivateCluster {
     /// Stops the server and waits until it has. Close pools first: a fast shutdown ends their
     /// connections.
     pub async fn stop(mut self) {
-        let stopping = tokio::task::spawn_blocking(move || self.stop_and_wait());
-        stopping.await.expect("stopping a cluster does not panic");
+        off_the_loop(move || self.stop_and_wait()).await;
     }
 
     async fn supervise(server: Arc<Server>, lock: File) -> Result<Self, PostgresError> {
@@ -306,9 +304,10 @@ fn supervise(server: &Server, shared: &Shared, ready: oneshot::Sender<Result<(),
             Err(error) => {
                 failures += 1;
                 if failures >= START_ATTEMPTS {
-                    match ready.take() {
-                        Some(ready) => drop(ready.send(Err(error))),
-                        None => tracing::error!(%error, "PostgreSQL is given up"),
+                    if let Some(ready) = ready.take() {
+                        drop(ready.send(Err(error)));
+                    } else {
+                        tracing::error!(%error, "PostgreSQL is given up");
                     }
                     break;
                 }

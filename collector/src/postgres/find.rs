@@ -1,5 +1,6 @@
 //! Finds PostgreSQL's binaries: installed ones first, a download only if there are none.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +17,7 @@ use super::{OLDEST_MAJOR, PostgresError};
 const DOWNLOADED_MAJOR: &str = "17";
 
 /// A download that takes longer has failed.
-const DOWNLOAD_WITHIN: Duration = Duration::from_secs(300);
+const DOWNLOAD_WITHIN: Duration = Duration::from_mins(5);
 
 /// Where distributions and package managers put binaries; `*` stands for a version.
 const KNOWN_FOLDERS: [&str; 6] = [
@@ -162,7 +163,7 @@ fn matching(pattern: &str) -> Vec<PathBuf> {
             Some((version, PathBuf::from(format!("{parent}/{name}{after}"))))
         })
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(version, _)| Reverse(*version));
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 

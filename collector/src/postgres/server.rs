@@ -245,10 +245,11 @@ impl Server {
     fn write_access_rules(&self) -> Result<(), PostgresError> {
         let mut accounts = vec![&self.account.name, &self.account.client];
         accounts.dedup();
-        let map: String = accounts
+        let map: Vec<_> = accounts
             .iter()
             .map(|name| format!("joulemark {} {USER}\n", quoted(name)))
             .collect();
+        let map = map.concat();
         for (file, text) in [
             ("pg_hba.conf", "local all all peer map=joulemark\n"),
             ("pg_ident.conf", &map),

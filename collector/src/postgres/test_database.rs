@@ -117,7 +117,7 @@ impl TestCluster {
         let options = self.server.connect_options("postgres");
         let begun = Instant::now();
         while !database::answers(&options).await {
-            if begun.elapsed() > Duration::from_secs(60) {
+            if begun.elapsed() > Duration::from_mins(1) {
                 return Err(PostgresError::Command {
                     doing: "start PostgreSQL for tests",
                     detail: self.server.log_tail(),

@@ -1,0 +1,72 @@
+//! `/frontier`: the one question this project answers.
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::api::{FrontierAnswer, Problem, ProblemPlace};
+use domain::query::FrontierQuery;
+
+use super::ask::{Ask, Format, json};
+use super::problem::{ApiError, bad_parameter};
+use super::{csv, results};
+use crate::collector::{Collector, off_the_loop};
+use crate::frontier;
+
+/// The non-dominated results within a budget.
+#[utoipa::path(
+    get,
+    path = "/api/v1/frontier",
+    params(
+        ("budget" = Option<f64>, Query, description = "US dollars; 2000 if not given"),
+        ("axes" = Option<String>, Query, description = "Two or three of price, quality, decode, joules, joined by '-'"),
+        ("min-decode" = Option<f64>, Query, description = "Tokens per second"),
+        ("min-quality" = Option<f64>, Query, description = "Percent"),
+        ("max-joules" = Option<f64>, Query, description = "Joules per correct answer"),
+        ("tier" = Option<String>, Query, description = "Lowest tier shown"),
+        ("workload" = Option<String>, Query, description = "Workload"),
+        ("suite" = Option<String>, Query, description = "Suite version"),
+        ("engine" = Option<Vec<String>>, Query, description = "Any of"),
+        ("model" = Option<Vec<String>>, Query, description = "Any of"),
+        ("setup" = Option<Vec<String>>, Query, description = "Any of"),
+        ("vendor" = Option<Vec<String>>, Query, description = "Any of"),
+        ("price.{setup}" = Option<f64>, Query, description = "The reader's own price of a setup, in US dollars"),
+        ("format" = Option<String>, Query, description = "json or csv (the rows); so do .json, .csv and Accept"),
+    ),
+    responses(
+        (status = 200, description = "The answer", body = FrontierAnswer),
+        (status = 304, description = "The reader's copy still holds"),
+        (status = 400, description = "bad-query", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn answer(
+    State(collector): State<Collector>,
+    ask: Ask,
+) -> Result<Response, ApiError> {
+    let query = FrontierQuery::parse(&ask.query).map_err(|errors| refusal(&errors))?;
+    let snapshot = collector.snapshot();
+    let canonical = query.canonical();
+    // The draws take milliseconds of computing, and are not made for a reader who has the answer.
+    if let Some(unchanged) = ask.unchanged(&collector, &snapshot, &canonical) {
+        return Ok(unchanged);
+    }
+    let (asked, tier) = (snapshot.clone(), collector.default_tier());
+    let answer =
+        off_the_loop(move || frontier::answer(asked.results(), &query, tier, asked.data_version()))
+            .await;
+    Ok(
+        ask.answer(&collector, &snapshot, &canonical, || match ask.format {
+            Format::Json => json(&answer),
+            Format::Csv => csv::table(&results::columns(), &answer.rows),
+        }),
+    )
+}
+
+fn refusal(errors: &[domain::query::FieldError]) -> ApiError {
+    let places =
+        errors
+            .iter()
+            .flat_map(|error| match bad_parameter(&error.field, &error.message) {
+                ApiError::BadQuery(places) => places,
+                _ => Vec::<ProblemPlace>::new(),
+            });
+    ApiError::BadQuery(places.collect())
+}

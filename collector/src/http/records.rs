@@ -1,0 +1,252 @@
+//! `/records`: envelopes in, and what became of them.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
+use axum::response::{IntoResponse, Response};
+use domain::api::{DATA_LICENCE, Problem, Receipt, RecordDetail, RecordSummary, RecordsAnswer};
+use domain::envelope::{self, Envelope, MAX_ENVELOPE_BYTES};
+use domain::ids::ContentId;
+use domain::record::Record;
+use http_body_util::BodyExt as _;
+
+use super::ask::{Ask, Format, json, split_ending};
+use super::csv;
+use super::problem::ApiError;
+use crate::collector::{Collector, off_the_loop};
+use crate::ingest::IngestError;
+use crate::store::envelope::StoredEnvelope;
+
+/// So much of a body that is too long is read and dropped, so that a sender who is still
+/// writing hears the answer; nothing of it is kept.
+const MAX_DROPPED_BYTES: usize = 16 << 20;
+
+/// Submits one signed record. Safe to repeat: a copy gets the first one's answer.
+#[utoipa::path(
+    post,
+    path = "/api/v1/records",
+    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record, at most 1,500,000 bytes, not compressed."),
+    responses(
+        (status = 201, description = "Accepted (a quarantined record too)", body = Receipt),
+        (status = 200, description = "Accepted before: the answer of then", body = Receipt),
+        (status = 400, description = "malformed-envelope", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "unknown-key, bad-signature", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "key-revoked, wrong-audience", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "too-large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "encoding", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "schema-violation", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "overloaded, db-down: send it again", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn submit(
+    State(collector): State<Collector>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let headers = request.headers();
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(ApiError::Encoding(
+            "Send the envelope as it is, without Content-Encoding.",
+        ));
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if !kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case(envelope::MEDIA_TYPE)
+    {
+        return Err(ApiError::Encoding(
+            "Send Content-Type: application/vnd.dsse+json.",
+        ));
+    }
+    let Ok(_room) = collector.in_work().try_acquire() else {
+        return Err(ApiError::Overloaded);
+    };
+    let body = read_envelope(request).await?;
+    let accepted = collector.ingest(body).await?;
+    let status = if accepted.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let place = format!("/api/v1/records/{}", accepted.receipt.content_id);
+    Ok((status, [(LOCATION, place)], Json(accepted.receipt)).into_response())
+}
+
+/// The body, counted while it is read.
+async fn read_envelope(request: Request) -> Result<Vec<u8>, ApiError> {
+    let too_large = || ApiError::from(IngestError::TooLarge);
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|n| n.to_str().ok()?.parse().ok());
+    let mut too_long = announced.is_some_and(|bytes: u64| bytes > MAX_ENVELOPE_BYTES as u64);
+    if too_long && request.headers().contains_key(EXPECT) {
+        // The sender waits for leave to send, and does not get it.
+        return Err(too_large());
+    }
+    let (mut kept, mut seen) = (Vec::new(), 0_usize);
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::Body)?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        seen += data.len();
+        too_long |= seen > MAX_ENVELOPE_BYTES;
+        if too_long {
+            kept = Vec::new();
+            if seen > MAX_DROPPED_BYTES {
+                break;
+            }
+        } else {
+            kept.extend_from_slice(data);
+        }
+    }
+    if too_long { Err(too_large()) } else { Ok(kept) }
+}
+
+/// Every record, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/records",
+    params(
+        ("limit" = Option<u32>, Query, description = "Rows, 1 to 1000; 100 if not given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("format" = Option<String>, Query, description = "json or csv; so do .json, .csv and Accept"),
+    ),
+    responses(
+        (status = 200, description = "One page; Link: rel=next leads on", body = RecordsAnswer),
+        (status = 304, description = "The reader's copy still holds"),
+        (status = 400, description = "bad-query", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(collector): State<Collector>,
+    ask: Ask,
+) -> Result<Response, ApiError> {
+    let page = ask.page()?;
+    let snapshot = collector.snapshot();
+    let (rows, next) = page.of(snapshot.records(), |record| &record.content_id)?;
+    let mut response = ask.answer(&collector, &snapshot, &page.spelling(), || {
+        match ask.format {
+            Format::Csv => csv::table(&columns(), rows),
+            Format::Json => json(&RecordsAnswer {
+                data_version: snapshot.data_version().to_owned(),
+                licence: DATA_LICENCE.to_owned(),
+                rows: rows.to_vec(),
+                next: next.clone(),
+            }),
+        }
+    });
+    if let Some(cursor) = &next {
+        ask.link_next(&mut response, &page, cursor);
+    }
+    Ok(response)
+}
+
+/// The columns of a list of records.
+fn columns() -> Vec<String> {
+    csv::columns_of(&RecordSummary {
+        content_id: String::new(),
+        key_id: String::new(),
+        tier: domain::tier::Tier::SelfReported,
+        received_at: String::new(),
+        started_at: String::new(),
+        outcome: String::new(),
+        result: None,
+        findings: Vec::new(),
+    })
+}
+
+/// One record, verified again from the stored bytes at this request.
+#[utoipa::path(
+    get,
+    path = "/api/v1/records/{content_id}",
+    params(
+        ("content_id" = String, Path, description = "64 hexadecimal digits"),
+        ("format" = Option<String>, Query, description = "json or csv (every value with its pointer)"),
+    ),
+    responses(
+        (status = 200, description = "The record", body = RecordDetail),
+        (status = 304, description = "The reader's copy still holds"),
+        (status = 404, description = "not-found", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "db-down", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn detail(
+    State(collector): State<Collector>,
+    Path(id): Path<String>,
+    ask: Ask,
+) -> Result<Response, ApiError> {
+    ask.without_parameters()?;
+    let (id, _) = split_ending(&id);
+    let stored = stored(&collector, id).await?;
+    let snapshot = collector.snapshot();
+    let summary = snapshot.record(id).cloned().ok_or(ApiError::NotFound)?;
+    let detail = off_the_loop(move || verified_detail(&stored, summary)).await;
+    Ok(ask.answer(&collector, &snapshot, "", || match ask.format {
+        Format::Json => json(&detail),
+        Format::Csv => csv::leaves(&detail.record),
+    }))
+}
+
+fn verified_detail(stored: &StoredEnvelope, summary: RecordSummary) -> RecordDetail {
+    let verified = envelope::public_key(&stored.public_key)
+        .ok()
+        .and_then(|key| {
+            stored
+                .open()
+                .verify::<Record>(&key, domain::record::PAYLOAD_TYPE)
+                .ok()
+        });
+    let record = verified
+        .as_ref()
+        .and_then(|verified| serde_json::to_value(verified.value()).ok());
+    RecordDetail {
+        summary,
+        public_key: hex::encode(stored.public_key),
+        signature_valid: verified.is_some(),
+        // What cannot be verified is not parsed: the envelope's route has the bytes.
+        record: record.unwrap_or(serde_json::Value::Null),
+    }
+}
+
+/// The signed bytes: a DSSE envelope as it came in, but for the spelling of its JSON.
+#[utoipa::path(
+    get,
+    path = "/api/v1/records/{content_id}/envelope",
+    params(("content_id" = String, Path, description = "64 hexadecimal digits")),
+    responses(
+        (status = 200, description = "The envelope", body = serde_json::Value, content_type = "application/vnd.dsse+json"),
+        (status = 404, description = "not-found", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "db-down", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn envelope(
+    State(collector): State<Collector>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let stored = stored(&collector, &id).await?;
+    let envelope: Envelope = envelope::reassemble(
+        &stored.payload_type,
+        &stored.payload,
+        stored.key_id,
+        &stored.signature,
+    );
+    Ok(([(CONTENT_TYPE, envelope::MEDIA_TYPE)], json(&envelope)).into_response())
+}
+
+async fn stored(collector: &Collector, id: &str) -> Result<StoredEnvelope, ApiError> {
+    let id: ContentId = id.parse().map_err(|_| ApiError::NotFound)?;
+    collector
+        .store()
+        .envelope(id)
+        .await?
+        .ok_or(ApiError::NotFound)
+}

@@ -1,0 +1,218 @@
+//! From a verified record to a stored one: whom it is for, whether it can be true, which tier.
+
+use domain::api::{ProblemPlace, Receipt, RecordSummary};
+use domain::envelope::Verified;
+use domain::ids::Sha256Digest;
+use domain::plausibility;
+use domain::record::{Audience, MeterTrace, Record, SCHEMA};
+use domain::suite;
+use domain::tier::Tier;
+
+use super::{Accepted, IngestError};
+use crate::collector::{Collector, off_the_loop};
+use crate::derive::{self, DerivedRecord, Received};
+use crate::store::envelope::{self, NewEnvelope};
+use crate::store::{StoreError, envelope_id, record};
+
+/// At most so many places of one record are named.
+const MAX_PLACES: usize = 20;
+
+/// The last millisecond of the year 9999, the last that RFC 3339 can spell.
+const LATEST_MS: u64 = 253_402_300_799_999;
+
+/// Judges a verified record and stores it, in one transaction.
+pub(super) async fn admit(
+    collector: &Collector,
+    verified: Verified<Record>,
+) -> Result<Accepted, IngestError> {
+    let judge = collector.clone();
+    let (verified, mut derived) = off_the_loop(move || {
+        check_audience(verified.value(), judge.audience())?;
+        check_ranges(verified.value())?;
+        let derived = decide(&judge, &verified);
+        Ok::<_, IngestError>((verified, derived))
+    })
+    .await?;
+
+    let mut transaction = collector.store().begin().await?;
+    let id = verified.content_id();
+    let Some(received_ms) = envelope_id::claim(&mut transaction, id).await? else {
+        let receipt = record::answer(&mut transaction, id).await?;
+        return Ok(Accepted {
+            receipt,
+            new: false,
+        });
+    };
+    let new = NewEnvelope {
+        content_id: id,
+        key_id: verified.key_id(),
+        payload_type: verified.payload_type(),
+        payload: verified.payload(),
+        signature: verified.signature(),
+    };
+    envelope::insert(&mut transaction, new).await?;
+    derived.received.received_ms = received_ms;
+    let receipt = receipt(derived.summary());
+    record::insert(
+        &mut transaction,
+        id,
+        receipt.tier,
+        &receipt.findings,
+        &receipt,
+    )
+    .await?;
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(Accepted { receipt, new: true })
+}
+
+/// Plausibility and tier. Deriving here too means that a record whose derivation fails is never
+/// stored, so that no stored record can stop a later start.
+fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
+    let record = verified.value();
+    let profile = record.hosts.first().and_then(|host| host.profile.as_ref());
+    let hardware = profile.and_then(|slug| collector.catalogue().hardware(slug));
+    let found = plausibility::check(record, hardware);
+    let tier = if found.broken() {
+        Tier::Quarantined
+    } else {
+        Tier::SelfReported
+    };
+    let received = Received {
+        content_id: verified.content_id(),
+        key_id: verified.key_id(),
+        tier,
+        // Set by the database's clock when it is stored; no decision depends on it.
+        received_ms: 0,
+        findings: found.in_words(),
+    };
+    derive::derive(record, received)
+}
+
+fn receipt(summary: RecordSummary) -> Receipt {
+    Receipt {
+        status: "accepted".to_owned(),
+        content_id: summary.content_id,
+        tier: summary.tier,
+        result: summary.result,
+        findings: summary.findings,
+        received_at: summary.received_at,
+    }
+}
+
+fn check_audience(record: &Record, here: Sha256Digest) -> Result<(), IngestError> {
+    match record.audience {
+        Audience::Any => Ok(()),
+        Audience::Collector(id) if id == here => Ok(()),
+        Audience::Collector(_) => Err(IngestError::WrongAudience),
+    }
+}
+
+/// What the schema's types cannot say. Claimed wall-clock times are labels and may be wrong, so
+/// they only have to be times at all.
+fn check_ranges(record: &Record) -> Result<(), IngestError> {
+    let mut places = Vec::new();
+    let mut need = |holds: bool, pointer: String, code: &str| {
+        if !holds && places.len() < MAX_PLACES {
+            places.push(ProblemPlace {
+                pointer,
+                code: code.to_owned(),
+            });
+        }
+    };
+    need(
+        record.schema.as_str() == SCHEMA,
+        "/schema".into(),
+        "another schema",
+    );
+    for (at, value) in [
+        ("/started_ms", record.started_ms),
+        ("/ended_ms", record.ended_ms),
+    ] {
+        need(value <= LATEST_MS, at.into(), "a time after the year 9999");
+    }
+    for (at, absent) in [
+        ("/challenge", record.challenge.is_none()),
+        ("/windows", record.windows.is_none()),
+        ("/checkpoint", record.checkpoint.is_none()),
+        ("/blob_sha256", record.blob_sha256.is_none()),
+    ] {
+        need(absent, at.into(), "this collector gave none");
+    }
+    need(
+        !record.hosts.is_empty(),
+        "/hosts".into(),
+        "at least one is needed",
+    );
+    need(
+        record.quality.is_none() || record.suite.is_some(),
+        "/suite".into(),
+        "answers need one",
+    );
+    if let Some(asked) = &record.suite {
+        let known =
+            asked.version.as_str() == suite::REFERENCE_V1 && asked.digest.0 == suite::digest();
+        need(
+            known,
+            "/suite/digest".into(),
+            "this collector cannot score that suite",
+        );
+    }
+    for (index, repetition) in record.repetitions.iter().enumerate() {
+        let at = format!("/repetitions/{index}");
+        need(
+            repetition.start_ns <= repetition.end_ns,
+            at.clone(),
+            "ends before it starts",
+        );
+        for (number, request) in repetition.requests.iter().enumerate() {
+            let events = request.event_tokens.as_ref();
+            let fits = events.is_none_or(|events| events.len() == request.gaps_us.len() + 1);
+            let at = format!("{at}/requests/{number}/event_tokens");
+            need(fits, at, "one more than gaps is needed");
+        }
+    }
+    for (index, phase) in record.phases.iter().enumerate() {
+        let at = format!("/phases/{index}");
+        need(phase.start_ns <= phase.end_ns, at, "ends before it starts");
+    }
+    for (index, trace) in record.meters.iter().enumerate() {
+        need(
+            is_one_series(trace),
+            format!("/meters/{index}"),
+            "its arrays are not one series",
+        );
+    }
+    if let domain::record::EnergyClaim::Measured(energy) = &record.energy {
+        let known = energy
+            .meters
+            .iter()
+            .all(|meter| (*meter as usize) < record.meters.len());
+        need(known, "/energy/measured/meters".into(), "no such meter");
+    }
+    for (index, item) in record
+        .quality
+        .iter()
+        .flat_map(|quality| &quality.items)
+        .enumerate()
+    {
+        let at = format!("/quality/items/{index}");
+        need(item.start_ns <= item.end_ns, at, "ends before it starts");
+    }
+    if places.is_empty() {
+        Ok(())
+    } else {
+        Err(IngestError::Schema(places))
+    }
+}
+
+/// One value, time and latency per reading, times rising.
+fn is_one_series(trace: &MeterTrace) -> bool {
+    let readings = trace.t_ns.len();
+    trace.v.len() == readings
+        && trace.latency_ns.len() == readings
+        && trace
+            .source_t_ns
+            .as_ref()
+            .is_none_or(|times| times.len() == readings)
+        && trace.t_ns.is_sorted_by(|a, b| a < b)
+}

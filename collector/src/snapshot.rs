@@ -1,0 +1,307 @@
+//! The snapshot: everything that is published, derived from the raw payloads, in memory.
+//!
+//! Built at the start and extended when a record was stored here, when another collector on the
+//! same database says so, and every [`LOOK_EVERY`] in case a message was lost. Readers hold an
+//! `Arc` of one snapshot, so an answer is of one piece, and reading goes on while the database
+//! is away. Every payload is verified again before it is parsed: bytes that no longer fit their
+//! signature are logged and left out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::api::RecordSummary;
+use domain::envelope;
+use domain::hardware::Catalogue;
+use domain::ids::ContentId;
+use domain::record::{PAYLOAD_TYPE, PruningMethod, Record};
+use domain::tier::Tier;
+use sha2::{Digest as _, Sha256};
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::collector::off_the_loop;
+use crate::derive::{self, CellResult, DerivedRecord, Received};
+use crate::store::envelope::StoredEnvelope;
+use crate::store::envelope_id::ReadUpTo;
+use crate::store::{Store, StoreError};
+
+/// A message from another collector may get lost; this is how late one is noticed then.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The least time between two snapshots: records stored meanwhile share the next one.
+const REST: Duration = Duration::from_millis(200);
+
+/// Wait before listening again after the connection broke.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Envelopes read at once: at most 1 MiB each.
+const BATCH: usize = 32;
+
+/// Everything published, of one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    data_version: String,
+    records: Vec<RecordSummary>,
+    results: Vec<CellResult>,
+    models: Vec<ModelFacts>,
+}
+
+/// What a model is, whatever was made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// Its name in URLs.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// Architecture.
+    pub arch: String,
+    /// Parameters of the unpruned model; of the largest variant while only pruned ones are known.
+    pub params_total: u64,
+}
+
+impl Snapshot {
+    /// Changes when any published number may have changed: a short digest over the rules of
+    /// derivation, the catalogue, and the stored records with their tiers.
+    pub fn data_version(&self) -> &str {
+        &self.data_version
+    }
+
+    /// Every record, newest first.
+    pub fn records(&self) -> &[RecordSummary] {
+        &self.records
+    }
+
+    /// Every result, by id.
+    pub fn results(&self) -> &[CellResult] {
+        &self.results
+    }
+
+    /// Every model with a plausible record, by slug.
+    pub fn models(&self) -> &[ModelFacts] {
+        &self.models
+    }
+
+    /// One result.
+    pub fn result(&self, id: &str) -> Option<&CellResult> {
+        self.results.iter().find(|result| result.row.id == id)
+    }
+
+    /// One record.
+    pub fn record(&self, content_id: &str) -> Option<&RecordSummary> {
+        self.records
+            .iter()
+            .find(|record| record.content_id == content_id)
+    }
+}
+
+/// Builds the first snapshot and starts the task that keeps it up to date, which ends with the
+/// last receiver.
+pub(crate) async fn keep(
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    stored: Arc<Notify>,
+) -> Result<(watch::Receiver<Arc<Snapshot>>, JoinHandle<()>), StoreError> {
+    let mut builder = Builder::new(store.clone(), catalogue);
+    // Listening starts before reading, so that nothing falls between.
+    let listener = store.listen().await?;
+    builder.read().await?;
+    let (sender, receiver) = watch::channel(Arc::new(builder.snapshot().await));
+    let task = tokio::spawn(refresh(builder, listener, stored, sender));
+    Ok((receiver, task))
+}
+
+async fn refresh(
+    mut builder: Builder,
+    listener: PgListener,
+    stored: Arc<Notify>,
+    sender: watch::Sender<Arc<Snapshot>>,
+) {
+    let mut listener = Some(listener);
+    while !sender.is_closed() {
+        tokio::select! {
+            () = stored.notified() => {}
+            () = heard(&builder.store, &mut listener) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        match builder.read().await {
+            Ok(0) => {}
+            Ok(_) => drop(sender.send_replace(Arc::new(builder.snapshot().await))),
+            // Reading goes on from the last snapshot; the next look catches up.
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the snapshot was not brought up to date"
+            ),
+        }
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// Waits for a message of another collector, or for a broken connection to be made again: then
+/// messages may have been missed. Safe to drop at any point.
+async fn heard(store: &Store, listener: &mut Option<PgListener>) {
+    if let Some(live) = listener {
+        if let Err(error) = live.recv().await {
+            tracing::warn!(%error, "listening for other collectors broke off");
+            *listener = None;
+        }
+    } else {
+        tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
+        *listener = store.listen().await.ok();
+    }
+}
+
+/// What was read so far, and how to read on.
+struct Builder {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    catalogue_digest: [u8; 32],
+    read: ReadUpTo,
+    known: HashSet<ContentId>,
+    derived: Arc<Vec<DerivedRecord>>,
+}
+
+impl Builder {
+    fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            catalogue_digest: digest_of(&catalogue),
+            store,
+            catalogue,
+            read: ReadUpTo::default(),
+            known: HashSet::new(),
+            derived: Arc::default(),
+        }
+    }
+
+    /// Reads and derives what is new; how many records that was.
+    async fn read(&mut self) -> Result<usize, StoreError> {
+        let mut new = self.store.content_ids_since(self.read).await?;
+        new.retain(|id| !self.known.contains(id));
+        for ids in new.chunks(BATCH) {
+            let envelopes = self.store.envelopes(ids).await?;
+            let loaded =
+                off_the_loop(move || envelopes.into_iter().map(load).collect::<Vec<_>>()).await;
+            for (id, at, record) in loaded {
+                self.known.insert(id);
+                self.read.seq = self.read.seq.max(at.seq);
+                self.read.received_ms = self.read.received_ms.max(at.received_ms);
+                Arc::make_mut(&mut self.derived).extend(record);
+            }
+        }
+        Ok(new.len())
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let (derived, catalogue) = (Arc::clone(&self.derived), Arc::clone(&self.catalogue));
+        let data_version = self.data_version();
+        off_the_loop(move || {
+            let mut newest_first: Vec<_> = derived.iter().collect();
+            newest_first.sort_by_key(|record| {
+                (
+                    Reverse(record.received.received_ms),
+                    record.received.content_id,
+                )
+            });
+            Snapshot {
+                data_version,
+                records: newest_first.iter().map(|record| record.summary()).collect(),
+                results: derive::results(&derived, &catalogue),
+                models: models(&derived),
+            }
+        })
+        .await
+    }
+
+    fn data_version(&self) -> String {
+        let mut records: Vec<_> = self
+            .derived
+            .iter()
+            .map(|record| (record.received.content_id, record.received.tier))
+            .collect();
+        records.sort();
+        let mut hasher = Sha256::new();
+        hasher.update(derive::RULES_VERSION.to_le_bytes());
+        hasher.update(self.catalogue_digest);
+        for (id, tier) in records {
+            hasher.update(id.0);
+            hasher.update([tier as u8]);
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        hex::encode(&digest[..8])
+    }
+}
+
+type Loaded = (ContentId, ReadUpTo, Option<DerivedRecord>);
+
+/// Verifies, parses and derives one stored envelope.
+fn load(stored: StoredEnvelope) -> Loaded {
+    let (id, at) = (stored.content_id, stored.at);
+    let record = envelope::public_key(&stored.public_key)
+        .map_err(|error| error.to_string())
+        .and_then(|key| {
+            let opened = stored.open();
+            opened
+                .verify::<Record>(&key, PAYLOAD_TYPE)
+                .map_err(|error| error.to_string())
+        });
+    let verified = match record {
+        Ok(verified) if verified.content_id() == id => verified,
+        Ok(_) => {
+            tracing::error!(record.id = %id, "a stored envelope has another content id: left out");
+            return (id, at, None);
+        }
+        Err(error) => {
+            tracing::error!(record.id = %id, error, "a stored envelope is not what was signed: left out");
+            return (id, at, None);
+        }
+    };
+    let record = verified.value();
+    let received = Received {
+        content_id: id,
+        key_id: stored.key_id,
+        tier: stored.tier,
+        received_ms: at.received_ms,
+        findings: stored.findings,
+    };
+    (id, at, Some(derive::derive(record, received)))
+}
+
+/// The models of plausible records: a function of the set of records, not of their order.
+fn models(records: &[DerivedRecord]) -> Vec<ModelFacts> {
+    let mut models = BTreeMap::new();
+    for record in records
+        .iter()
+        .filter(|record| record.received.tier > Tier::Imported)
+    {
+        let variant = &record.facts.variant;
+        let unpruned = variant.pruning.method == PruningMethod::None;
+        let facts = ModelFacts {
+            slug: record.facts.model_slug(),
+            name: variant.model.to_string(),
+            arch: variant.arch.to_string(),
+            params_total: variant.params_total,
+        };
+        let rank = (
+            unpruned,
+            variant.params_total,
+            Reverse(record.received.content_id),
+        );
+        models
+            .entry(facts.slug.clone())
+            .and_modify(|best: &mut (_, ModelFacts)| {
+                if rank > best.0 {
+                    *best = (rank, facts.clone());
+                }
+            })
+            .or_insert((rank, facts));
+    }
+    models.into_values().map(|(_, facts)| facts).collect()
+}
+
+fn digest_of(catalogue: &Catalogue) -> [u8; 32] {
+    let facts = (catalogue.all_hardware(), catalogue.all_setups());
+    let text = serde_json::to_vec(&facts).expect("a catalogue has only values that JSON has");
+    Sha256::digest(text).into()
+}
