@@ -1,1 +1,9 @@
-//! End to end.
+//! The whole way, with the real program: sweep, sign, spool, submit, verify, store, derive, page.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod hostile;
+mod killed;
+mod quickstart;
+mod sweep;

@@ -20,16 +20,25 @@ fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
             let entries = std::fs::read_dir(&path).expect("a readable folder");
             todo.extend(entries.map(|entry| entry.expect("an entry").path()));
         } else if path.extension().is_some_and(|e| e == extension) {
-            found.push((relative(&path), std::fs::read_to_string(&path).expect("text")));
+            found.push((
+                relative(&path),
+                std::fs::read_to_string(&path).expect("text"),
+            ));
         }
     }
     found.sort();
-    assert!(!found.is_empty(), "{folder} has no .{extension} file: the test looks at nothing");
+    assert!(
+        !found.is_empty(),
+        "{folder} has no .{extension} file: the test looks at nothing"
+    );
     found
 }
 
 fn relative(path: &Path) -> String {
-    path.strip_prefix(root()).map_or_else(|_| path.to_path_buf(), PathBuf::from).display().to_string()
+    path.strip_prefix(root())
+        .map_or_else(|_| path.to_path_buf(), PathBuf::from)
+        .display()
+        .to_string()
 }
 
 fn all_sources() -> Vec<(String, String)> {
@@ -42,7 +51,13 @@ fn all_sources() -> Vec<(String, String)> {
 #[test]
 fn only_the_allowed_arrows_stand_between_the_crates() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
@@ -73,7 +88,15 @@ fn only_the_allowed_arrows_stand_between_the_crates() {
 #[test]
 fn invariant_1_the_domain_reads_no_clock_file_or_environment() {
     for (path, text) in files("domain/src", "rs") {
-        for banned in ["SystemTime::now", "Instant::now", "std::fs", "std::env", "std::net", "async fn", "tokio"] {
+        for banned in [
+            "SystemTime::now",
+            "Instant::now",
+            "std::fs",
+            "std::env",
+            "std::net",
+            "async fn",
+            "tokio",
+        ] {
             assert!(!text.contains(banned), "{path} uses {banned}");
         }
     }
@@ -92,19 +115,33 @@ fn invariant_2_only_the_envelope_builds_a_verified_payload() {
 #[test]
 fn invariant_8_sql_counters_and_keys_each_have_one_room() {
     for (path, text) in all_sources() {
-        let sql = ["sqlx::query", "query!(", "query_as!(", "query_scalar!("].iter().any(|s| text.contains(s));
-        assert!(!sql || path.starts_with("collector/src/store/"), "{path} holds SQL");
+        let sql = ["sqlx::query", "query!(", "query_as!(", "query_scalar!("]
+            .iter()
+            .any(|s| text.contains(s));
+        assert!(
+            !sql || path.starts_with("collector/src/store/"),
+            "{path} holds SQL"
+        );
         let counter = text.contains("energy_uj\"") || text.contains("class/powercap\"");
-        assert!(!counter || path.starts_with("runner/src/meter/"), "{path} reads a power counter");
+        assert!(
+            !counter || path.starts_with("runner/src/meter/"),
+            "{path} reads a power counter"
+        );
         let keys = text.contains("verify_strict(");
-        assert!(!keys || path == "domain/src/envelope.rs", "{path} verifies signatures itself");
+        assert!(
+            !keys || path == "domain/src/envelope.rs",
+            "{path} verifies signatures itself"
+        );
     }
 }
 
 #[test]
 fn every_source_file_opens_with_its_purpose() {
     for (path, text) in all_sources() {
-        assert!(text.starts_with("//!"), "{path} does not open with a `//!` sentence");
+        assert!(
+            text.starts_with("//!"),
+            "{path} does not open with a `//!` sentence"
+        );
     }
 }
 
@@ -112,8 +149,14 @@ fn every_source_file_opens_with_its_purpose() {
 fn ci_runs_the_command_that_the_readme_names() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
     let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
-    for command in ["cargo run --release -- quickstart", "cargo test --workspace"] {
-        assert!(readme.contains(command), "README.md does not name `{command}`");
+    for command in [
+        "cargo run --release -- quickstart",
+        "cargo test --workspace",
+    ] {
+        assert!(
+            readme.contains(command),
+            "README.md does not name `{command}`"
+        );
     }
     assert!(ci.contains("cargo test --workspace"));
 }

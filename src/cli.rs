@@ -1,0 +1,257 @@
+//! What was typed. What it means stands in `config`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Joulemark measures local AI: quality, speed, cost and joules, on real machines.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        joulemark quickstart                     measure the reference models here and open the frontier\n  \
+        joulemark sweep --dry-run                what model-matrix.toml would measure, and for how long\n  \
+        joulemark sweep --collector URL          measure it and submit each result\n  \
+        joulemark serve                          collector and site on one port\n\n\
+        Exit codes: 0 fine, 1 the answer is no, 2 usage or a bad file, 5 infrastructure,\n\
+        130 interrupted (what was finished is kept)."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// Folders that several verbs share.
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    /// More log lines on standard error; twice for all.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+/// Folders.
+#[derive(Debug, Args)]
+pub(crate) struct Folders {
+    /// Where database, keys, spool and made variants are kept [default: ~/.local/share/joulemark,
+    /// as root /var/lib/joulemark].
+    #[arg(long, global = true, env = "JOULEMARK_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Folder of GGUF models [default: reference-models/ beside the workspace].
+    #[arg(long, global = true, env = "JOULEMARK_MODELS", value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+    /// Folder of hardware profiles [default: hardware-profiles/ beside the workspace].
+    #[arg(long, global = true, env = "JOULEMARK_PROFILES", value_name = "DIR")]
+    pub(crate) profiles: Option<PathBuf>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Everything on this machine: database, collector and site, a short sweep of the reference
+    /// models, the frontier.
+    Quickstart(Quickstart),
+    /// Run collector and site on one port.
+    Serve(Serve),
+    /// Measure model-matrix.toml on this machine.
+    Sweep(Sweep),
+    /// Send what the spool still holds.
+    Submit(Submit),
+    /// Make and show the key that signs.
+    #[command(subcommand)]
+    Key(Key),
+    /// Make and inspect weights files.
+    #[command(subcommand)]
+    Variant(Variant),
+    /// Print a shell completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder.
+    Man {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+/// `joulemark quickstart`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    joulemark quickstart\n  \
+    joulemark quickstart --exit-when-done --format json > frontier.json\n\n\
+    Run again, it adds to the same data; interrupted, it goes on where it stopped.")]
+pub(crate) struct Quickstart {
+    /// Stop after printing the frontier, instead of serving it until Ctrl-C.
+    #[arg(long)]
+    pub(crate) exit_when_done: bool,
+    /// How to print the frontier.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Matrix to measure instead of the built-in one of twelve cells.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) matrix: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+/// `joulemark serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address to listen on.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8460",
+        env = "JOULEMARK_LISTEN",
+        value_name = "ADDR"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Only the collector's API.
+    #[arg(long, conflicts_with = "site_only")]
+    pub(crate) api_only: bool,
+    /// Only the site, reading another collector.
+    #[arg(long, requires = "collector")]
+    pub(crate) site_only: bool,
+    /// The collector to read, with --site-only.
+    #[arg(long, value_name = "URL", requires = "site_only")]
+    pub(crate) collector: Option<String>,
+    /// File of allowed public keys, one a line in hex, with an optional label
+    /// [default: allowed-keys in the data folder].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allowed_keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+/// Where PostgreSQL is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Database {
+    /// A PostgreSQL to use instead of the private one in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+}
+
+/// `joulemark sweep`.
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    /// What to measure.
+    #[arg(long, default_value = "model-matrix.toml", value_name = "FILE")]
+    pub(crate) matrix: PathBuf,
+    /// Print the plan and measure nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Submit each result as it is measured.
+    #[arg(long, env = "JOULEMARK_COLLECTOR", value_name = "URL")]
+    pub(crate) collector: Option<String>,
+    /// Forget an unfinished sweep of this matrix and start anew.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Only this model; repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Vec<String>,
+    /// Only this quantisation; repeatable.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) quant: Vec<String>,
+    /// Only this pruning recipe; repeatable.
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) prune: Vec<String>,
+    /// Only this workload; repeatable.
+    #[arg(long, value_name = "ID")]
+    pub(crate) workload: Vec<String>,
+    /// How to print plan and summary.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring,
+}
+
+/// How to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Measuring {
+    /// Where no power counter exists, state this mean power as an estimate. It is kept apart from
+    /// measurements and enters no frontier.
+    #[arg(long, value_name = "WATTS")]
+    pub(crate) estimate_watts: Option<f64>,
+    /// Progress on standard error.
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+}
+
+/// `joulemark submit`.
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    /// The collector.
+    #[arg(
+        long,
+        env = "JOULEMARK_COLLECTOR",
+        value_name = "URL",
+        required_unless_present = "dry_run"
+    )]
+    pub(crate) collector: Option<String>,
+    /// Print what would be sent and send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `joulemark key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make the key, if there is none.
+    New,
+    /// Show key id, public key and file.
+    Show,
+}
+
+/// `joulemark variant`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Variant {
+    /// Quantise and prune a GGUF into the variant cache; prints the file made.
+    Make {
+        /// Source GGUF.
+        source: PathBuf,
+        /// Quantisation: F16, Q8_0, Q6_K, Q4_K, Q4_0 or Q2_K.
+        #[arg(long, default_value = "F16")]
+        quant: String,
+        /// Pruning: none, layers-1 (drop one layer), magnitude-30% (zero the smallest 30 %).
+        #[arg(long, default_value = "none")]
+        prune: String,
+    },
+    /// Say what a GGUF is, read from the file itself.
+    Inspect {
+        /// The GGUF.
+        file: PathBuf,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+}
+
+/// How to print a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table.
+    Human,
+    /// JSON.
+    Json,
+    /// CSV.
+    Csv,
+    /// Markdown.
+    Md,
+}
+
+/// How to show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, one plain line per phase elsewhere.
+    Auto,
+    /// Nothing.
+    Never,
+    /// One JSON object per event.
+    Json,
+}

@@ -1,0 +1,182 @@
+//! A sweep run for a verb: planned, shown, interruptible, submitted as it goes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use domain::matrix::{CellFilter, Matrix};
+use domain::record::Audience;
+use domain::text::Name;
+use runner::engine::candle::CandleEngine;
+use runner::keys::RunnerKey;
+use runner::meter::Estimate;
+use runner::spool::Spool;
+use runner::submit::{DrainOptions, DrainReport, drain};
+use runner::sweep::{Machine, SweepError, SweepEvent, SweepOptions, SweepReport};
+use tokio::runtime::Handle;
+
+use crate::cli::Measuring;
+use crate::config::Config;
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::progress::Progress;
+use crate::verbs::interrupted;
+
+/// Patience with a collector between two cells; what it does not take then is sent at the end.
+const BETWEEN_CELLS: Duration = Duration::from_secs(10);
+
+/// What a verb measures, and for whom.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The matrix.
+    pub(crate) matrix: Matrix,
+    /// What to pick out of it.
+    pub(crate) filter: CellFilter,
+    /// Forget an interrupted sweep.
+    pub(crate) fresh: bool,
+    /// Whom the records are for.
+    pub(crate) audience: Audience,
+}
+
+/// Reads a matrix file.
+pub(crate) fn read_matrix(path: &Path) -> Result<Matrix, Failure> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| {
+            format!(
+                "failed to read the matrix {}: name it with --matrix",
+                path.display()
+            )
+        })
+        .or_usage()?;
+    Matrix::parse(&path.display().to_string(), &text).or_usage()
+}
+
+/// The options of a sweep, with this installation's key and spool.
+pub(crate) fn options(
+    config: &Config,
+    measuring: &Measuring,
+    job: Job,
+) -> Result<SweepOptions, Failure> {
+    config.make_data_folder()?;
+    let key = RunnerKey::load_or_make(&config.key())
+        .context("failed to get the signing key")
+        .or_infrastructure()?;
+    let spool = Spool::open(&config.spool())
+        .context("failed to open the spool")
+        .or_infrastructure()?;
+    Ok(SweepOptions {
+        matrix: job.matrix,
+        filter: job.filter,
+        models: config.models().to_owned(),
+        data: config.data().to_owned(),
+        spool: Arc::new(spool),
+        key: Arc::new(key),
+        audience: job.audience,
+        catalogue: config.catalogue()?,
+        suite_seed: domain::suite::PUBLIC_SEED,
+        estimate: estimate(measuring)?,
+        fresh: job.fresh,
+        stop: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+/// Measures, on a thread of its own, and submits between two cells, so that sending and deriving
+/// never run beside what is timed. What the collector did not take is tried once more, patiently,
+/// at the end.
+pub(crate) async fn run(
+    options: SweepOptions,
+    measuring: &Measuring,
+    collector: Option<String>,
+) -> Result<(SweepReport, Option<DrainReport>), Failure> {
+    let stop = Arc::clone(&options.stop);
+    let spool = Arc::clone(&options.spool);
+    let watch = tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            stop.store(true, Ordering::Relaxed);
+            crate::output::say("stopping after this request; what was finished is kept");
+        }
+    });
+    let mut progress = Progress::new(measuring.progress);
+    let between = collector.clone();
+    let runtime = Handle::current();
+    let sweep = tokio::task::spawn_blocking(move || {
+        let machine = Machine::here();
+        let mut engine = CandleEngine::new()
+            .context("failed to start the engine")
+            .or_infrastructure()?;
+        let report = runner::sweep::run(&options, machine, &mut engine, &mut |event| {
+            progress.tell(&event);
+            if let (SweepEvent::CellFinished(_), Some(url)) = (&event, &between) {
+                let patience = DrainOptions {
+                    timeout: BETWEEN_CELLS,
+                    ..DrainOptions::once()
+                };
+                if let Err(error) = runtime.block_on(drain(&options.spool, url, patience)) {
+                    tracing::warn!("submitting is put off: {error}");
+                }
+            }
+        });
+        progress.end();
+        report.map_err(failure)
+    });
+    let report = sweep
+        .await
+        .context("the sweep ended in a panic")
+        .or_infrastructure()??;
+    watch.abort();
+    let drained = match collector {
+        Some(url) => Some(
+            drain(&spool, &url, DrainOptions::default())
+                .await
+                .with_context(|| format!("failed to submit to {url}"))
+                .or_infrastructure()?,
+        ),
+        None => None,
+    };
+    Ok((report, drained))
+}
+
+/// The exit code of a finished sweep.
+pub(crate) fn exit(report: &SweepReport) -> Exit {
+    if report.interrupted {
+        Exit::Interrupted
+    } else if report.is_whole() {
+        Exit::Fine
+    } else {
+        Exit::No
+    }
+}
+
+/// The code that a sweep's error ends with.
+pub(crate) fn failure(error: SweepError) -> Failure {
+    let exit = match error {
+        SweepError::Matrix(_) | SweepError::Filter(_) | SweepError::Models { .. } => Exit::Usage,
+        SweepError::Spool(_)
+        | SweepError::State(_)
+        | SweepError::Data { .. }
+        | SweepError::Randomness => Exit::Infrastructure,
+    };
+    Failure {
+        exit,
+        error: anyhow::Error::new(error).context("failed to sweep"),
+    }
+}
+
+fn estimate(measuring: &Measuring) -> Result<Option<Estimate>, Failure> {
+    let Some(watts) = measuring.estimate_watts else {
+        return Ok(None);
+    };
+    if !(watts.is_finite() && watts > 0.0 && watts <= 5_000.0) {
+        return Err(Failure {
+            exit: Exit::Usage,
+            error: anyhow::anyhow!(
+                "--estimate-watts {watts}: a mean power above 0 and up to 5000 watts is needed"
+            ),
+        });
+    }
+    Ok(Some(Estimate {
+        mean_mw: (watts * 1e3) as u64,
+        basis: Name::cleaned("--estimate-watts, stated by the user"),
+    }))
+}

@@ -1,0 +1,53 @@
+//! One verb per file.
+
+mod completions;
+mod key;
+mod man;
+mod measuring;
+mod quickstart;
+mod serve;
+mod service;
+mod submit;
+mod sweep;
+mod variant;
+
+use crate::cli::{Cli, Verb};
+use crate::config::Config;
+use crate::exit::{Failure, OrExit as _, Outcome};
+
+/// Does what was typed.
+pub(crate) fn run(cli: Cli) -> Outcome {
+    let config = || Config::resolve(cli.folders);
+    match cli.verb {
+        Verb::Quickstart(args) => asynchronous(quickstart::run(args, config()?)),
+        Verb::Serve(args) => asynchronous(serve::run(args, config()?)),
+        Verb::Sweep(args) => asynchronous(sweep::run(args, config()?)),
+        Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
+        Verb::Key(args) => key::run(&args, &config()?),
+        Verb::Variant(args) => variant::run(args, &config()?),
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Man { dir } => man::run(&dir),
+    }
+}
+
+fn asynchronous(verb: impl Future<Output = Outcome>) -> Outcome {
+    // Two workers: serving and submitting must not take cores from what is measured.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .or_infrastructure()?;
+    runtime.block_on(verb)
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+async fn interrupted() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).or_infrastructure()?;
+    let mut terminate = signal(SignalKind::terminate()).or_infrastructure()?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
