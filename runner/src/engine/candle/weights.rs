@@ -129,7 +129,7 @@ impl Matrix {
         let bytes_per_pass = tensors.iter().map(bytes_read).sum();
         let parts = tensors
             .into_iter()
-            .map(QMatMul::from_qtensor)
+            .map(|tensor| multiplier(Arc::new(tensor)))
             .collect::<Result<_>>()?;
         Ok(Self {
             parts,
@@ -141,7 +141,7 @@ impl Matrix {
     pub(super) fn of_table(table: &Arc<QTensor>) -> Result<Self> {
         Ok(Self {
             bytes_per_pass: bytes_read(table),
-            parts: vec![QMatMul::from_arc(Arc::clone(table))?],
+            parts: vec![multiplier(Arc::clone(table))?],
         })
     }
 
@@ -178,12 +178,25 @@ fn stack(tensors: &[QTensor], device: &Device) -> Result<QTensor> {
     )
 }
 
+/// Quantised matrices multiply as they are stored; the others are widened to `f32` once.
+///
+/// Kept narrow, one thread of an AVX-512 machine decoded a 3.5 M model in F16 a quarter faster (912 against 735 tok/s),
+/// but prefilled it four times slower (941 against 3,700 tok/s) and less exactly. `QMatMul::from_arc` would do the
+/// same, but lets environment variables choose otherwise, and a record could not tell.
+fn multiplier(tensor: Arc<QTensor>) -> Result<QMatMul> {
+    Ok(match tensor.dtype() {
+        GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
+            QMatMul::Tensor(tensor.dequantize(&tensor.device())?)
+        }
+        _ => QMatMul::QTensor(tensor),
+    })
+}
+
 /// Bytes that multiplying one row of input by this matrix reads.
 fn bytes_read(tensor: &QTensor) -> u64 {
     let elements = tensor.shape().elem_count() as u64;
     match tensor.dtype() {
-        // `QMatMul` holds these as f32. Kept narrow, one thread of an AVX-512 machine decoded a 3.5 M model in F16 a
-        // quarter faster (912 against 735 tok/s) but prefilled it four times slower (941 against 3,700), less exactly.
+        // Widened, see `multiplier`.
         GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => 4 * elements,
         // candle's x86 kernels unpack the scales of Q4_K once: 3,072 bytes for 16 rows of 256 weights
         // (`TileQ4K` in candle-core's quantized/repack_x86.rs).
