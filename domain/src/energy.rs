@@ -262,12 +262,10 @@ impl EnergyCurve {
             let inner = (end.squared_error - start.squared_error).max(0.0);
             inner.sqrt()
         };
+        let knots_until = |at: u64| self.knots.partition_point(|knot| knot.at_ns <= at);
         let ticks = match self.update_ns {
             Some(period) => (end_ns - start_ns) / period,
-            None => {
-                let until = |at: u64| self.knots.partition_point(|knot| knot.at_ns <= at);
-                (until(end_ns) - until(start_ns)) as u64
-            }
+            None => (knots_until(end_ns) - knots_until(start_ns)) as u64,
         };
         Ok(SpanEnergy {
             joules: Joules(joules),

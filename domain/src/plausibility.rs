@@ -24,7 +24,7 @@ const SHEET_TOLERANCE: f64 = 1.05;
 /// processor hold about 1.1 GB (AMD EPYC 9684X).
 const CACHE_RESIDENT_BYTES: f64 = 1.2e9;
 
-/// No single device reads weights faster, caches included: HBM3e delivers 8 TB/s (NVIDIA B200),
+/// No single device reads weights faster, caches included: `HBM3e` delivers 8 TB/s (NVIDIA B200),
 /// on-chip memories of graphics processors and large CPUs stay below 40 TB/s.
 const MAX_BYTES_PER_SECOND: f64 = 4e13;
 

@@ -171,14 +171,11 @@ impl FrontierQuery {
         let mut pairs: Vec<(String, String)> = Vec::new();
         let mut push = |key: &str, value: String| pairs.push((key.to_owned(), value));
         if let Some(objectives) = &self.objectives {
-            push(
-                "axes",
-                objectives
-                    .iter()
-                    .map(|o| o.as_str())
-                    .collect::<Vec<_>>()
-                    .join("-"),
-            );
+            let words: Vec<_> = objectives
+                .iter()
+                .map(|objective| objective.as_str())
+                .collect();
+            push("axes", words.join("-"));
         }
         if self.budget_usd.to_bits() != DEFAULT_BUDGET_USD.to_bits() {
             push("budget", self.budget_usd.to_string());
@@ -189,26 +186,30 @@ impl FrontierQuery {
             ("setup", &self.setups),
             ("vendor", &self.vendors),
         ] {
-            slugs.iter().for_each(|slug| push(key, slug.to_string()));
+            for slug in slugs {
+                push(key, slug.to_string());
+            }
         }
         for (key, number) in [
             ("max-joules", self.max_joules),
             ("min-decode", self.min_decode),
             ("min-quality", self.min_quality_percent),
         ] {
-            number
-                .iter()
-                .for_each(|number| push(key, number.to_string()));
+            if let Some(number) = number {
+                push(key, number.to_string());
+            }
         }
         for (key, slug) in [("suite", &self.suite), ("workload", &self.workload)] {
-            slug.iter().for_each(|slug| push(key, slug.to_string()));
+            if let Some(slug) = slug {
+                push(key, slug.to_string());
+            }
         }
-        self.tier
-            .iter()
-            .for_each(|tier| push("tier", tier.as_str().to_owned()));
-        self.prices
-            .iter()
-            .for_each(|(setup, usd)| push(&format!("price.{setup}"), usd.to_string()));
+        if let Some(tier) = self.tier {
+            push("tier", tier.as_str().to_owned());
+        }
+        for (setup, usd) in &self.prices {
+            push(&format!("price.{setup}"), usd.to_string());
+        }
         pairs.sort();
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(pairs)

@@ -173,46 +173,71 @@ fn direct(record: &Record, meters: &HeadlineMeters) -> Result<(f64, f64), String
     Ok((energy.joules.0, tokens))
 }
 
-/// Decode loops less what their prefill took, which prefill loops tell.
+/// Joules, requests and tokens of all phases of one kind on the leading host.
+struct Loop {
+    joules: f64,
+    requests: f64,
+    tokens_in: f64,
+    tokens_out: f64,
+}
+
+impl Loop {
+    /// `None` when no such phase holds requests.
+    fn of(
+        record: &Record,
+        meters: &HeadlineMeters,
+        kind: PhaseKind,
+    ) -> Result<Option<Self>, String> {
+        let phases = || {
+            record
+                .phases
+                .iter()
+                .filter(|phase| phase.phase == kind && phase.host == 0)
+        };
+        let total = |amount: fn(&Phase) -> f64| phases().map(amount).sum::<f64>();
+        let requests = total(|phase| f64::from(phase.requests));
+        if requests <= 0.0 {
+            return Ok(None);
+        }
+        let spans: Vec<_> = phases()
+            .map(|phase| (phase.start_ns, phase.end_ns))
+            .collect();
+        Ok(Some(Self {
+            joules: meters.over(&spans).map_err(in_words)?.joules.0,
+            requests,
+            tokens_in: total(|phase| phase.tokens_in as f64),
+            tokens_out: total(|phase| phase.tokens_out as f64),
+        }))
+    }
+}
+
+/// Decode loops less what their prefill took. That is told by prefill loops, or else by the
+/// loops of real requests: with another ratio of prompt to output tokens they give a second
+/// equation for the joules of one prompt token and of one output token.
 fn loops(record: &Record, meters: &HeadlineMeters) -> Result<(f64, f64), String> {
-    let of_kind = |kind| {
-        record
-            .phases
-            .iter()
-            .filter(move |phase| phase.phase == kind && phase.host == 0)
+    let decode = Loop::of(record, meters, PhaseKind::DecodeLoop)?
+        .filter(|decode| decode.tokens_out > 0.0)
+        .ok_or("no decode loop was run")?;
+    let of_prefill = if decode.tokens_in <= 0.0 {
+        0.0
+    } else if let Some(prefill) = Loop::of(record, meters, PhaseKind::PrefillLoop)? {
+        decode.requests * prefill.joules / prefill.requests
+    } else if let Some(mixed) = Loop::of(record, meters, PhaseKind::MixedLoop)? {
+        let determinant = decode.tokens_out * mixed.tokens_in - mixed.tokens_out * decode.tokens_in;
+        if determinant <= 0.0 {
+            return Err("the decode loop has no larger share of output tokens".to_owned());
+        }
+        let per_prompt_token =
+            (decode.tokens_out * mixed.joules - mixed.tokens_out * decode.joules) / determinant;
+        // Noise may push a share that is nearly nothing below nothing.
+        (decode.tokens_in * per_prompt_token).max(0.0)
+    } else {
+        return Err("no other loop tells the share of prefill".to_owned());
     };
-    let sum = |phases: &[&Phase]| -> Result<f64, String> {
-        phases.iter().try_fold(0.0, |sum, phase| {
-            meters
-                .in_span(phase.start_ns, phase.end_ns)
-                .map(|e| sum + e.joules.0)
-                .map_err(in_words)
-        })
-    };
-    let decode: Vec<_> = of_kind(PhaseKind::DecodeLoop).collect();
-    let prefill: Vec<_> = of_kind(PhaseKind::PrefillLoop).collect();
-    let tokens: f64 = decode.iter().map(|phase| phase.tokens_out as f64).sum();
-    if decode.is_empty() || tokens <= 0.0 {
-        return Err("no decode loop was run".to_owned());
-    }
-    let joules = sum(&decode)?;
-    if decode.iter().all(|phase| phase.tokens_in == 0) {
-        return Ok((joules, tokens));
-    }
-    let requests = |phases: &[&Phase]| {
-        phases
-            .iter()
-            .map(|phase| f64::from(phase.requests))
-            .sum::<f64>()
-    };
-    if requests(&prefill) <= 0.0 {
-        return Err("no prefill loop tells the share of prefill".to_owned());
-    }
-    let of_prefill = requests(&decode) * sum(&prefill)? / requests(&prefill);
-    if of_prefill > PREFILL_SHARE * joules {
+    if of_prefill > PREFILL_SHARE * decode.joules {
         return Err("prefill takes more than 2 % of the decode loop".to_owned());
     }
-    Ok((joules - of_prefill, tokens))
+    Ok((decode.joules - of_prefill, decode.tokens_out))
 }
 
 /// One line per meter behind the headline, or why there is none.

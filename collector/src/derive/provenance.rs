@@ -154,12 +154,11 @@ fn machine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
             _ => None,
         };
         line("Machine", kind.map(str::to_owned));
-        let version = host
-            .os_version
-            .iter()
-            .map(|version| format!(" {version}"))
-            .collect::<String>();
-        line("Operating system", Some(format!("{}{version}", host.os)));
+        let system = match &host.os_version {
+            Some(version) => format!("{} {version}", host.os),
+            None => host.os.to_string(),
+        };
+        line("Operating system", Some(system));
         line("Kernel", text(host.kernel.as_ref()));
         for gpu in host.gpus.iter().filter(|gpu| gpu.used) {
             line("GPU", Some(gpu.name.to_string()));
@@ -197,8 +196,11 @@ fn text(value: Option<&impl ToString>) -> Option<String> {
 pub(super) fn command(facts: &CellFacts) -> String {
     let variant = &facts.variant;
     let engine = &facts.engine;
-    let mut command = format!(
-        "joulemark sweep --model {} --quant {} --prune {} --workload {}\n# weights SHA-256 {}\n# engine {} {} {}, {}",
+    let suite = facts.suite.as_ref().map_or_else(String::new, |suite| {
+        format!("\n# suite {}, seed {}", suite.version, suite.seed)
+    });
+    format!(
+        "joulemark sweep --model {} --quant {} --prune {} --workload {}\n# weights SHA-256 {}\n# engine {} {} {}, {}{suite}",
         quoted(variant.model.as_str()),
         quoted(variant.quant.as_str()),
         quoted(&prune_label(facts)),
@@ -211,11 +213,7 @@ pub(super) fn command(facts: &CellFacts) -> String {
             build if build.is_empty() => "build not recorded".to_owned(),
             build => format!("build {build}"),
         },
-    );
-    if let Some(suite) = &facts.suite {
-        command.push_str(&format!("\n# suite {}, seed {}", suite.version, suite.seed));
-    }
-    command
+    )
 }
 
 /// The matrix's label of a pruning: the removed layers follow from the share that is left.

@@ -345,7 +345,7 @@ fn publish_answers(
             result.families = quality::families(&items);
         }
         Err(_) if latest.is_empty() => {
-            result.row.quality_reason = newest.quality.as_ref().err().cloned()
+            result.row.quality_reason = newest.quality.as_ref().err().cloned();
         }
         Err(reason) => result.row.quality_reason = Some(reason),
     }
@@ -426,7 +426,7 @@ fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &Deriv
         }
         (Some(Err(reason)), _) => row.energy_reason = Some(reason.clone()),
         (Some(Ok(_)), None) => {
-            row.energy_reason = Some("no question was answered correctly".to_owned())
+            row.energy_reason = Some("no question was answered correctly".to_owned());
         }
         _ => row.energy_reason = row.quality_reason.clone().or(row.energy_reason.take()),
     }

@@ -3,7 +3,8 @@
 use domain::hardware::Catalogue;
 use domain::json::parse_strict;
 use domain::record::{
-    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, Quality, Record, SuiteRef,
+    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, PhaseKind, Quality, Record,
+    SuiteRef,
 };
 use domain::scope::{Scope, ScopeKey};
 use domain::suite;
@@ -281,6 +282,44 @@ fn joules_are_those_of_the_questions_over_the_right_answers() {
     let per_token = result.row.joules_per_output_token.expect("decode spans");
     let speed = result.row.decode_tokens_per_second.expect("measured");
     assert!((per_token * speed / 40.0 - 1.0).abs() < 0.05, "{per_token}");
+}
+
+#[test]
+fn a_decode_loop_loses_what_its_prefill_took() {
+    let mut record = metered(answering(record(), 210, |_| true), 40);
+    let EnergyClaim::Measured(claim) = &mut record.energy else {
+        panic!("metered")
+    };
+    claim.method = domain::record::AttributionMethod::Loops;
+    let phase = |phase, start_s: u64, seconds: u64, tokens_in, tokens_out| domain::record::Phase {
+        phase,
+        rep: None,
+        host: 0,
+        start_ns: start_s * 1_000_000_000,
+        end_ns: (start_s + seconds) * 1_000_000_000,
+        requests: 10,
+        tokens_in,
+        tokens_out,
+    };
+    // At 40 W: 120 J = 2,000 e_in + 1,000 e_out and 160 J = 20 e_in + 1,590 e_out.
+    record.phases = vec![
+        phase(PhaseKind::MixedLoop, 1, 3, 2_000, 1_000),
+        phase(PhaseKind::DecodeLoop, 4, 4, 20, 1_590),
+    ];
+    let per_token = published(&[record.clone()]).row.joules_per_output_token;
+    let exact = (160.0 * 2_000.0 - 120.0 * 20.0) / (1_590.0 * 2_000.0 - 1_000.0 * 20.0);
+    assert!(
+        per_token.is_some_and(|joules| (joules / exact - 1.0).abs() < 1e-6),
+        "{per_token:?} {exact}"
+    );
+    // Half of the loop's tokens in the prompt: its prefill is no small share.
+    record.phases[1].tokens_in = 800;
+    let row = published(&[record]).row;
+    assert_eq!(row.joules_per_output_token, None);
+    assert_eq!(
+        row.energy_reason.as_deref(),
+        Some("prefill takes more than 2 % of the decode loop")
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! Each cell and each family has its own stream of draws, seeded by the data version and its
 //! name: other results coming or going do not change a cell's draws.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::api::{Membership, Objective};
 use domain::ids::Sha256Digest;
@@ -192,8 +192,7 @@ struct Stratum {
 
 impl Universe {
     fn of(candidates: &[Candidate], data_version: &str) -> Self {
-        let mut by_stratum: BTreeMap<(Sha256Digest, Family), BTreeMap<ItemKey, ()>> =
-            BTreeMap::new();
+        let mut by_stratum: BTreeMap<(Sha256Digest, Family), BTreeSet<ItemKey>> = BTreeMap::new();
         for key in candidates
             .iter()
             .flat_map(|candidate| candidate.cell.samples.items.keys())
@@ -201,7 +200,7 @@ impl Universe {
             by_stratum
                 .entry((key.seed, key.family))
                 .or_default()
-                .insert(*key, ());
+                .insert(*key);
         }
         let mut universe = Self {
             strata: Vec::new(),
@@ -217,7 +216,7 @@ impl Universe {
                 items: items.len(),
                 resampler,
             });
-            for (offset, key) in items.into_keys().enumerate() {
+            for (offset, key) in items.into_iter().enumerate() {
                 universe.positions.insert(key, first + offset);
             }
         }

@@ -28,18 +28,18 @@ pub(super) fn sentence(
         return without_quality(shown, &names, left_out);
     };
     let best_row = &shown[best].row;
-    let mut sentence = format!(
+    let mut parts = vec![format!(
         "Best quality: {} ({})",
         names.of_row(best_row),
         facts(best_row)
-    );
+    )];
     let twins: Vec<String> = (0..shown.len())
         .filter(|index| *index != best && standings[*index].membership != Membership::Dominated)
         .filter(|index| standings[*index].reaches_best_quality > NOT_TOLD_APART)
         .map(|index| names.of_row(&shown[index].row))
         .collect();
     if !twins.is_empty() {
-        sentence.push_str(&format!(", not to be told apart from {}", listed(&twins)));
+        parts[0] = format!("{}, not to be told apart from {}", parts[0], listed(&twins));
     }
     let floor = query.min_quality_percent.unwrap_or_else(|| {
         let percent = 100.0 * best_row.quality.unwrap_or(0.0);
@@ -56,31 +56,34 @@ pub(super) fn sentence(
         String::new()
     };
     if let Some((row, speed)) = most(&above, |row| row.decode_tokens_per_second) {
-        sentence.push_str(&format!(
-            "; fastest{floor}: {} ({} tok/s)",
-            names.of_row(row),
-            number(speed)
+        parts.push(if row.id == best_row.id {
+            format!("it is also the fastest{floor}")
+        } else {
+            format!(
+                "fastest{floor}: {} ({} tok/s)",
+                names.of_row(row),
+                number(speed)
+            )
+        });
+    }
+    // Joules of different scopes are not ranked.
+    let scopes: BTreeSet<_> = above
+        .iter()
+        .filter(|row| row.joules_per_correct_answer.is_some())
+        .map(|row| &row.energy_scope)
+        .collect();
+    let frugal = most(&above, |row| {
+        row.joules_per_correct_answer.map(|joules| -joules)
+    });
+    if let (Some((row, turned)), 1) = (frugal, scopes.len()) {
+        let scope = row.energy_scope.as_deref().unwrap_or("scope not recorded");
+        let joules = number(-turned);
+        parts.push(format!(
+            "fewest joules{floor}: {} ({joules} J per correct answer, {scope})",
+            names.of_row(row)
         ));
     }
-    if let Some((row, turned)) = most(&above, |row| {
-        row.joules_per_correct_answer.map(|joules| -joules)
-    }) {
-        let scope = row.energy_scope.as_deref().unwrap_or("scope not recorded");
-        let scopes: BTreeSet<_> = above
-            .iter()
-            .filter_map(|row| row.energy_scope.as_deref())
-            .collect();
-        // Joules of different scopes are not ranked.
-        if scopes.len() == 1 {
-            sentence.push_str(&format!(
-                "; fewest joules{floor}: {} ({} J per correct answer, {scope})",
-                names.of_row(row),
-                number(-turned)
-            ));
-        }
-    }
-    sentence.push('.');
-    sentence
+    format!("{}.", parts.join("; "))
 }
 
 fn without_quality(shown: &[Candidate], names: &Names, left_out: &[LeftOut]) -> String {
@@ -196,20 +199,21 @@ impl Names {
     }
 
     fn of_row(&self, row: &ResultRow) -> String {
-        let mut name = format!("{} {}", row.model, row.quant);
-        if row.pruning != "none" {
-            name.push_str(&format!(
-                " ({}-pruned {:.0} %)",
-                row.pruning, row.pruning_percent
-            ));
-        }
-        if self.engines {
-            name.push_str(&format!(" with {}", row.engine));
-        }
-        if self.setups {
-            name.push_str(&format!(" on {}", row.setup_name));
-        }
-        name
+        let pruning = match row.pruning.as_str() {
+            "none" => String::new(),
+            method => format!(" ({method}-pruned {:.0} %)", row.pruning_percent),
+        };
+        let engine = if self.engines {
+            format!(" with {}", row.engine)
+        } else {
+            String::new()
+        };
+        let setup = if self.setups {
+            format!(" on {}", row.setup_name)
+        } else {
+            String::new()
+        };
+        format!("{} {}{pruning}{engine}{setup}", row.model, row.quant)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Seeded resampling: the same bytes give the same interval on every machine.
 //!
-//! Draws come from ChaCha8 seeded with 32 bytes that the caller derives from signed data, so
+//! Draws come from `ChaCha8` seeded with 32 bytes that the caller derives from signed data, so
 //! anybody who recomputes a published number finds the same interval.
 
 use rand_chacha::ChaCha8Rng;
