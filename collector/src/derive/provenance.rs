@@ -216,7 +216,8 @@ pub(super) fn command(facts: &CellFacts) -> String {
     )
 }
 
-/// The matrix's label of a pruning: the removed layers follow from the share that is left.
+/// The matrix's label of a pruning. The removed layers follow from the share that is left; a
+/// magnitude is that of the layers' matrices, as the embedding is not pruned.
 fn prune_label(facts: &CellFacts) -> String {
     let pruning = &facts.variant.pruning;
     let share = f64::from(pruning.ratio_ppm.min(999_999)) / 1e6;
@@ -231,7 +232,14 @@ fn prune_label(facts: &CellFacts) -> String {
                 .sum();
             format!("layers-{:.0}", (left * share / (1.0 - share)).max(1.0))
         }
-        PruningMethod::Unstructured => format!("magnitude-{:.0}%", (share * 100.0).max(1.0)),
+        PruningMethod::Unstructured => {
+            let (dense, embedding) = (facts.variant.dense_bytes, facts.variant.embedding_bytes);
+            let pruned_part = dense as f64 / (dense as f64 + embedding as f64).max(1.0);
+            format!(
+                "magnitude-{:.0}%",
+                (share / pruned_part * 100.0).clamp(1.0, 99.0)
+            )
+        }
         method => row::pruning_word(method).to_owned(),
     }
 }

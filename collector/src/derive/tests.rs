@@ -3,8 +3,8 @@
 use domain::hardware::Catalogue;
 use domain::json::parse_strict;
 use domain::record::{
-    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, PhaseKind, Quality, Record,
-    SuiteRef,
+    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, PhaseKind, PruningMethod,
+    Quality, Record, SuiteRef,
 };
 use domain::scope::{Scope, ScopeKey};
 use domain::suite;
@@ -449,6 +449,33 @@ fn the_command_to_copy_holds_no_command_of_strangers() {
         r"joulemark sweep --model 'a'\''; rm -rf ~ #' --quant F16 --prune none --workload pp32-tg24"
     );
     assert!(command.lines().skip(1).all(|line| line.starts_with("# ")));
+}
+
+#[test]
+fn the_command_names_the_pruning_as_a_matrix_does() {
+    let label = |method, ratio_ppm, layers| {
+        let mut record = record();
+        record.variant.pruning.method = method;
+        record.variant.pruning.ratio_ppm = ratio_ppm;
+        record.variant.kv[0].layers = layers;
+        let command = published(&[record]).reproduce;
+        let rest = command
+            .split("--prune ")
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        rest.split(" --workload")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(label(PruningMethod::None, 0, 4), "none");
+    assert_eq!(label(PruningMethod::Layer, 245_000, 3), "layers-1");
+    assert_eq!(label(PruningMethod::Layer, 490_000, 2), "layers-2");
+    assert_eq!(
+        label(PruningMethod::Unstructured, 293_700, 4),
+        "'magnitude-30%'"
+    );
 }
 
 proptest! {
