@@ -235,6 +235,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_collector_behind_a_url_answers_the_same_to_the_byte() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let base = format!("http://{}/", listener.local_addr().expect("bound"));
+        let server =
+            tokio::spawn(async move { axum::serve(listener, crate::sample::plain()).await });
+        let remote = Client::remote(Url::parse(&base).expect("a URL")).expect("a client");
+        let local = Client::in_process(crate::sample::plain());
+        for (path, kind) in [
+            ("/api/v1/frontier?budget=500", "application/json"),
+            ("/api/v1/frontier", "text/csv"),
+            ("/api/v1/results/none", "application/json"),
+        ] {
+            let far = remote.fetch(path, kind).await.expect("answered");
+            let near = local.fetch(path, kind).await.expect("answered");
+            assert_eq!(
+                (far.status, far.content_type),
+                (near.status, near.content_type),
+                "{path}"
+            );
+            assert_eq!(far.bytes, near.bytes, "{path}");
+        }
+        server.abort();
+    }
+
+    #[tokio::test]
     async fn a_collector_behind_a_url_that_nobody_serves_is_away() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
