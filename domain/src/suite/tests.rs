@@ -155,11 +155,11 @@ fn each_family_has_its_own_marker_and_a_name_that_reads_back() {
 #[test]
 fn every_description_shows_a_true_example() {
     let solved = [
-        ("+047+985=", "2301"),
+        ("+47+85=", "231"),
         ("\"qzab=", "qzab"),
         ("~qzab=", "bazq"),
         ("&qzab=", "abqz"),
-        ("?KmpTazWreBou=T", "az"),
+        ("?KmpTazWre=T", "az"),
         ("%47+35:60=", "22"),
         ("!([]{(<=", ">)})"),
     ];
@@ -184,6 +184,6 @@ fn the_public_seed_is_the_hash_of_its_phrase() {
 fn the_generators_are_the_published_ones() {
     assert_eq!(
         hex::encode(digest()),
-        "be0ed41d81170af0368fde055169218f4774e0cb31ff410f96d38f5163ec01d3"
+        "eba8e632ab03e92ee8c9fa6bd129bb5bf9f5a08c19a756d29ff4eabf36b4a84c"
     );
 }
