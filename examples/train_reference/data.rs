@@ -8,8 +8,18 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-/// Family and level: every batch holds as many items of each.
-pub(crate) const CELLS: usize = Family::ALL.len() * LEVELS as usize;
+use crate::model::Size;
+
+/// Items of each level that a batch holds: more of the families that are learnt last.
+const ITEMS_PER_LEVEL: [(Family, usize); 7] = [
+    (Family::Addition, 20),
+    (Family::Copy, 8),
+    (Family::Reverse, 10),
+    (Family::Sort, 7),
+    (Family::Recall, 16),
+    (Family::Modular, 16),
+    (Family::Brackets, 7),
+];
 
 /// Sequences of begin token, prompt and answer, and where and what the model must predict.
 pub(crate) struct Packed {
@@ -57,19 +67,18 @@ impl Packed {
 
 /// The batch of a training step, in `parts` parts of equal mixture.
 ///
-/// It depends on the seed and the step alone, so a resumed run sees what an uninterrupted one would
+/// It depends on the seed, the size and the step alone, so a resumed run sees what an uninterrupted one would
 /// have seen.
-pub(crate) fn training_batch(
-    seed: u64,
-    step: u64,
-    items_per_cell: usize,
-    parts: usize,
-) -> Vec<Packed> {
-    let mut rng = stream("batch", seed, step);
+pub(crate) fn training_batch(seed: u64, size: Size, step: u64, parts: usize) -> Vec<Packed> {
+    let mut rng = stream(size.name(), seed, step);
     let mut split: Vec<Vec<Item>> = (0..parts).map(|_| Vec::new()).collect();
-    for round in 0..items_per_cell {
-        for (cell, (family, level)) in cells().enumerate() {
-            split[(round * CELLS + cell) % parts].push(training_item(&mut rng, family, level));
+    let mut next = 0;
+    for (family, items) in ITEMS_PER_LEVEL {
+        for level in 1..=LEVELS {
+            for _ in 0..items {
+                split[next % parts].push(training_item(&mut rng, family, level));
+                next += 1;
+            }
         }
     }
     split.iter().map(|items| Packed::new(items)).collect()
@@ -79,10 +88,4 @@ pub(crate) fn training_batch(
 pub(crate) fn stream(purpose: &str, seed: u64, step: u64) -> ChaCha8Rng {
     let text = format!("joulemark training {purpose} {seed} {step}");
     ChaCha8Rng::from_seed(Sha256::digest(text).into())
-}
-
-fn cells() -> impl Iterator<Item = (Family, u8)> {
-    Family::ALL
-        .into_iter()
-        .flat_map(|family| (1..=LEVELS).map(move |level| (family, level)))
 }

@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{ArgGroup, Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use domain::statistics::proportion::clopper_pearson;
 use domain::suite::{Family, LEVELS, PUBLIC_SEED};
 
 use crate::evaluate::{Tally, grade};
 use crate::model::Size;
-use crate::train::{Length, Plan};
+use crate::train::{Length, Plan, Start};
 
 #[derive(Debug, Parser)]
 #[command(about = "Trains, evaluates and exports the reference models")]
@@ -53,12 +53,12 @@ enum Action {
         /// Train for so many steps; the learning rate follows the steps.
         #[arg(long)]
         steps: Option<u64>,
-        /// Items of every family and level in each step.
-        #[arg(long, default_value_t = 12)]
-        items_per_cell: usize,
         /// Parts that a step's items are worked on in.
         #[arg(long, default_value_t = 8)]
         parts: usize,
+        /// Highest learning rate, as a share of the optimiser's own.
+        #[arg(long, default_value_t = 0.4)]
+        peak: f64,
         /// Seed of the weights and the batches.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -71,6 +71,9 @@ enum Action {
         /// Folder for the checkpoint, the curve and the model.
         #[arg(long)]
         out: PathBuf,
+        /// Start from the checkpoint of a shallower model, whose size goes before it: `s=FILE`.
+        #[arg(long, value_parser = shallower, conflicts_with = "resume")]
+        grow_from: Option<(Size, PathBuf)>,
         /// Go on from the checkpoint in the folder.
         #[arg(long)]
         resume: bool,
@@ -132,28 +135,34 @@ fn main() -> Result<ExitCode> {
             size,
             minutes,
             steps,
-            items_per_cell,
             parts,
+            peak,
             seed,
             workers,
             curve_every,
             out,
+            grow_from,
             resume,
         } => {
             let length = match (steps, minutes) {
                 (Some(steps), _) => Length::Steps(steps),
                 (None, minutes) => Length::Minutes(minutes.expect("clap demands one of the two")),
             };
+            let start = match grow_from {
+                _ if resume => Start::Resume,
+                Some((size, checkpoint)) => Start::Grow { size, checkpoint },
+                None => Start::Random,
+            };
             let plan = Plan {
                 size,
                 length,
-                items_per_cell,
                 parts,
+                peak,
                 seed,
                 workers,
                 curve_every,
                 folder: out,
-                resume,
+                start,
             };
             let file = train::train(&plan)?;
             writeln!(stdout(), "{}", file.display())?;
@@ -175,6 +184,13 @@ fn main() -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn shallower(text: &str) -> Result<(Size, PathBuf), String> {
+    let (size, file) = text
+        .split_once('=')
+        .ok_or("give the size and the checkpoint as s=FILE")?;
+    Ok((Size::from_str(size, true)?, PathBuf::from(file)))
 }
 
 fn evaluate(file: &Path, items: u32, list: Option<&Path>, workers: usize) -> Result<()> {

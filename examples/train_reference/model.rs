@@ -3,7 +3,7 @@
 //! Matrices are kept as `[inputs, outputs]`, so that neither pass transposes them; files hold
 //! `[outputs, inputs]`.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use clap::ValueEnum;
 use domain::byte_tokenizer::VOCABULARY_SIZE;
 use rand_chacha::ChaCha8Rng;
@@ -130,16 +130,20 @@ impl Model {
 
     /// A model with random weights.
     pub(crate) fn random(layers: usize, rng: &mut ChaCha8Rng) -> Result<Self> {
-        Self::build(layers, |_, shape, role| {
-            let spread = match role {
-                Role::Embedding => 0.05,
-                Role::Reader => 0.06,
-                Role::Writer => 0.02,
-                Role::Norm => return Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu),
-            };
-            let count = shape.iter().product();
-            let values: Vec<f32> = (0..count).map(|_| spread * normal(rng)).collect();
-            Tensor::from_vec(values, shape, &Device::Cpu)
+        Self::build(layers, |_, shape, role| initial(shape, role, 0.02, rng))
+    }
+
+    /// A deeper model that answers as `self` does: the added layers come last and write nothing yet.
+    pub(crate) fn grown(&self, layers: usize, rng: &mut ChaCha8Rng) -> Result<Self> {
+        Self::build(layers, |name, shape, role| {
+            let known = self
+                .parameters
+                .iter()
+                .find(|parameter| parameter.name == name);
+            match known {
+                Some(parameter) => parameter.var.copy(),
+                None => initial(shape, role, 0.0, rng),
+            }
         })
     }
 
@@ -174,6 +178,19 @@ impl Model {
         }
         rms_norm(&x, tensor(self.parameters.len() - 1))?.matmul(&tensor(0).t()?)
     }
+}
+
+/// A tensor to begin with; `writing` is the spread of matrices that write to the residual stream.
+fn initial(shape: &[usize], role: Role, writing: f32, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+    let spread = match role {
+        Role::Embedding => 0.05,
+        Role::Reader => 0.06,
+        Role::Writer => writing,
+        Role::Norm => return Tensor::ones(shape, DType::F32, &Device::Cpu),
+    };
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|_| spread * normal(rng)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 /// A standard normal number by the Box-Muller transform.

@@ -32,13 +32,25 @@ const FALL_FROM: f64 = 0.3;
 pub(crate) struct Plan {
     pub(crate) size: Size,
     pub(crate) length: Length,
-    pub(crate) items_per_cell: usize,
     pub(crate) parts: usize,
+    pub(crate) peak: f64,
     pub(crate) seed: u64,
     pub(crate) workers: usize,
     pub(crate) curve_every: u64,
     pub(crate) folder: PathBuf,
-    pub(crate) resume: bool,
+    pub(crate) start: Start,
+}
+
+/// What a run starts from.
+#[derive(Debug, Clone)]
+pub(crate) enum Start {
+    /// Random weights.
+    Random,
+    /// The checkpoint of a shallower model: so most steps of a deep model are taken at the price of
+    /// a shallow one.
+    Grow { size: Size, checkpoint: PathBuf },
+    /// The run's own checkpoint.
+    Resume,
 }
 
 /// When a run is over.
@@ -65,24 +77,18 @@ pub(crate) fn train(plan: &Plan) -> Result<PathBuf> {
         .with_context(|| format!("make the folder {}", plan.folder.display()))?;
     let file = |ending: &str| plan.folder.join(format!("{}{ending}", plan.size.name()));
     let checkpoint = file(".safetensors");
-    let (model, mut optimiser, mut progress) = if plan.resume {
-        checkpoint::load(&checkpoint, plan.size.layers())?
-    } else {
-        let model = Model::random(
-            plan.size.layers(),
-            &mut data::stream("weights", plan.seed, 0),
-        )?;
-        let optimiser = Optimiser::new(&model)?;
-        (
-            model,
-            optimiser,
-            Progress {
-                step: 0,
-                tokens: 0,
-                milliseconds: 0,
-                seed: plan.seed,
-            },
-        )
+    let mut weights = data::stream("weights", plan.seed, plan.size.layers() as u64);
+    let (model, mut optimiser, mut progress) = match &plan.start {
+        Start::Random => begin(Model::random(plan.size.layers(), &mut weights)?, plan.seed)?,
+        Start::Grow {
+            size,
+            checkpoint: shallow,
+        } => {
+            let (shallow, _, _) = checkpoint::load(shallow, size.layers())?;
+            let model = shallow.grown(plan.size.layers(), &mut weights)?;
+            begin(model, plan.seed)?
+        }
+        Start::Resume => checkpoint::load(&checkpoint, plan.size.layers())?,
     };
     ensure!(
         progress.seed == plan.seed,
@@ -95,9 +101,9 @@ pub(crate) fn train(plan: &Plan) -> Result<PathBuf> {
     let mut losses = Vec::new();
     while plan.length.done(progress) < 1.0 {
         let begun = Instant::now();
-        let batch = data::training_batch(plan.seed, progress.step, plan.items_per_cell, plan.parts);
+        let batch = data::training_batch(plan.seed, plan.size, progress.step, plan.parts);
         let (loss, gradients) = gradients(&model, &batch, plan.workers)?;
-        let rate = rate(plan.length.done(progress));
+        let rate = plan.peak * rate(plan.length.done(progress));
         optimiser.update(&model, &gradients, progress.step + 1, rate, plan.workers)?;
         progress.step += 1;
         progress.tokens += batch
@@ -120,6 +126,17 @@ pub(crate) fn train(plan: &Plan) -> Result<PathBuf> {
     let model_file = file("-f16.gguf");
     export::write(&model_file, &model, plan.size)?;
     Ok(model_file)
+}
+
+fn begin(model: Model, seed: u64) -> Result<(Model, Optimiser, Progress)> {
+    let optimiser = Optimiser::new(&model)?;
+    let progress = Progress {
+        step: 0,
+        tokens: 0,
+        milliseconds: 0,
+        seed,
+    };
+    Ok((model, optimiser, progress))
 }
 
 fn rate(done: f64) -> f64 {
