@@ -245,7 +245,7 @@ fn family() -> Vec<ResultRow> {
             row
         })
         .collect();
-    for (row, pruning) in rows[10..].iter_mut().zip(["layer", "magnitude"]) {
+    for (row, pruning) in rows[10..].iter_mut().zip(["layer", "unstructured"]) {
         row.pruning = pruning.into();
         row.pruning_percent = 25.0;
     }
