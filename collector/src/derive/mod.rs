@@ -1,6 +1,6 @@
 //! From signed records to published numbers, by pure functions.
 //!
-//! [`derive`] reads one record: the speed of each repetition, the score of each answer (items
+//! [`derive()`] reads one record: the speed of each repetition, the score of each answer (items
 //! are made again from suite and seed), the joules of each span. [`results`] groups records by
 //! cell and publishes medians with intervals. Both are functions of the bytes alone: the order
 //! in which records arrive changes nothing, and everything can be rebuilt from the raw store.

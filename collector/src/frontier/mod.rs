@@ -3,7 +3,7 @@
 //! [`answer`] is a pure function of the published cells and the question. It compares equals
 //! only (one suite version, one workload and speculation arm, one energy scope when joules are
 //! weighed), lists what it leaves out with the reason, and decides membership by seeded draws
-//! that resample repetitions and suite items (see [`membership`]).
+//! that resample repetitions and suite items (file `membership`).
 
 mod choose;
 mod facets;
