@@ -110,3 +110,146 @@ fn workload(spec: &WorkloadSpec) -> Workload {
         seed: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::REPETITIONS_BYTES;
+    use crate::meter::sampler::Sampler;
+    use crate::{host, plan};
+    use domain::matrix::MAX_ITEMS;
+    use domain::record::{
+        AnsweredItem, Averaging, Context, Finish, MAX_RECORD_BYTES, MeterKind, MeterTrace, Phase,
+        PhaseKind, Quality, Repetition, UpdateBasis,
+    };
+    use domain::scope::Scope;
+    use domain::text::Answer;
+
+    /// Ten days in nanoseconds: no cell lasts longer.
+    const LATE_NS: u64 = 864_000_000_000_000;
+    const METERS: usize = 5;
+
+    fn item(index: u32) -> AnsweredItem {
+        AnsweredItem {
+            family: Name::cleaned("multi-digit-addition"),
+            level: 3,
+            index,
+            sample: 0,
+            // The longest answer that is asked for, each byte replaced by the longest character.
+            answer: Answer::cleaned(&"\u{fffd}".repeat(33)),
+            picked: true,
+            tokens_in: 33,
+            tokens_out: 33,
+            reasoning_tokens: 0,
+            finish: Finish::Timeout,
+            start_ns: LATE_NS,
+            end_ns: LATE_NS,
+        }
+    }
+
+    fn trace() -> MeterTrace {
+        let readings = Sampler::bound(METERS);
+        MeterTrace {
+            meter: Name::cleaned("powercap"),
+            host: 0,
+            device: Name::cleaned("package-0"),
+            scope: Scope::CpuPkg,
+            used: true,
+            kind: MeterKind::Counter,
+            averaging: Averaging::Instant,
+            window_ns: None,
+            update_ns: Some(1_000_000),
+            update_basis: UpdateBasis::Assumed,
+            wrap_uj: Some(262_143_328_850),
+            sensor_ppm: Some(50_000),
+            origin: Name::cleaned("powercap msr"),
+            t_ns: vec![LATE_NS; readings],
+            latency_ns: vec![250_000; readings],
+            source_t_ns: None,
+            v: vec![262_143_328_850; readings],
+        }
+    }
+
+    #[test]
+    fn a_record_with_every_bound_reached_fits() {
+        let survey = host::survey(std::path::Path::new("/"));
+        let context = crate::context::ContextReader::new(std::path::Path::new("/"), 2);
+        let phase = |rep| Phase {
+            phase: PhaseKind::MixedLoop,
+            rep: Some(rep),
+            host: 0,
+            start_ns: LATE_NS,
+            end_ns: LATE_NS,
+            requests: 100_000,
+            tokens_in: 100_000_000,
+            tokens_out: 100_000_000,
+        };
+        let gaps = REPETITIONS_BYTES / "1000000,".len();
+        let repetition: Repetition = serde_json::from_value(serde_json::json!({
+            "rep": 0, "warmup": false, "void": null, "start_ns": 0, "end_ns": LATE_NS, "peak_bytes": null,
+            "paged_bytes": null, "transcript_sha256": null, "requests": [{
+                "stream": 0, "sent_ns": 0, "first_visible_ns": 1, "first_event_ns": 1,
+                "gaps_us": vec![1_000_000; gaps], "event_tokens": null, "prompt_tokens": 128,
+                "cached_tokens": null, "output_tokens": 64, "reasoning_tokens": 0, "passes": null,
+                "accepted_tokens": null, "token_source": "ids", "finish": "length",
+                "engine_prefill_ns": 1, "engine_decode_ns": 1
+            }]
+        }))
+        .expect("a repetition");
+        let samples = Samples {
+            zero_ns: 0,
+            started_ms: LATE_NS,
+            repetitions: vec![repetition],
+            phases: (0..64).map(phase).collect(),
+            context: (0..16)
+                .map(|_| context.read(LATE_NS))
+                .collect::<Vec<Context>>(),
+            quality: Some(Quality {
+                items: (0..MAX_ITEMS).map(item).collect(),
+                transcript_sha256: Some(Sha256Digest([0; 32])),
+            }),
+        };
+        let facts = SweepFacts {
+            audience: Audience::Any,
+            sweep: Sha256Digest([0; 32]),
+            suite: None,
+            runner: host::runner_facts(),
+            setup: SetupRef {
+                slug: None,
+                interconnect: None,
+            },
+            host: survey.host,
+            engine: crate::engine::Engine::facts(&crate::engine::scripted::ScriptedEngine::new()),
+            settings: crate::engine::Engine::settings(
+                &crate::engine::scripted::ScriptedEngine::new(),
+            ),
+            estimate: None,
+            no_meters: None,
+        };
+        let workload = WorkloadSpec {
+            id: "pp128-tg64".parse().expect("a slug"),
+            prompt_tokens: 128,
+            output_tokens: 64,
+        };
+        let cell = CellFacts {
+            variant: plan::tests::facts(1, 1),
+            workload,
+            samples,
+            sampled: Sampled {
+                traces: (0..METERS).map(|_| trace()).collect(),
+                trouble: None,
+            },
+            outcome: Outcome::Ok,
+            outcome_class: None,
+            ended_ms: LATE_NS,
+        };
+        let bytes = serde_json::to_vec(&assemble(&facts, cell))
+            .expect("JSON")
+            .len();
+        assert!(bytes <= MAX_RECORD_BYTES, "{bytes} bytes");
+        assert!(
+            bytes > 8 * MAX_RECORD_BYTES / 10,
+            "the bounds are reached: {bytes} bytes"
+        );
+    }
+}

@@ -109,16 +109,11 @@ impl Spool {
                 free,
             });
         }
-        // A sync that failed may have dropped the file's pages: only a new file can be trusted.
-        let written = (0..2).map(|attempt| self.write_once(sealed, attempt));
-        let mut failure = None;
-        for outcome in written {
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.expect("there were two attempts"))
+        self.write_once(sealed, 0).or_else(|error| {
+            // A sync that failed may have dropped the file's pages: only a new file can be trusted.
+            tracing::warn!(%error, "a record is written to the spool once more");
+            self.write_once(sealed, 1)
+        })
     }
 
     /// Whether an envelope was put in, whatever became of it since.
@@ -183,8 +178,9 @@ impl Spool {
             .folder
             .join("bad")
             .join(format!("{content_id}.problem.json"));
-        let text = serde_json::to_vec_pretty(problem).expect("a problem is JSON");
-        fs::write(&beside, text).map_err(fault("write", &beside))?;
+        let text = serde_json::to_vec_pretty(problem).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&beside, text))
+            .map_err(fault("write", &beside))?;
         self.rename(
             &self.path("new", content_id),
             "bad",

@@ -272,7 +272,7 @@ fn a_suspended_machine_voids_the_repetition() {
     let sleeper = Arc::clone(&clock);
     let token = move |n| {
         if n == 600 {
-            sleeper.suspend(Duration::from_secs(60));
+            sleeper.suspend(Duration::from_mins(1));
         }
         TOKEN
     };

@@ -5,7 +5,7 @@
 //! mark (a phase's edge). Bound: [`Sampler::bound`] readings per meter; when a trace is full,
 //! every second reading between marks is dropped and the polling period doubles, so a long cell
 //! keeps its edges and an even trace. A read slower than a quarter of the update period is
-//! rejected and repeated, at most [`TRIES`] times.
+//! rejected and repeated, at most three times in all.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

@@ -102,7 +102,7 @@ impl Bed {
             .works(move |work| match work {
                 Work::Load => clock.advance(Duration::from_millis(50)),
                 Work::Prefill(tokens) => {
-                    clock.advance(Duration::from_micros(u64::from(tokens) * 100))
+                    clock.advance(Duration::from_micros(u64::from(tokens) * 100));
                 }
                 Work::Token => clock.advance(Duration::from_millis(1)),
             })
