@@ -6,8 +6,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use ed25519_dalek::Signature;
+use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -330,9 +330,10 @@ mod tests {
     #[test]
     fn a_public_key_is_read_in_either_spelling() {
         use ed25519_dalek::pkcs8::EncodePublicKey as _;
+        use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
         let key = key().verifying_key();
         let pem = key
-            .to_public_key_pem(Default::default())
+            .to_public_key_pem(LineEnding::default())
             .expect("a key has a PEM form");
         assert_eq!(read_public_key(&hex::encode(key.as_bytes())), Ok(key));
         assert_eq!(read_public_key(&pem), Ok(key));

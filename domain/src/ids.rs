@@ -161,7 +161,12 @@ mod tests {
     fn a_digest_has_one_spelling() {
         let id = Sha256Digest::of(b"joule");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!(id.to_string().to_uppercase().parse::<Sha256Digest>().is_err());
+        assert!(
+            id.to_string()
+                .to_uppercase()
+                .parse::<Sha256Digest>()
+                .is_err()
+        );
         assert!("ab".parse::<Sha256Digest>().is_err());
     }
 

@@ -53,7 +53,10 @@ pub fn parse_strict<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, 
 
 fn same_shape(given: &Value, meant: &Value, pointer: &mut String) -> Result<(), StrictError> {
     let refuse = |pointer: &str, what| {
-        Err(StrictError::Shape { pointer: pointer.to_owned(), what })
+        Err(StrictError::Shape {
+            pointer: pointer.to_owned(),
+            what,
+        })
     };
     match (given, meant) {
         (Value::Object(given), Value::Object(meant)) => {
@@ -82,7 +85,9 @@ fn same_shape(given: &Value, meant: &Value, pointer: &mut String) -> Result<(), 
             Ok(())
         }
         (Value::Number(number), Value::Number(meant)) if number == meant => {
-            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            let magnitude = number
+                .as_u64()
+                .or_else(|| number.as_i64().map(i64::unsigned_abs));
             match magnitude {
                 Some(n) if n <= MAX_SAFE_INTEGER => Ok(()),
                 Some(_) => refuse(pointer, "an integer above 2^53 - 1"),
@@ -121,7 +126,13 @@ mod tests {
     #[test]
     fn spacing_and_key_order_are_free() {
         let parsed = parse(" {\"note\": null,\n \"count\": 3} ").expect("same value");
-        assert_eq!(parsed, Sample { count: 3, note: None });
+        assert_eq!(
+            parsed,
+            Sample {
+                count: 3,
+                note: None
+            }
+        );
     }
 
     #[test]
@@ -132,7 +143,10 @@ mod tests {
             ("array for a struct", "[1,null]"),
             ("missing null", r#"{"count":1}"#),
             ("float for an integer", r#"{"count":1.0,"note":null}"#),
-            ("unsafe integer", r#"{"count":9007199254740992,"note":null}"#),
+            (
+                "unsafe integer",
+                r#"{"count":9007199254740992,"note":null}"#,
+            ),
             ("trailing bytes", r#"{"count":1,"note":null} {}"#),
             ("not UTF-8 escape", r#"{"count":1,"note":"\ud800"}"#),
         ] {

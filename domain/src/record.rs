@@ -92,7 +92,11 @@ pub enum Audience {
 impl TryFrom<String> for Audience {
     type Error = crate::ids::IdError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "any" { Ok(Self::Any) } else { text.parse().map(Self::Collector) }
+        if text == "any" {
+            Ok(Self::Any)
+        } else {
+            text.parse().map(Self::Collector)
+        }
     }
 }
 

@@ -130,10 +130,15 @@ impl ScopeKey {
         sorted.sort_by_key(|scope| scope.as_str());
         let legal = matches!(
             sorted.as_slice(),
-            [_] | [Scope::CpuPkg, Scope::GpuBoard] | [Scope::CpuDram, Scope::CpuPkg, Scope::GpuBoard]
+            [_] | [Scope::CpuPkg, Scope::GpuBoard]
+                | [Scope::CpuDram, Scope::CpuPkg, Scope::GpuBoard]
         );
         let key = Self(sorted);
-        if legal { Ok(key) } else { Err(ScopeError::Overlap(key.to_string())) }
+        if legal {
+            Ok(key)
+        } else {
+            Err(ScopeError::Overlap(key.to_string()))
+        }
     }
 
     /// The scopes that were added, sorted by name.
@@ -181,7 +186,10 @@ mod tests {
     #[test]
     fn only_scopes_known_disjoint_are_added() {
         use Scope::{CpuCore, CpuDram, CpuPkg, GpuBoard, PlatformPsys};
-        assert_eq!(ScopeKey::of(&[GpuBoard, CpuPkg]).map(|k| k.to_string()), Ok("cpu.pkg+gpu.board".into()));
+        assert_eq!(
+            ScopeKey::of(&[GpuBoard, CpuPkg]).map(|k| k.to_string()),
+            Ok("cpu.pkg+gpu.board".into())
+        );
         assert!(ScopeKey::of(&[CpuPkg, CpuDram, GpuBoard]).is_ok());
         assert!(ScopeKey::of(&[CpuPkg, CpuCore]).is_err());
         assert!(ScopeKey::of(&[PlatformPsys, CpuPkg]).is_err());

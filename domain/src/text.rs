@@ -94,7 +94,11 @@ impl Answer {
     pub fn cleaned(text: &str) -> Self {
         let mut kept = String::new();
         for c in text.chars() {
-            let c = if c != '\n' && c != '\t' && is_refused(c) { '\u{fffd}' } else { c };
+            let c = if c != '\n' && c != '\t' && is_refused(c) {
+                '\u{fffd}'
+            } else {
+                c
+            };
             if kept.len() + c.len_utf8() > MAX_ANSWER_BYTES {
                 break;
             }

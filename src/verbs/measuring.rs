@@ -82,8 +82,8 @@ pub(crate) fn options(
 }
 
 /// Measures, on a thread of its own, and submits between two cells, so that sending and deriving
-/// never run beside what is timed. What the collector did not take is tried once more, patiently,
-/// at the end.
+/// never run beside what is timed. What the collector did not take then is sent at the end, with
+/// more patience. The second part of the answer is what became of the spool, if it was submitted.
 pub(crate) async fn run(
     options: SweepOptions,
     measuring: &Measuring,
@@ -98,43 +98,53 @@ pub(crate) async fn run(
         }
     });
     let mut progress = Progress::new(measuring.progress);
-    let between = collector.clone();
+    let url = collector.clone();
     let runtime = Handle::current();
     let sweep = tokio::task::spawn_blocking(move || {
         let machine = Machine::here();
         let mut engine = CandleEngine::new()
             .context("failed to start the engine")
             .or_infrastructure()?;
+        let mut drained = DrainReport::default();
         let report = runner::sweep::run(&options, machine, &mut engine, &mut |event| {
             progress.tell(&event);
-            if let (SweepEvent::CellFinished(_), Some(url)) = (&event, &between) {
+            if let (SweepEvent::CellFinished(_), Some(url)) = (&event, &url) {
                 let patience = DrainOptions {
                     timeout: BETWEEN_CELLS,
                     ..DrainOptions::once()
                 };
-                if let Err(error) = runtime.block_on(drain(&options.spool, url, patience)) {
-                    tracing::warn!("submitting is put off: {error}");
+                match runtime.block_on(drain(&options.spool, url, patience)) {
+                    Ok(round) => add(&mut drained, round),
+                    Err(error) => tracing::warn!("submitting is put off: {error}"),
                 }
             }
         });
         progress.end();
-        report.map_err(failure)
+        report.map(|report| (report, drained)).map_err(failure)
     });
-    let report = sweep
+    let (report, mut drained) = sweep
         .await
         .context("the sweep ended in a panic")
         .or_infrastructure()??;
     watch.abort();
-    let drained = match collector {
-        Some(url) => Some(
-            drain(&spool, &url, DrainOptions::default())
-                .await
-                .with_context(|| format!("failed to submit to {url}"))
-                .or_infrastructure()?,
-        ),
-        None => None,
+    let Some(url) = collector else {
+        return Ok((report, None));
     };
-    Ok((report, drained))
+    let last = drain(&spool, &url, DrainOptions::default())
+        .await
+        .with_context(|| format!("failed to submit to {url}"))
+        .or_infrastructure()?;
+    add(&mut drained, last);
+    Ok((report, Some(drained)))
+}
+
+/// Adds a later round: what was sent accumulates, what waits is what waits now.
+fn add(total: &mut DrainReport, round: DrainReport) {
+    total.accepted.extend(round.accepted);
+    total.already.extend(round.already);
+    total.refused.extend(round.refused);
+    total.left = round.left;
+    total.last_failure = round.last_failure;
 }
 
 /// The exit code of a finished sweep.

@@ -10,7 +10,7 @@ quantisations = ["F16", "Q4_K"]
 pruning = ["none", "magnitude-30%"]
 
 [[models]]
-name = "reference-0.9m"
+name = "joulemark-reference-0.9m"
 path = "joulemark-reference-0.9m-f16.gguf"
 
 [[workloads]]
