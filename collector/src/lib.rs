@@ -3,7 +3,7 @@
 //!
 //! An envelope's way through this room: [`http`] counts its bytes; `ingest` verifies it before
 //! parsing, judges it and stores it in one transaction ([`store`], where all SQL is); the
-//! [`snapshot`] hears of it and derives ([`derive`]) what is published; [`frontier`] answers the
+//! [`snapshot`] hears of it and derives ([`mod@derive`]) what is published; [`frontier`] answers the
 //! question of the project from that snapshot. The database is one of the operator's, or a
 //! private cluster that this program runs itself ([`postgres`]).
 //!

@@ -1,13 +1,14 @@
 //! The snapshot: everything that is published, derived from the raw payloads, in memory.
 //!
 //! Built at the start and extended when a record was stored here, when another collector on the
-//! same database says so, and every [`LOOK_EVERY`] in case a message was lost. Readers hold an
+//! same database says so, and every half minute in case a message was lost. Readers hold an
 //! `Arc` of one snapshot, so an answer is of one piece, and reading goes on while the database
 //! is away. Every payload is verified again before it is parsed: bytes that no longer fit their
 //! signature are logged and left out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,12 @@ pub(crate) async fn keep(
     // Listening starts before reading, so that nothing falls between.
     let listener = store.listen().await?;
     builder.read().await?;
-    let (sender, receiver) = watch::channel(Arc::new(builder.snapshot().await));
+    let first = builder.snapshot().await.ok_or(StoreError::Corrupt {
+        table: "record",
+        row: "of all cells".to_owned(),
+        what: "deriving the results panicked: a bug, see the log",
+    })?;
+    let (sender, receiver) = watch::channel(Arc::new(first));
     let task = tokio::spawn(refresh(builder, listener, stored, sender));
     Ok((receiver, task))
 }
@@ -128,7 +134,11 @@ async fn refresh(
         }
         match builder.read().await {
             Ok(0) => {}
-            Ok(_) => drop(sender.send_replace(Arc::new(builder.snapshot().await))),
+            Ok(_) => {
+                if let Some(snapshot) = builder.snapshot().await {
+                    sender.send_replace(Arc::new(snapshot));
+                }
+            }
             // Reading goes on from the last snapshot; the next look catches up.
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -193,23 +203,29 @@ impl Builder {
         Ok(new.len())
     }
 
-    async fn snapshot(&self) -> Snapshot {
+    /// The snapshot of what was read; `None`, logged, when deriving it panicked: one bad result
+    /// must not end the task that keeps all others up to date.
+    async fn snapshot(&self) -> Option<Snapshot> {
         let (derived, catalogue) = (Arc::clone(&self.derived), Arc::clone(&self.catalogue));
         let data_version = self.data_version();
         off_the_loop(move || {
-            let mut newest_first: Vec<_> = derived.iter().collect();
-            newest_first.sort_by_key(|record| {
-                (
-                    Reverse(record.received.received_ms),
-                    record.received.content_id,
-                )
-            });
-            Snapshot {
-                data_version,
-                records: newest_first.iter().map(|record| record.summary()).collect(),
-                results: derive::results(&derived, &catalogue),
-                models: models(&derived),
-            }
+            let build = || {
+                let mut newest_first: Vec<_> = derived.iter().collect();
+                newest_first.sort_by_key(|record| {
+                    let received = &record.received;
+                    (Reverse(received.received_ms), received.content_id)
+                });
+                Snapshot {
+                    data_version,
+                    records: newest_first.iter().map(|record| record.summary()).collect(),
+                    results: derive::results(&derived, &catalogue),
+                    models: models(&derived),
+                }
+            };
+            let built = catch_unwind(AssertUnwindSafe(build));
+            built
+                .inspect_err(|_| tracing::error!("deriving the results panicked"))
+                .ok()
         })
         .await
     }
@@ -265,7 +281,12 @@ fn load(stored: StoredEnvelope) -> Loaded {
         received_ms: at.received_ms,
         findings: stored.findings,
     };
-    (id, at, Some(derive::derive(record, received)))
+    // It was derived once before it was stored; a newer program may still stumble over it.
+    let derived = catch_unwind(AssertUnwindSafe(|| derive::derive(record, received)));
+    if derived.is_err() {
+        tracing::error!(record.id = %id, "deriving a stored record panicked: left out");
+    }
+    (id, at, derived.ok())
 }
 
 /// The models of plausible records: a function of the set of records, not of their order.

@@ -120,7 +120,8 @@ fn setup_row(setup: &SetupProfile, results: u32) -> SetupRow {
     }
 }
 
-fn hardware_columns() -> Vec<String> {
+/// The columns of the table of hardware.
+pub(super) fn hardware_columns() -> Vec<String> {
     csv::columns_of(&HardwareRow {
         slug: String::new(),
         name: String::new(),
@@ -140,8 +141,9 @@ fn hardware_columns() -> Vec<String> {
     })
 }
 
-/// The optional price is present here, so that its columns are.
-fn setup_columns() -> Vec<String> {
+/// The columns of the table of setups. The optional price is present here, so that its
+/// columns are.
+pub(super) fn setup_columns() -> Vec<String> {
     csv::columns_of(&SetupRow {
         slug: String::new(),
         name: String::new(),

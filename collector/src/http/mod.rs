@@ -1,7 +1,7 @@
 //! HTTP: the route table, and the manners of every route.
 //!
 //! From the outside in: request id > log > panics become answers > 30 s in all > the route.
-//! Bounds of connections stand in [`serve`]. Answers are computed from one snapshot, so that
+//! Bounds of connections stand in [`serve()`]. Answers are computed from one snapshot, so that
 //! numbers of one answer belong together, and carry a strong ETag.
 
 use std::time::Duration;

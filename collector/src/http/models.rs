@@ -54,10 +54,15 @@ pub(super) async fn list(
             }),
             Format::Csv => {
                 let lines: Vec<_> = models.iter().map(line).collect();
-                csv::table(&csv::columns_of(&ModelLine::default()), &lines)
+                csv::table(&columns(), &lines)
             }
         }
     }))
+}
+
+/// The columns of the table of models.
+pub(super) fn columns() -> Vec<String> {
+    csv::columns_of(&ModelLine::default())
 }
 
 fn row(model: &ModelFacts, snapshot: &Snapshot) -> ModelRow {

@@ -151,7 +151,7 @@ pub(super) async fn list(
 }
 
 /// The columns of a list of records.
-fn columns() -> Vec<String> {
+pub(super) fn columns() -> Vec<String> {
     csv::columns_of(&RecordSummary {
         content_id: String::new(),
         key_id: String::new(),

@@ -295,6 +295,26 @@ async fn what_is_no_envelope_is_refused() {
 }
 
 #[tokio::test]
+async fn whatever_byte_is_changed_the_envelope_is_refused() {
+    use rand_core::{Rng as _, SeedableRng as _};
+    let door = Door::open().await;
+    let honest = fixtures::envelope(&fixtures::record(1));
+    let mut rng = rand_chacha::ChaCha8Rng::from_seed([1; 32]);
+    for _ in 0..300 {
+        let mut bytes = honest.clone();
+        let at = rng.next_u32() as usize % bytes.len();
+        bytes[at] ^= 1 << (rng.next_u32() % 8);
+        let answer = door.submit(bytes).await;
+        assert!(
+            answer.status.is_client_error(),
+            "byte {at}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(door.rows().await, 0);
+}
+
+#[tokio::test]
 async fn a_ten_megabyte_body_is_refused_as_a_problem() {
     let door = Door::open().await;
     let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -723,4 +743,17 @@ fn the_document_has_every_route_and_every_type() {
             "{schema}"
         );
     }
+}
+
+#[test]
+fn the_columns_of_the_tables_are_a_promise() {
+    let tables = [
+        ("records", records::columns()),
+        ("results", results::columns()),
+        ("models", models::columns()),
+        ("hardware", hardware::hardware_columns()),
+        ("setups", hardware::setup_columns()),
+    ];
+    let text = tables.map(|(table, columns)| format!("{table}\n  {}\n", columns.join("\n  ")));
+    insta::assert_snapshot!(text.concat());
 }

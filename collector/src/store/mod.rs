@@ -1,8 +1,8 @@
 //! The store: all SQL of the project, checked against the schema at compile time, one file per
 //! table.
 //!
-//! A `Store` is a pool of at most [`MAX_CONNECTIONS`] connections. Whoever waits longer than
-//! [`ACQUIRE_WITHIN`] for one, a statement longer than 5 s and a lock longer than 2 s end in
+//! A `Store` is a pool of at most 16 connections. Whoever waits longer than
+//! 2 s for one, a statement longer than 5 s and a lock longer than 2 s end in
 //! [`StoreError::Overloaded`] or [`StoreError::Unavailable`]: the caller tries again later.
 //! The store never judges: what enters was verified before.
 
