@@ -190,8 +190,11 @@ impl Collector {
     }
 
     async fn read_allowed_keys(&self) -> Result<(), StoreError> {
-        for allowed in self.0.allowed_keys.read().await {
-            self.allow_key(&allowed.key, &allowed.label).await?;
+        if let Some((state, keys)) = self.0.allowed_keys.changed().await {
+            for allowed in keys {
+                self.allow_key(&allowed.key, &allowed.label).await?;
+            }
+            self.0.allowed_keys.take(state);
         }
         Ok(())
     }

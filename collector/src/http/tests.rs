@@ -24,6 +24,7 @@ use utoipa::OpenApi as _;
 use super::*;
 use crate::collector::CollectorOptions;
 use crate::fixtures;
+use crate::ingest::IngestError;
 use crate::postgres::TestDatabase;
 
 struct Door {
@@ -389,19 +390,21 @@ async fn a_key_added_to_the_file_is_allowed_without_a_restart() {
     let database = TestDatabase::fresh().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("allowed-keys");
-    let key = hex::encode(fixtures::signing_key().verifying_key().as_bytes());
-    std::fs::write(&file, format!("{key} laptop\n")).expect("written");
     let options = CollectorOptions {
         default_tier: Tier::SelfReported,
-        allowed_keys: Some(file),
+        allowed_keys: Some(file.clone()),
     };
     let collector = Collector::open(&database.connect_options(), Catalogue::default(), options)
         .await
         .expect("a fresh database");
-    let accepted = collector
-        .ingest(fixtures::envelope(&fixtures::record(1)))
-        .await;
-    assert!(accepted.expect("allowed by the file").new);
+    let submit = || collector.ingest(fixtures::envelope(&fixtures::record(1)));
+    let refused = async || matches!(submit().await, Err(IngestError::UnknownKey));
+    assert!(refused().await, "there is no file");
+    std::fs::write(&file, "# none yet\n").expect("written");
+    assert!(refused().await, "the file has no key");
+    let key = hex::encode(fixtures::signing_key().verifying_key().as_bytes());
+    std::fs::write(&file, format!("{key} laptop\n")).expect("written");
+    assert!(submit().await.expect("allowed by the file").new);
 }
 
 #[tokio::test]

@@ -2,23 +2,21 @@
 //!
 //! One key per line, 64 hexadecimal digits and then, if wanted, a label; or a PEM block as
 //! `openssl pkey -pubout` prints it; `#` starts a comment. The file is read at the start, and
-//! again when an unknown key comes, but at most once a second, so that a stranger's envelopes
-//! cannot keep the disk busy. A key that was taken out of the file stays allowed: what it signed
-//! is stored already, and taking back is what revoking is for.
+//! again when an unknown key comes and the file has changed since: a stranger's envelopes cost
+//! one look at its time and length each. A key that was taken out of the file stays allowed:
+//! what it signed is stored already, and taking back is what revoking is for.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use domain::envelope::{VerifyingKey, read_public_key};
 use domain::text::Name;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::Mutex;
 
 /// A longer file is refused.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// How long after one reading the next may follow.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A key that the file allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,56 +25,75 @@ pub(crate) struct AllowedKey {
     pub(crate) label: Name,
 }
 
-/// The file and when it was read.
+/// The file, and which of its states was taken over.
 #[derive(Debug)]
 pub(crate) struct AllowedKeys {
     file: Option<PathBuf>,
-    read: Mutex<Option<Instant>>,
+    taken: Mutex<Option<FileState>>,
 }
+
+/// When the file was changed last, and its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileState(SystemTime, u64);
 
 impl AllowedKeys {
     pub(crate) fn new(file: Option<PathBuf>) -> Self {
         Self {
             file,
-            read: Mutex::new(None),
+            taken: Mutex::new(None),
         }
     }
 
-    /// The keys that the file allows now: none when it was read a moment ago, when it is not
-    /// there, or for the lines that are no keys, which are logged with what to do.
-    pub(crate) async fn read(&self) -> Vec<AllowedKey> {
-        let Some(file) = &self.file else {
-            return Vec::new();
-        };
-        let mut read = self.read.lock().await;
-        if read.is_some_and(|at| at.elapsed() < READ_AGAIN_AFTER) {
-            return Vec::new();
-        }
-        *read = Some(Instant::now());
-        let text = match read_bounded(file).await {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+    /// The keys of the file, if it changed since it was taken over, and the state to take over
+    /// then. Lines that are no keys are logged with what to do; a file that is not there is empty.
+    pub(crate) async fn changed(&self) -> Option<(FileState, Vec<AllowedKey>)> {
+        let file = self.file.as_ref()?;
+        let state = match state_of(file).await {
+            Ok(state) => state,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "the file of allowed keys was not read");
-                return Vec::new();
+                log_unread(file, &error);
+                return None;
             }
         };
+        if *self.taken.lock().unwrap_or_else(PoisonError::into_inner) == Some(state) {
+            return None;
+        }
+        let text = read_bounded(file)
+            .await
+            .inspect_err(|error| log_unread(file, error))
+            .ok()?;
         let (keys, refused) = parse(&text);
         for (line, why) in refused {
-            tracing::warn!(file = %file.display(), line, why, "a line of the allowed keys was skipped");
+            let file = file.display();
+            tracing::warn!(%file, line, why, "a line of the allowed keys was skipped");
         }
-        keys
+        Some((state, keys))
+    }
+
+    /// The keys of this state are allowed now.
+    pub(crate) fn take(&self, state: FileState) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
 }
 
-async fn read_bounded(file: &std::path::Path) -> std::io::Result<String> {
+fn log_unread(file: &Path, error: &io::Error) {
+    tracing::warn!(file = %file.display(), %error, "the file of allowed keys was not read");
+}
+
+async fn state_of(file: &Path) -> io::Result<FileState> {
+    let found = tokio::fs::metadata(file).await?;
+    Ok(FileState(found.modified()?, found.len()))
+}
+
+async fn read_bounded(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     let file = tokio::fs::File::open(file).await?;
     file.take(MAX_FILE_BYTES + 1)
         .read_to_string(&mut text)
         .await?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other("it is longer than 1 MiB: shorten it"));
+        return Err(io::Error::other("it is longer than 1 MiB: shorten it"));
     }
     Ok(text)
 }
