@@ -174,6 +174,9 @@ pub(crate) struct Sweep {
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Measuring {
+    /// Threads the engine computes with [default: one fewer than the cores].
+    #[arg(long, value_name = "N", env = "JOULEMARK_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     /// Where no power counter exists, state this mean power as an estimate. It is kept apart from
     /// measurements and enters no frontier.
     #[arg(long, value_name = "WATTS")]

@@ -10,6 +10,7 @@ mod exit;
 mod output;
 mod progress;
 mod telemetry;
+mod threads;
 mod verbs;
 
 use std::process::ExitCode;

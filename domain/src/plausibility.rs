@@ -179,9 +179,7 @@ fn decode_span(request: &Request) -> Option<(f64, f64)> {
 }
 
 fn times(record: &Record) -> Check {
-    ensure(record.ended_ms >= record.started_ms, || {
-        "the record ends before it starts".into()
-    })?;
+    // `started_ms` and `ended_ms` are labels: a wall clock may be set back during an honest run.
     for rep in &record.repetitions {
         ensure(rep.end_ns > rep.start_ns, || {
             format!("repetition {} does not run forward", rep.rep)

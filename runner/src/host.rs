@@ -64,6 +64,7 @@ pub fn runner_facts() -> RunnerFacts {
         .and_then(|path| fs::read(path).ok());
     RunnerFacts {
         version: Name::cleaned(env!("CARGO_PKG_VERSION")),
+        // A build cannot tell for certain which commit it is of; its own digest it can.
         commit: None,
         binary_sha256: executable.map(|bytes| Sha256Digest::of(&bytes)),
         target: Name::cleaned(env!("JOULEMARK_TARGET")),

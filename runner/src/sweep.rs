@@ -491,8 +491,9 @@ enum CellEnd {
 
 /// Expands the matrix, finds out how far an earlier sweep came, and plans the rest.
 fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile), SweepError> {
-    fs::create_dir_all(&options.data).map_err(|source| SweepError::Data {
-        folder: options.data.clone(),
+    let states = options.data.join("sweeps");
+    fs::create_dir_all(&states).map_err(|source| SweepError::Data {
+        folder: states.clone(),
         source,
     })?;
     let cells = options.matrix.expand(&model_files(&options.models)?)?;
@@ -500,7 +501,8 @@ fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile
     let digest = options.matrix.digest(&cells);
     let mut id = [0; 32];
     getrandom::fill(&mut id).map_err(|_| SweepError::Randomness)?;
-    let path = options.data.join("sweep.json");
+    // One file a matrix: a quickstart does not forget another matrix's interrupted sweep.
+    let path = states.join(format!("{}.json", &digest.to_string()[..16]));
     let state = StateFile::resume_or_begin(
         &path,
         digest,

@@ -11,12 +11,18 @@ mod submit;
 mod sweep;
 mod variant;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{Cli, Quickstart, Sweep, Verb};
 use crate::config::Config;
 use crate::exit::{Failure, OrExit as _, Outcome};
+use crate::threads;
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Outcome {
+    if let Verb::Quickstart(Quickstart { measuring, .. }) | Verb::Sweep(Sweep { measuring, .. }) =
+        &cli.verb
+    {
+        threads::settle(measuring.threads.map(usize::from))?;
+    }
     let config = || Config::resolve(cli.folders);
     match cli.verb {
         Verb::Quickstart(args) => asynchronous(quickstart::run(args, config()?)),

@@ -13,13 +13,13 @@ use tempfile::TempDir;
 /// A data folder of its own, which a `postgres` user may traverse (as root the private
 /// PostgreSQL runs as that user).
 #[derive(Debug)]
-pub struct Installation {
+pub(crate) struct Installation {
     folder: TempDir,
 }
 
 impl Installation {
     /// An empty one.
-    pub fn fresh() -> Self {
+    pub(crate) fn fresh() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new()
             .prefix("jm-")
@@ -31,19 +31,19 @@ impl Installation {
     }
 
     /// The data folder.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// Writes a file beside the data folder.
-    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("a writable folder");
         path
     }
 
     /// The program with this data folder, without anything from the environment.
-    pub fn joulemark(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn joulemark(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_joulemark"));
         command
             .args(arguments)
@@ -55,14 +55,14 @@ impl Installation {
     }
 
     /// Runs the program to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.joulemark(arguments)
             .output()
             .expect("the program starts")
     }
 
     /// Runs the program and expects exit 0; returns its standard output.
-    pub fn run_fine(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run_fine(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -74,7 +74,7 @@ impl Installation {
     }
 
     /// Starts the program and waits until it names its address on standard error.
-    pub fn serve(&self, arguments: &[&str]) -> Serving {
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Serving {
         let mut child = self
             .joulemark(arguments)
             .stdout(Stdio::null())
@@ -104,15 +104,15 @@ impl Installation {
 
 /// A running program.
 #[derive(Debug)]
-pub struct Serving {
+pub(crate) struct Serving {
     child: Child,
     /// Its address, without a slash at the end.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Serving {
     /// GET, whatever the status.
-    pub fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         client()
             .get(format!("{}{path}", self.url))
             .send()
@@ -120,7 +120,7 @@ impl Serving {
     }
 
     /// GET of JSON that must be there.
-    pub fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         let response = self.get(path);
         assert!(
             response.status().is_success(),
@@ -131,7 +131,7 @@ impl Serving {
     }
 
     /// GET of a page that must be there.
-    pub fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         let response = self.get(path);
         assert!(
             response.status().is_success(),
@@ -142,7 +142,7 @@ impl Serving {
     }
 
     /// POST of an envelope's bytes.
-    pub fn post(&self, bytes: Vec<u8>) -> Response {
+    pub(crate) fn post(&self, bytes: Vec<u8>) -> Response {
         client()
             .post(format!("{}/api/v1/records", self.url))
             .header("content-type", "application/vnd.dsse+json")
@@ -152,20 +152,20 @@ impl Serving {
     }
 
     /// Records stored.
-    pub fn stored(&self) -> u64 {
+    pub(crate) fn stored(&self) -> u64 {
         self.json("/api/v1/health")["records"]
             .as_u64()
             .expect("a count")
     }
 
     /// Kills it as a power cut would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it was running");
     }
 
     /// Asks it to stop and waits.
-    pub fn stop(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill")
             .args(["-TERM", &pid])
@@ -192,7 +192,7 @@ impl Drop for Serving {
 }
 
 /// A client that follows no redirect, so that tests see them.
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(60))
@@ -201,6 +201,6 @@ pub fn client() -> Client {
 }
 
 /// The reference models that ship with the project.
-pub fn reference_models() -> PathBuf {
+pub(crate) fn reference_models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("reference-models")
 }

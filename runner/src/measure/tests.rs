@@ -307,7 +307,10 @@ fn a_counter_adds_a_decode_loop_with_readings_at_its_edges() {
     let phase = run.samples.phases.last().expect("has phases");
     assert_eq!(phase.phase, PhaseKind::DecodeLoop);
     assert!(phase.end_ns - phase.start_ns >= 3_000_000_000);
-    assert_eq!(phase.tokens_in, u64::from(phase.requests) * 16);
+    assert_eq!(
+        phase.tokens_in,
+        u64::from(phase.requests * LOOP_PROMPT_TOKENS)
+    );
     assert_eq!(
         phase.tokens_out,
         u64::from(phase.requests) * 176,

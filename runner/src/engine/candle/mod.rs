@@ -73,6 +73,15 @@ impl CandleEngine {
     }
 }
 
+/// Threads that candle computes with. It reads them from the environment ([`THREADS_VARIABLES`])
+/// and otherwise takes every physical core.
+pub fn threads() -> usize {
+    candle_core::utils::get_num_threads()
+}
+
+/// The variables that candle reads its number of threads from: rayon's pool and its own.
+pub const THREADS_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
 impl Engine for CandleEngine {
     fn facts(&self) -> EngineFacts {
         EngineFacts {
@@ -88,10 +97,7 @@ impl Engine for CandleEngine {
                 Device::Cuda(_) => "cuda",
                 Device::Metal(_) => "metal",
             }),
-            args: vec![Name::cleaned(&format!(
-                "threads={}",
-                candle_core::utils::get_num_threads()
-            ))],
+            args: vec![Name::cleaned(&format!("threads={}", threads()))],
             binary_sha256: None,
             image_digest: None,
         }
