@@ -23,7 +23,7 @@ const CLOSING: &[u8; 4] = b")]}>";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// Add two numbers of two, three or four digits.
+    /// Add two numbers of three, four or six digits.
     Addition,
     /// Repeat a word of four to twelve letters.
     Copy,
@@ -31,9 +31,9 @@ pub enum Family {
     Reverse,
     /// Put four to twelve different letters in alphabetical order.
     Sort,
-    /// Give the two-letter value of one of two, three or five keys.
+    /// Give the two-letter value of one of three, five or seven keys.
     Recall,
-    /// Add two numbers modulo 100, 50, or any multiple of ten from 50 to 90.
+    /// Add two numbers modulo 100, a multiple of ten from 50 on, or any number from 50 on.
     Modular,
     /// Close the brackets that are still open.
     Brackets,
@@ -73,13 +73,13 @@ impl Family {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Addition => {
-                "Adds two numbers of 2, 3 or 4 digits, answer last digit first: +47+85= gives 231."
+                "Adds two numbers of 3, 4 or 6 digits, answer last digit first: +047+985= gives 2301."
             }
             Self::Copy => "Repeats a word of 4 to 12 letters: \"qzab= gives qzab.",
             Self::Reverse => "Spells a word of 4 to 12 letters backwards: ~qzab= gives bazq.",
             Self::Sort => "Puts 4 to 12 letters in alphabetical order: &qzab= gives abqz.",
             Self::Recall => {
-                "Looks up one of 2, 3 or 5 keys, each with a two-letter value: ?KmpTazWre=T gives az."
+                "Looks up one of 3, 5 or 7 keys, each with a two-letter value: ?KmpTazWre=T gives az."
             }
             Self::Modular => {
                 "Adds two numbers modulo 50 to 100, answer last digit first: %47+35:60= gives 22."
@@ -116,8 +116,8 @@ impl Family {
             Self::Modular => {
                 let modulus = match step {
                     0 => 100,
-                    1 => 50,
-                    _ => 10 * (5 + below(rng, 5)),
+                    1 => 10 * (5 + below(rng, 5)),
+                    _ => 50 + below(rng, 50),
                 };
                 modular(rng, modulus)
             }
@@ -133,11 +133,11 @@ impl fmt::Display for Family {
 }
 
 /// Digits of each summand at each level.
-const SUMMAND_DIGITS: [usize; 3] = [2, 3, 4];
+const SUMMAND_DIGITS: [usize; 3] = [3, 4, 6];
 /// Fewest letters of a word at each level; up to two more are drawn.
 const FEWEST_LETTERS: [usize; 3] = [4, 7, 10];
 /// Keys in the prompt at each level.
-const KEYS: [usize; 3] = [2, 3, 5];
+const KEYS: [usize; 3] = [3, 5, 7];
 /// Brackets left open, and pairs closed within the prompt, at each level.
 const OPEN_AND_CLOSED: [(usize, usize); 3] = [(4, 2), (5, 3), (6, 4)];
 

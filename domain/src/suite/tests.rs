@@ -155,7 +155,7 @@ fn each_family_has_its_own_marker_and_a_name_that_reads_back() {
 #[test]
 fn every_description_shows_a_true_example() {
     let solved = [
-        ("+47+85=", "231"),
+        ("+047+985=", "2301"),
         ("\"qzab=", "qzab"),
         ("~qzab=", "bazq"),
         ("&qzab=", "abqz"),
@@ -184,6 +184,6 @@ fn the_public_seed_is_the_hash_of_its_phrase() {
 fn the_generators_are_the_published_ones() {
     assert_eq!(
         hex::encode(digest()),
-        "eba8e632ab03e92ee8c9fa6bd129bb5bf9f5a08c19a756d29ff4eabf36b4a84c"
+        "378e82720243d18ef0aa9d76d81bdea15f984d72cae220d49c9798ca00676c74"
     );
 }
