@@ -547,7 +547,7 @@ pub struct Health {
     pub audience: String,
     /// Changes when any published number may have changed.
     pub data_version: String,
-    /// Records stored.
+    /// Records that answers are made from; one just accepted joins them within a second.
     pub records: u64,
 }
 

@@ -3,16 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use domain::api::{Figure, FrontierAnswer, LeftOut, Membership, RecordDetail, ResultRow};
 use domain::ids::ContentId;
 use domain::matrix::{CellFilter, Matrix};
-use domain::record::Audience;
+use domain::record::{self, Audience};
 use domain::text::Name;
 use reqwest::Client;
 use runner::plan::QUICKSTART_MATRIX;
-use runner::sweep::SweepReport;
+use runner::sweep::{CellSummary, SweepReport};
 
 use crate::cli::{Format, Quickstart};
 use crate::config::Config;
@@ -22,6 +23,9 @@ use crate::verbs::interrupted;
 use crate::verbs::measuring::{self, Job};
 use crate::verbs::service::{Service, ServiceOptions};
 use crate::verbs::submit;
+
+/// How long the collector may take until what it accepted stands in its answers.
+const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves, measures, submits, prints; then serves on until Ctrl-C, or stops.
 pub(crate) async fn run(args: Quickstart, config: Config) -> Outcome {
@@ -83,8 +87,8 @@ async fn measure_and_show(
     live.store(false, Ordering::Relaxed);
     let submitted = drained.as_ref().map_or(Exit::Fine, submit::tell);
 
+    let missing = not_served(&service.url, &report).await;
     print_frontier(&service.url, args.format).await?;
-    let missing = not_served(&service.url, &report).await?;
     for content_id in &missing {
         output::say(&format!(
             "record {content_id} was measured but is not served"
@@ -115,24 +119,35 @@ async fn print_frontier(url: &str, format: Format) -> Result<(), Failure> {
     }
 }
 
-/// Records that the collector does not serve as a result. (A failed cell is served as a record;
-/// it has no result.)
-async fn not_served(url: &str, report: &SweepReport) -> Result<Vec<ContentId>, Failure> {
-    let mut missing = Vec::new();
-    for cell in &report.recorded {
-        let body = get(&format!("{url}/api/v1/records/{}", cell.content_id)).await;
-        let detail = body
-            .ok()
-            .and_then(|body| serde_json::from_str::<RecordDetail>(&body).ok());
-        let served = detail.is_some_and(|detail| {
-            let has_result = detail.summary.result.is_some();
-            detail.signature_valid && (has_result || cell.outcome != domain::record::Outcome::Ok)
-        });
-        if !served {
-            missing.push(cell.content_id);
+/// Records that the collector does not serve, after it had [`SERVED_WITHIN`] to take them into
+/// its answers. A measured cell is served with its result; a failed one has none.
+async fn not_served(url: &str, report: &SweepReport) -> Vec<ContentId> {
+    let deadline = Instant::now() + SERVED_WITHIN;
+    let mut missing: Vec<&CellSummary> = report.recorded.iter().collect();
+    loop {
+        let mut still = Vec::new();
+        for cell in missing {
+            if !is_served(url, cell).await {
+                still.push(cell);
+            }
         }
+        if still.is_empty() || Instant::now() >= deadline {
+            return still.iter().map(|cell| cell.content_id).collect();
+        }
+        missing = still;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(missing)
+}
+
+async fn is_served(url: &str, cell: &CellSummary) -> bool {
+    let body = get(&format!("{url}/api/v1/records/{}", cell.content_id)).await;
+    let detail = body
+        .ok()
+        .and_then(|body| serde_json::from_str::<RecordDetail>(&body).ok());
+    detail.is_some_and(|detail| {
+        let has_result = detail.summary.result.is_some();
+        detail.signature_valid && (has_result || cell.outcome != record::Outcome::Ok)
+    })
 }
 
 async fn get(address: &str) -> Result<String, Failure> {

@@ -151,7 +151,16 @@ impl Serving {
             .expect("an answer")
     }
 
-    /// Records stored.
+    /// Records in the collector's answers once they are `expected`, or after half a minute.
+    pub(crate) fn stored_once(&self, expected: u64) -> u64 {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.stored() != expected && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.stored()
+    }
+
+    /// Records in the collector's answers.
     pub(crate) fn stored(&self) -> u64 {
         self.json("/api/v1/health")["records"]
             .as_u64()

@@ -178,5 +178,5 @@ fn a_replay_gets_the_stored_answer(serving: &Serving, honest: &[u8]) {
     let again = serving.post(honest.to_vec());
     assert_eq!(again.status(), 200);
     assert_eq!(again.json::<Value>().expect("a receipt"), first);
-    assert_eq!(serving.stored(), 1);
+    assert_eq!(serving.stored_once(1), 1);
 }

@@ -96,7 +96,9 @@ fn every_planned_cell_is_measured_verified_stored_and_on_the_page() {
     assert_eq!(rows.len(), CELLS);
     for row in rows {
         assert_eq!(row["records"], 2);
-        assert_eq!(row["decode_tokens_per_second_n"], 12);
+        // Both runs' repetitions, or the steadier run's if the other scattered by over 15 %.
+        let n = row["decode_tokens_per_second_n"].as_u64().expect("a count");
+        assert!(n == 12 || n == 6, "{row:#}");
         assert_eq!(
             row["quality_n"], 105,
             "the same items are not counted twice"

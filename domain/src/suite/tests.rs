@@ -1,3 +1,5 @@
+//! The laws of the suite: deterministic items, disjoint from training, scored exactly.
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;
