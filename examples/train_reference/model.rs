@@ -133,16 +133,19 @@ impl Model {
         Self::build(layers, |_, shape, role| initial(shape, role, 0.02, rng))
     }
 
-    /// A deeper model that answers as `self` does: the added layers come last and write nothing yet.
+    /// A deeper model that answers as `self` does: the added layers come first and write nothing yet.
+    ///
+    /// There they can learn to tell the trained layers what those missed: positions and neighbours.
     pub(crate) fn grown(&self, layers: usize, rng: &mut ChaCha8Rng) -> Result<Self> {
-        Self::build(layers, |name, shape, role| {
-            let known = self
-                .parameters
-                .iter()
-                .find(|parameter| parameter.name == name);
-            match known {
-                Some(parameter) => parameter.var.copy(),
-                None => initial(shape, role, 0.0, rng),
+        let added = LAYER.len() * layers.saturating_sub(self.layers());
+        let mut place = 0;
+        Self::build(layers, |_, shape, role| {
+            let here = place;
+            place += 1;
+            match here {
+                0 => self.parameters[0].var.copy(),
+                _ if here <= added => initial(shape, role, 0.0, rng),
+                _ => self.parameters[here - added].var.copy(),
             }
         })
     }
