@@ -98,9 +98,9 @@ pub(crate) fn priced() -> Router {
     }
     let standing = [
         Membership::On,
-        Membership::On,
         Membership::Tied,
         Membership::On,
+        Membership::Tied,
         Membership::On,
         Membership::Tied,
         Membership::Dominated,
@@ -179,6 +179,7 @@ pub(crate) fn hostile() -> Router {
         row.energy_reason = Some(name.to_owned());
     }
     rows[1].decode_tokens_per_second = Some(0.0);
+    stand(&mut rows[1], Membership::Dominated);
     rows[2].quality = Some(0.0);
     rows[2].quality_ci95_low = Some(0.0);
     rows[3].quality = Some(1.0);
@@ -216,7 +217,7 @@ fn family() -> Vec<ResultRow> {
         (three, "Q8_0", 0.824, 2_310.0, Tied),
         ("Joulemark reference 0.9M", "Q4_K", 0.429, 8_020.0, Tied),
         (three, "Q4_K", 0.795, 2_260.0, Tied),
-        ("Joulemark reference 1.8M", "F16", 0.667, 2_790.0, Dominated),
+        ("Joulemark reference 1.8M", "F16", 0.667, 2_790.0, Tied),
         (
             "Joulemark reference 1.8M",
             "Q4_K",
@@ -350,10 +351,16 @@ fn dominator(row: &ResultRow, rows: &[ResultRow], objectives: &[Objective]) -> O
     rows.iter().find(wins).map(|other| other.id.clone())
 }
 
+/// As the collector answers: on, tied, dominated; only dominated rows name another.
 fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAnswer {
+    rows.sort_by_key(|row| row.membership);
     let by: Vec<_> = rows
         .iter()
-        .map(|row| dominator(row, &rows, &objectives))
+        .map(|row| {
+            (row.membership == Some(Membership::Dominated))
+                .then(|| dominator(row, &rows, &objectives))
+                .flatten()
+        })
         .collect();
     for (row, by) in rows.iter_mut().zip(by) {
         row.dominated_by = by;

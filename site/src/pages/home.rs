@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::api::{FrontierAnswer, LeftOut, Membership, Objective, ResultRow};
 use domain::query::{FieldError, FrontierQuery};
@@ -158,7 +158,14 @@ async fn page(
     home.layout.refresh =
         (live && answer.rows.len() + answer.left_out.len() < FEW).then_some(REFRESH_SECONDS);
     let twins = home.layout.twins.clone();
-    render(status, &home, &twins)
+    let mut response = render(status, &home, &twins)?;
+    if home.layout.refresh.is_some() {
+        // Kept for longer than the page waits, a copy would hide what has arrived since.
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    Ok(response)
 }
 
 fn view(
@@ -267,7 +274,7 @@ fn table(answer: &FrontierAnswer) -> Table {
     let by_id: BTreeMap<&str, &ResultRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let views = rows.iter().take(MAX_ROWS).map(|row| {
         let mut view = RowView::new(row);
-        view.remark = remark(row, &by_id, answer);
+        view.remark = remark(row, &by_id, &answer.objectives);
         view
     });
     Table {
@@ -281,30 +288,43 @@ fn table(answer: &FrontierAnswer) -> Table {
     }
 }
 
-/// By whom and by how much a row is dominated, or which objective keeps it on the frontier.
+/// By whom and by how much a dominated row is dominated, or which objective keeps a row on the
+/// frontier that another beats in the two that are drawn.
 fn remark(
     row: &ResultRow,
     by_id: &BTreeMap<&str, &ResultRow>,
-    answer: &FrontierAnswer,
+    objectives: &[Objective],
 ) -> Option<Remark> {
-    if let Some(id) = &row.dominated_by {
-        let winner = by_id.get(id.as_str());
-        let name = winner.map_or_else(|| id.clone(), |winner| names::full(winner));
-        let more = winner
-            .map(|winner| by_how_much(row, winner, &answer.objectives))
-            .unwrap_or_default();
-        let text = if row.membership == Some(Membership::Dominated) {
-            "by"
-        } else {
-            "beside"
-        };
-        return Some(Remark {
-            text: text.to_owned(),
-            link: Some((names::result_path(id), name)),
-            more,
-        });
+    match row.membership? {
+        Membership::Dominated => dominator(row, by_id, objectives),
+        Membership::On => third_objective(row, by_id, objectives),
+        Membership::Tied => None,
     }
-    let [x, y, third] = answer.objectives.as_slice() else {
+}
+
+fn dominator(
+    row: &ResultRow,
+    by_id: &BTreeMap<&str, &ResultRow>,
+    objectives: &[Objective],
+) -> Option<Remark> {
+    let id = row.dominated_by.as_ref()?;
+    let winner = by_id.get(id.as_str());
+    let name = winner.map_or_else(|| id.clone(), |winner| names::full(winner));
+    Some(Remark {
+        text: "by".to_owned(),
+        link: Some((names::result_path(id), name)),
+        more: winner
+            .map(|winner| by_how_much(row, winner, objectives))
+            .unwrap_or_default(),
+    })
+}
+
+fn third_objective(
+    row: &ResultRow,
+    by_id: &BTreeMap<&str, &ResultRow>,
+    objectives: &[Objective],
+) -> Option<Remark> {
+    let [x, y, third] = objectives else {
         return None;
     };
     let beaten_in_two = by_id.values().any(|other| {
@@ -321,7 +341,7 @@ fn remark(
                 })
         })
     });
-    (beaten_in_two && row.membership != Some(Membership::Dominated)).then(|| Remark {
+    beaten_in_two.then(|| Remark {
         text: format!(
             "on by {}",
             if *third == Objective::Joules {
@@ -340,14 +360,6 @@ fn by_how_much(row: &ResultRow, winner: &ResultRow, objectives: &[Objective]) ->
         .iter()
         .filter_map(|objective| {
             let (theirs, ours) = (objective.of(winner)?, objective.of(row)?);
-            let ratio = if objective.higher_is_better() {
-                theirs / ours
-            } else {
-                ours / theirs
-            };
-            if !ratio.is_finite() {
-                return None;
-            }
             match objective {
                 Objective::Quality if theirs - ours >= 0.000_5 => Some(format!(
                     "+{} points",
@@ -356,12 +368,12 @@ fn by_how_much(row: &ResultRow, winner: &ResultRow, objectives: &[Objective]) ->
                 Objective::Price if ours - theirs >= 1.0 => {
                     Some(format!("{} less", format::usd(ours - theirs)))
                 }
-                Objective::Decode if ratio >= 1.005 => {
-                    Some(format!("{}× as fast", format::number(ratio, 2)))
+                Objective::Decode if ours > 0.0 && theirs / ours >= 1.005 => {
+                    Some(format!("{}× as fast", format::number(theirs / ours, 2)))
                 }
-                Objective::Joules if ratio >= 1.005 => Some(format!(
+                Objective::Joules if theirs > 0.0 && ours / theirs >= 1.005 => Some(format!(
                     "{} % of the joules",
-                    format::number(100.0 / ratio, 0)
+                    format::number(100.0 * theirs / ours, 0)
                 )),
                 _ => None,
             }
@@ -512,6 +524,10 @@ mod tests {
         let live = site(sample::empty());
         live.options.live.store(true, Ordering::Relaxed);
         let answer = get(&live, "/").await;
+        assert_eq!(
+            answer.cache, "no-cache",
+            "a copy of half a minute ago would hide what arrived"
+        );
         assert!(answer.body.contains("http-equiv=\"refresh\""));
         assert!(answer.body.contains("fills as results arrive"));
         let still = get(&site(sample::empty()), "/").await;
@@ -574,5 +590,38 @@ mod tests {
             &[Objective::Quality, Objective::Decode, Objective::Price],
         );
         assert_eq!(told, "+5.0 points, 1.50× as fast");
+    }
+
+    #[test]
+    fn against_a_quality_of_0_points_are_told_all_the_same() {
+        let of = |quality| ResultRow {
+            quality: Some(quality),
+            ..ResultRow::default()
+        };
+        let told = by_how_much(&of(0.0), &of(0.5), &[Objective::Quality, Objective::Decode]);
+        assert_eq!(told, "+50.0 points");
+    }
+
+    #[test]
+    fn only_a_row_that_is_on_is_kept_there_by_an_objective() {
+        let of = |id: &str, membership, quality, price_usd, joules| ResultRow {
+            id: id.to_owned(),
+            membership: Some(membership),
+            quality: Some(quality),
+            price_usd: Some(price_usd),
+            joules_per_correct_answer: Some(joules),
+            ..ResultRow::default()
+        };
+        let best = of("a", Membership::On, 0.9, 500.0, 9.0);
+        let frugal = of("b", Membership::On, 0.8, 600.0, 1.0);
+        let tied = of("c", Membership::Tied, 0.8, 600.0, 1.1);
+        let by_id = [&best, &frugal, &tied]
+            .map(|row| (row.id.as_str(), row))
+            .into();
+        let objectives = [Objective::Price, Objective::Quality, Objective::Joules];
+        let told = |row| remark(row, &by_id, &objectives).map(|one| one.text);
+        assert_eq!(told(&best), None);
+        assert_eq!(told(&frugal).as_deref(), Some("on by energy"));
+        assert_eq!(told(&tied), None);
     }
 }

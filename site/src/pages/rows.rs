@@ -75,8 +75,8 @@ pub(crate) struct RowView {
     pub(crate) price_note: String,
     /// On, tied, dominated; empty outside a frontier.
     pub(crate) standing: Option<Membership>,
-    /// `96 %` of the draws.
-    pub(crate) p_on: Option<String>,
+    /// How often it is dominated in the draws, or how often not, read after its standing.
+    pub(crate) draws: Option<String>,
     /// Such as `dominated by …`.
     pub(crate) remark: Option<Remark>,
 }
@@ -120,9 +120,7 @@ impl RowView {
             price,
             price_note,
             standing: row.membership,
-            p_on: row
-                .p_on_frontier
-                .map(|p| format!("{} %", format::number(p * 100.0, 0))),
+            draws: row.p_on_frontier.map(|p| draws(row.membership, p)),
             remark: None,
         }
     }
@@ -135,6 +133,15 @@ impl RowView {
             Some(Membership::Dominated) => "dominated",
             None => "",
         }
+    }
+}
+
+/// `p` is the share of the draws in which nothing dominates the row.
+fn draws(standing: Option<Membership>, p: f64) -> String {
+    let percent = |share: f64| format::trimmed(share * 100.0, 1);
+    match standing {
+        Some(Membership::Dominated) => format!("in {} % of draws", percent(1.0 - p)),
+        _ => format!("not dominated in {} % of draws", percent(p)),
     }
 }
 
@@ -199,6 +206,19 @@ mod tests {
         );
         assert_eq!(Bar::of(Some(f64::NAN), None), None);
         assert_eq!(Bar::of(None, None), None);
+    }
+
+    #[test]
+    fn the_share_of_draws_says_of_what_it_is_the_share() {
+        assert_eq!(
+            draws(Some(Membership::Tied), 0.41),
+            "not dominated in 41 % of draws"
+        );
+        assert_eq!(
+            draws(Some(Membership::Dominated), 0.004),
+            "in 99.6 % of draws",
+            "after the word \"dominated\""
+        );
     }
 
     #[test]
