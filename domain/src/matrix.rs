@@ -203,7 +203,7 @@ impl Default for RepetitionSettings {
             max: MAX_REPETITIONS,
             warmup_max: MAX_WARMUPS,
             min_seconds: 2.0,
-            or_output_tokens: Some(1_024),
+            or_output_tokens: None,
             target_half_width_percent: 2.0,
             minutes_per_cell: 10.0,
             cool_seconds: 60.0,

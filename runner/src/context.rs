@@ -109,13 +109,17 @@ impl ContextReader {
         fs::write(self.root.join("proc/self/clear_refs"), "5").is_ok()
     }
 
-    /// Resident memory of this process: the peak since [`Self::reset_peak`] if that worked, else
-    /// what is resident now, since the peak of a whole program says nothing of one repetition.
-    /// The process is the engine's, which runs inside; the runner's own few megabytes are in it.
+    /// Peak resident memory of this process since [`Self::reset_peak`], if that worked: the peak
+    /// of a whole program says nothing of one repetition. The engine runs inside this process;
+    /// whatever else it does (in a quickstart, collector and site) is in the figure.
     pub fn peak_bytes(&self, peak_was_reset: bool) -> Option<u64> {
+        if !peak_was_reset {
+            return None;
+        }
         let status = self.text("proc/self/status")?;
-        let key = if peak_was_reset { "VmHWM:" } else { "VmRSS:" };
-        let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         value
             .trim()
             .strip_suffix("kB")?

@@ -249,7 +249,13 @@ pub fn time_workload(
     repeat(bench, timing, &mut prompts, samples)?;
     bench.note_context(samples);
     if bench.sampler.has_meters() {
-        decode_loop(bench, timing, &mut prompts, samples)?;
+        match decode_loop(bench, timing, &mut prompts, samples) {
+            // What was timed before stands; joules per output token are then unavailable.
+            Err(Stopped::Failed { outcome, class }) => {
+                tracing::warn!(?outcome, class, "the decode loop for joules failed");
+            }
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -298,12 +304,22 @@ fn warm_up(
     samples: &mut Samples,
 ) -> Result<(), Stopped> {
     let limit = timing.settings.warmup_max;
-    let mut used = 0;
+    let deadline_ns = bench.clock.now_ns() as f64 + timing.settings.minutes_per_cell * 60e9;
+    let (mut used, mut void_in_a_row) = (0, 0);
     for done in 0..limit {
         let warmup = repetition(bench, timing, prompts, samples, true)?;
         let speed = decode_tokens_per_second(&warmup);
         used += json_bytes(&warmup);
+        void_in_a_row = if warmup.void.is_some() {
+            void_in_a_row + 1
+        } else {
+            0
+        };
         samples.repetitions.push(warmup);
+        give_up(
+            &samples.repetitions[samples.repetitions.len() - 1],
+            void_in_a_row,
+        )?;
         let progress = Progress {
             phase: PhaseKind::Warmup,
             done: done + 1,
@@ -317,7 +333,8 @@ fn warm_up(
             .filter_map(decode_tokens_per_second)
             .collect();
         let steady = speeds.len() >= 3 && variation(&speeds[speeds.len() - 3..]) <= STEADY_CV;
-        if steady || (done >= 1 && used >= WARMUP_BYTES) {
+        let late = bench.clock.now_ns() as f64 >= deadline_ns;
+        if steady || late || (done >= 1 && used >= WARMUP_BYTES) {
             break;
         }
     }

@@ -4,7 +4,7 @@
 //! may be one token longer than the right one, so that one that does not end shows as wrong.
 
 use domain::ids::Sha256Digest;
-use domain::record::{AnsweredItem, PhaseKind, Quality};
+use domain::record::{AnsweredItem, Finish, PhaseKind, Quality};
 use domain::suite::{self, Item};
 use domain::text::{Answer, Name};
 
@@ -58,8 +58,10 @@ pub fn ask(bench: &mut Bench, items: &[Item], samples: &mut Samples) -> Result<(
 /// How many answers are right, for the runner's own display; what is published is the
 /// collector's count.
 pub fn correct(items: &[Item], quality: &Quality) -> u32 {
-    let right =
-        |(item, answered): &(&Item, &AnsweredItem)| suite::score(item, answered.answer.as_str());
+    // As the collector does: an answer that did not end is wrong.
+    let right = |(item, answered): &(&Item, &AnsweredItem)| {
+        answered.finish == Finish::Stop && suite::score(item, answered.answer.as_str())
+    };
     items.iter().zip(&quality.items).filter(right).count() as u32
 }
 

@@ -2,20 +2,24 @@
 //!
 //! Idempotent: the content id names the record, and a record that the collector has already is
 //! acknowledged again. Network failures, 408, 429 and 5xx are retried in rounds with growing,
-//! jittered pauses; any other refusal parks the file in `bad` with the problem beside it. No
-//! file blocks those behind it: a round tries each once. An answer that is no receipt for the
+//! jittered pauses; any other refusal parks the file in `bad` with the problem beside it. A key
+//! that is not yet allowed there and a record for another collector spoil nothing: both wait.
+//! No file blocks those behind it: a round tries each once, but ends when nobody answers. An answer that is no receipt for the
 //! sent bytes (such as a login page's 200) acknowledges nothing. Bounds: [`DrainOptions`];
 //! answers are read to at most 64 KiB.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::api::{Health, Problem, Receipt};
-use domain::envelope::MEDIA_TYPE;
+use domain::envelope::{Envelope, MEDIA_TYPE};
 use domain::ids::{ContentId, Sha256Digest};
 use domain::record::Audience;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::spool::{Pending, Spool, SpoolError};
@@ -53,6 +57,8 @@ pub struct DrainOptions {
     pub retries: usize,
     /// Limit of one request.
     pub timeout: Duration,
+    /// The collector's id, where it is known: records sealed for another one stay at home.
+    pub audience: Option<Sha256Digest>,
 }
 
 impl Default for DrainOptions {
@@ -63,16 +69,7 @@ impl Default for DrainOptions {
             max_pause: Duration::from_secs(30),
             retries: 14,
             timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl DrainOptions {
-    /// One round, no waiting.
-    pub fn once() -> Self {
-        Self {
-            retries: 0,
-            ..Self::default()
+            audience: None,
         }
     }
 }
@@ -86,6 +83,10 @@ pub struct DrainReport {
     pub already: Vec<Receipt>,
     /// Refused for good, now in `bad`.
     pub refused: Vec<(ContentId, Problem)>,
+    /// Torn on disc, now in `bad`.
+    pub torn: usize,
+    /// Kept for the collector they were sealed for.
+    pub elsewhere: usize,
     /// Still waiting when patience ended.
     pub left: usize,
     /// Why the last of those was not taken.
@@ -108,12 +109,18 @@ pub async fn drain(
     let mut report = DrainReport::default();
     loop {
         let mut asked_pause = Duration::ZERO;
-        let mut left = 0;
-        for content_id in spool.pending()? {
-            let Some(pending) = spool.read(content_id)? else {
+        let (mut later, mut waiting, mut elsewhere) = (0, 0, 0);
+        let pending = spool.pending()?;
+        for (tried, content_id) in pending.iter().copied().enumerate() {
+            let Some(record) = spool.read(content_id)? else {
+                report.torn += 1;
                 continue;
             };
-            match send(&client, &address, &pending).await {
+            if is_for_another(&record, options.audience) {
+                elsewhere += 1;
+                continue;
+            }
+            match send(&client, &address, &record).await {
                 Verdict::Acknowledged { receipt, fresh } => {
                     spool.acknowledge(content_id)?;
                     let list = if fresh {
@@ -128,16 +135,27 @@ pub async fn drain(
                     spool.park(content_id, &problem)?;
                     report.refused.push((content_id, problem));
                 }
+                Verdict::Waits(why) => {
+                    waiting += 1;
+                    report.last_failure = Some(why);
+                }
                 Verdict::Later { why, pause } => {
-                    left += 1;
+                    later += 1;
                     asked_pause = asked_pause.max(pause);
                     report.last_failure = Some(why);
                 }
+                Verdict::Unreachable(why) => {
+                    later += pending.len() - tried;
+                    report.last_failure = Some(why);
+                    break;
+                }
             }
         }
-        report.left = left;
-        if left == 0 {
-            report.last_failure = None;
+        (report.left, report.elsewhere) = (later + waiting, elsewhere);
+        if later == 0 {
+            if waiting == 0 {
+                report.last_failure = None;
+            }
             return Ok(report);
         }
         let Some(pause) = pauses.next() else {
@@ -152,7 +170,7 @@ pub async fn drain(
 }
 
 /// The collector's id, which records are sealed for.
-pub async fn audience(url: &str, timeout: Duration) -> Result<Audience, SubmitError> {
+pub async fn audience(url: &str, timeout: Duration) -> Result<Sha256Digest, SubmitError> {
     let fail = |what: String| SubmitError::Collector {
         url: url.to_owned(),
         what,
@@ -171,13 +189,43 @@ pub async fn audience(url: &str, timeout: Duration) -> Result<Audience, SubmitEr
         .audience
         .parse()
         .map_err(|_| fail("its health report has no id".to_owned()))?;
-    Ok(Audience::Collector(id))
+    Ok(id)
 }
 
 enum Verdict {
-    Acknowledged { receipt: Receipt, fresh: bool },
+    Acknowledged {
+        receipt: Receipt,
+        fresh: bool,
+    },
     Refused(Problem),
-    Later { why: String, pause: Duration },
+    /// Asking again does not help, a person can: the key is not allowed yet.
+    Waits(String),
+    Later {
+        why: String,
+        pause: Duration,
+    },
+    /// Nobody answers: the records behind would only wait as long.
+    Unreachable(String),
+}
+
+/// What of a payload says whom it is for.
+#[derive(Deserialize)]
+struct Addressed {
+    audience: Audience,
+}
+
+/// Sealed for a collector other than this one. What cannot be read is the collector's to refuse.
+fn is_for_another(pending: &Pending, collector: Option<Sha256Digest>) -> bool {
+    let audience = || {
+        let envelope: Envelope = serde_json::from_slice(&pending.bytes).ok()?;
+        let payload = STANDARD.decode(envelope.payload).ok()?;
+        let addressed: Addressed = serde_json::from_slice(&payload).ok()?;
+        Some(addressed.audience)
+    };
+    match (collector, audience()) {
+        (Some(here), Some(Audience::Collector(there))) => here != there,
+        _ => false,
+    }
 }
 
 fn client(timeout: Duration) -> Result<Client, SubmitError> {
@@ -204,6 +252,9 @@ async fn send(client: &Client, address: &str, pending: &Pending) -> Verdict {
         .body(pending.bytes.clone());
     let response = match request.send().await {
         Ok(response) => response,
+        Err(error) if error.is_connect() || error.is_timeout() => {
+            return Verdict::Unreachable(in_words(&error));
+        }
         Err(error) => return later(in_words(&error)),
     };
     let status = response.status();
@@ -229,7 +280,14 @@ async fn send(client: &Client, address: &str, pending: &Pending) -> Verdict {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
         );
     if status.is_client_error() && !retried {
-        return Verdict::Refused(problem(status, &body));
+        let problem = problem(status, &body);
+        return match problem.code.as_str() {
+            "unknown-key" => Verdict::Waits(format!(
+                "this machine's key is not allowed there ({}); `joulemark key show` prints it",
+                problem.detail
+            )),
+            _ => Verdict::Refused(problem),
+        };
     }
     Verdict::Later {
         why: format!("the collector answered {status}"),
@@ -353,6 +411,7 @@ mod tests {
             max_pause: tiny,
             retries,
             timeout: Duration::from_secs(20),
+            audience: None,
         }
     }
 
@@ -409,6 +468,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_unknown_key_spoils_nothing() {
+        let (folder, spool) = spool();
+        spool.put(&sealed(b"{\"a\":1}")).expect("stored");
+        let (url, tries) = server(|_, _| {
+            (401, r#"{"type":"/problems/unknown-key","title":"t","status":401,"detail":"d","code":"unknown-key","retryable":false,"errors":[]}"#.to_owned())
+        });
+        let report = drain(&spool, &url, quick(5)).await.expect("drains");
+        assert_eq!((report.left, report.refused.len()), (1, 0));
+        assert!(report.last_failure.is_some_and(|why| why.contains("key")));
+        assert_eq!(tries.lock().expect("done").values().sum::<u32>(), 1);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("bad"))
+                .expect("there")
+                .count(),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_record_for_another_collector_stays_at_home() {
+        let (_folder, spool) = spool();
+        let (here, there) = (Sha256Digest::of(b"here"), Sha256Digest::of(b"there"));
+        for audience in [here.to_string(), there.to_string(), "any".to_owned()] {
+            let payload = format!(r#"{{"audience":"{audience}"}}"#);
+            spool.put(&sealed(payload.as_bytes())).expect("stored");
+        }
+        let (url, _) = server(|id, _| (201, receipt(id)));
+        let options = DrainOptions {
+            audience: Some(here),
+            ..quick(0)
+        };
+        let report = drain(&spool, &url, options).await.expect("drains");
+        assert_eq!(
+            (report.accepted.len(), report.elsewhere, report.left),
+            (2, 1, 0)
+        );
+        assert_eq!(spool.pending().expect("listed").len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_second_submission_is_acknowledged_again() {
         let (_folder, spool) = spool();
         let record = sealed(b"{\"a\":1}");
@@ -462,6 +561,6 @@ mod tests {
         let audience = audience(&url, Duration::from_secs(20))
             .await
             .expect("answers");
-        assert_eq!(audience, Audience::Collector(id));
+        assert_eq!(audience, id);
     }
 }

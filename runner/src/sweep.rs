@@ -19,7 +19,9 @@ use std::time::Duration;
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, Sha256Digest};
 use domain::matrix::{CellFilter, Matrix, MatrixCell, MatrixError, PruneLabel};
-use domain::record::{Audience, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts};
+use domain::record::{
+    Audience, EngineFacts, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts,
+};
 use domain::statistics::interval::MedianInterval;
 use domain::suite::{self, Item};
 use domain::text::Name;
@@ -209,7 +211,7 @@ pub struct SweepReport {
     /// Not measured, and why.
     pub skipped: Vec<SkippedCell>,
     /// Recorded before an interruption.
-    pub finished_before: usize,
+    pub finished_before: Vec<FinishedCell>,
     /// A person stopped it.
     pub interrupted: bool,
 }
@@ -217,14 +219,20 @@ pub struct SweepReport {
 impl SweepReport {
     /// Every planned cell was measured well, or skipped for a stated reason.
     pub fn is_whole(&self) -> bool {
-        let well = self.recorded.iter().all(|cell| cell.outcome == Outcome::Ok);
+        let before = self.finished_before.iter().map(|cell| cell.outcome);
+        let now = self.recorded.iter().map(|cell| cell.outcome);
+        let well = before.chain(now).all(|outcome| outcome == Outcome::Ok);
         well && self.lost.is_empty() && !self.interrupted
     }
 }
 
 /// What a sweep would do now.
-pub fn plan_sweep(options: &SweepOptions, machine: &Machine) -> Result<Plan, SweepError> {
-    Ok(prepare(options, machine)?.0)
+pub fn plan_sweep(
+    options: &SweepOptions,
+    machine: &Machine,
+    engine: &dyn Engine,
+) -> Result<Plan, SweepError> {
+    Ok(prepare(options, machine, engine)?.0)
 }
 
 /// Sweeps. Blocking; `on_event` is called from this thread.
@@ -234,7 +242,8 @@ pub fn run(
     engine: &mut dyn Engine,
     on_event: &mut dyn FnMut(SweepEvent),
 ) -> Result<SweepReport, SweepError> {
-    let (plan, state) = prepare(options, &machine)?;
+    let (plan, state) = prepare(options, &machine, engine)?;
+    let finished_before = state.state.finished.clone();
     let items = quality::items(&options.suite_seed, options.matrix.quality.items);
     let facts = sweep_facts(options, &mut machine, engine, plan.sweep, !items.is_empty());
     let sampler = Sampler::spawn(
@@ -266,7 +275,7 @@ pub fn run(
         recorded: sweep.recorded,
         lost: sweep.lost,
         skipped: plan.skipped,
-        finished_before: plan.finished,
+        finished_before,
         interrupted,
     })
 }
@@ -490,7 +499,11 @@ enum CellEnd {
 }
 
 /// Expands the matrix, finds out how far an earlier sweep came, and plans the rest.
-fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile), SweepError> {
+fn prepare(
+    options: &SweepOptions,
+    machine: &Machine,
+    engine: &dyn Engine,
+) -> Result<(Plan, StateFile), SweepError> {
     let states = options.data.join("sweeps");
     fs::create_dir_all(&states).map_err(|source| SweepError::Data {
         folder: states.clone(),
@@ -498,7 +511,11 @@ fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile
     })?;
     let cells = options.matrix.expand(&model_files(&options.models)?)?;
     let cells = options.filter.pick(cells).map_err(SweepError::Filter)?;
-    let digest = options.matrix.digest(&cells);
+    let digest = job_digest(
+        options.matrix.digest(&cells),
+        options.audience,
+        &engine.facts(),
+    );
     let mut id = [0; 32];
     getrandom::fill(&mut id).map_err(|_| SweepError::Randomness)?;
     // One file a matrix: a quickstart does not forget another matrix's interrupted sweep.
@@ -528,6 +545,13 @@ fn prepare(options: &SweepOptions, machine: &Machine) -> Result<(Plan, StateFile
     };
     let plan = plan(cells, source, &circumstances);
     Ok((plan, state))
+}
+
+/// What an interrupted sweep is told apart by: cells finished with another engine build, number
+/// of threads or for another collector are other cells.
+fn job_digest(matrix: Sha256Digest, audience: Audience, engine: &EngineFacts) -> Sha256Digest {
+    let job = serde_json::to_vec(&(matrix, audience, engine)).expect("facts are JSON");
+    Sha256Digest::of(&job)
 }
 
 fn source_facts(models: &Path, file: &str) -> Result<VariantFacts, String> {

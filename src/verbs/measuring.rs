@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use domain::ids::Sha256Digest;
 use domain::matrix::{CellFilter, Matrix};
 use domain::record::Audience;
 use domain::text::Name;
@@ -20,10 +21,11 @@ use tokio::runtime::Handle;
 use crate::cli::Measuring;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _};
+use crate::output;
 use crate::progress::Progress;
 use crate::verbs::interrupted;
 
-/// Patience with a collector between two cells; what it does not take then is sent at the end.
+/// Longest pause between two cells for a collector; what it does not take then is sent at the end.
 const BETWEEN_CELLS: Duration = Duration::from_secs(10);
 
 /// What a verb measures, and for whom.
@@ -81,61 +83,111 @@ pub(crate) fn options(
     })
 }
 
+/// Where records go as they are measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    /// Address of the collector.
+    pub(crate) url: String,
+    /// Its id.
+    pub(crate) audience: Sha256Digest,
+}
+
 /// Measures, on a thread of its own, and submits between two cells, so that sending and deriving
 /// never run beside what is timed. What the collector did not take then is sent at the end, with
 /// more patience. The second part of the answer is what became of the spool, if it was submitted.
+///
+/// The first interrupt stops between two requests; the second ends at once, and costs the cell
+/// under way, which is measured again.
 pub(crate) async fn run(
     options: SweepOptions,
     measuring: &Measuring,
-    collector: Option<String>,
+    destination: Option<Destination>,
 ) -> Result<(SweepReport, Option<DrainReport>), Failure> {
     let stop = Arc::clone(&options.stop);
     let spool = Arc::clone(&options.spool);
-    let watch = tokio::spawn(async move {
-        if interrupted().await.is_ok() {
-            stop.store(true, Ordering::Relaxed);
-            crate::output::say("stopping after this request; what was finished is kept");
-        }
-    });
     let mut progress = Progress::new(measuring.progress);
-    let url = collector.clone();
+    let between = destination.clone();
     let runtime = Handle::current();
-    let sweep = tokio::task::spawn_blocking(move || {
-        let machine = Machine::here();
-        let mut engine = CandleEngine::new()
-            .context("failed to start the engine")
-            .or_infrastructure()?;
+    let mut sweep = tokio::task::spawn_blocking(move || {
+        let mut engine = engine()?;
         let mut drained = DrainReport::default();
-        let report = runner::sweep::run(&options, machine, &mut engine, &mut |event| {
+        let report = runner::sweep::run(&options, Machine::here(), &mut engine, &mut |event| {
             progress.tell(&event);
-            if let (SweepEvent::CellFinished(_), Some(url)) = (&event, &url) {
-                let patience = DrainOptions {
+            if let (SweepEvent::CellFinished(_), Some(destination)) = (&event, &between) {
+                let once = DrainOptions {
+                    retries: 0,
                     timeout: BETWEEN_CELLS,
-                    ..DrainOptions::once()
+                    ..patience(destination)
                 };
-                match runtime.block_on(drain(&options.spool, url, patience)) {
-                    Ok(round) => add(&mut drained, round),
-                    Err(error) => tracing::warn!("submitting is put off: {error}"),
+                let round = async {
+                    tokio::time::timeout(
+                        BETWEEN_CELLS,
+                        drain(&options.spool, &destination.url, once),
+                    )
+                    .await
+                };
+                match runtime.block_on(round) {
+                    Ok(Ok(round)) => add(&mut drained, round),
+                    Ok(Err(error)) => tracing::warn!("submitting is put off: {error}"),
+                    Err(_) => tracing::warn!("submitting is put off: the collector is slow"),
                 }
             }
         });
         progress.end();
         report.map(|report| (report, drained)).map_err(failure)
     });
-    let (report, mut drained) = sweep
-        .await
-        .context("the sweep ended in a panic")
-        .or_infrastructure()??;
-    watch.abort();
-    let Some(url) = collector else {
+    let (report, mut drained) = loop {
+        tokio::select! {
+            ended = &mut sweep => break ended.context("the sweep ended in a panic").or_infrastructure()??,
+            signalled = interrupted() => signalled?,
+        }
+        if stop.swap(true, Ordering::Relaxed) {
+            return Err(interruption(
+                "interrupted twice: the cell under way is dropped, what was finished is kept",
+            ));
+        }
+        output::say("stopping after this request; what was finished is kept (again: at once)");
+    };
+    let Some(destination) = destination else {
         return Ok((report, None));
     };
-    let last = drain(&spool, &url, DrainOptions::default())
-        .await
-        .with_context(|| format!("failed to submit to {url}"))
+    let mut patience = patience(&destination);
+    if report.interrupted {
+        patience.retries = 0;
+    }
+    let last = tokio::select! {
+        last = drain(&spool, &destination.url, patience) => last,
+        signalled = interrupted() => {
+            signalled?;
+            return Err(interruption("interrupted while submitting: what waits in the spool is kept"));
+        }
+    };
+    let last = last
+        .with_context(|| format!("failed to submit to {}", destination.url))
         .or_infrastructure()?;
     add(&mut drained, last);
     Ok((report, Some(drained)))
+}
+
+/// The engine that measures.
+pub(crate) fn engine() -> Result<CandleEngine, Failure> {
+    CandleEngine::new()
+        .context("failed to start the engine")
+        .or_infrastructure()
+}
+
+fn patience(destination: &Destination) -> DrainOptions {
+    DrainOptions {
+        audience: Some(destination.audience),
+        ..DrainOptions::default()
+    }
+}
+
+fn interruption(what: &'static str) -> Failure {
+    Failure {
+        exit: Exit::Interrupted,
+        error: anyhow::anyhow!(what),
+    }
 }
 
 /// Adds a later round: what was sent accumulates, what waits is what waits now.
@@ -143,6 +195,8 @@ fn add(total: &mut DrainReport, round: DrainReport) {
     total.accepted.extend(round.accepted);
     total.already.extend(round.already);
     total.refused.extend(round.refused);
+    total.torn += round.torn;
+    total.elsewhere = round.elsewhere;
     total.left = round.left;
     total.last_failure = round.last_failure;
 }

@@ -43,7 +43,10 @@ fn asynchronous(verb: impl Future<Output = Outcome>) -> Outcome {
         .enable_all()
         .build()
         .or_infrastructure()?;
-    runtime.block_on(verb)
+    let outcome = runtime.block_on(verb);
+    // A measurement that was interrupted twice is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

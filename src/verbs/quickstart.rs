@@ -13,14 +13,14 @@ use domain::record::{self, Audience};
 use domain::text::Name;
 use reqwest::Client;
 use runner::plan::QUICKSTART_MATRIX;
-use runner::sweep::{CellSummary, SweepReport};
+use runner::sweep::SweepReport;
 
 use crate::cli::{Format, Quickstart};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::output::{self, Report};
 use crate::verbs::interrupted;
-use crate::verbs::measuring::{self, Job};
+use crate::verbs::measuring::{self, Destination, Job};
 use crate::verbs::service::{Service, ServiceOptions};
 use crate::verbs::submit;
 
@@ -82,8 +82,11 @@ async fn measure_and_show(
         .context("failed to allow this machine's own key")
         .or_infrastructure()?;
     let spool = Arc::clone(&options.spool);
-    let (report, drained) =
-        measuring::run(options, &args.measuring, Some(service.url.clone())).await?;
+    let destination = Destination {
+        url: service.url.clone(),
+        audience: service.collector.audience(),
+    };
+    let (report, drained) = measuring::run(options, &args.measuring, Some(destination)).await?;
     live.store(false, Ordering::Relaxed);
     let submitted = drained.as_ref().map_or(Exit::Fine, submit::tell);
 
@@ -119,34 +122,45 @@ async fn print_frontier(url: &str, format: Format) -> Result<(), Failure> {
     }
 }
 
-/// Records that the collector does not serve, after it had [`SERVED_WITHIN`] to take them into
-/// its answers. A measured cell is served with its result; a failed one has none.
+/// Records of this sweep that the collector does not serve, after it had [`SERVED_WITHIN`] to take
+/// them into its answers. A measured cell is served with its result; a failed one has none.
 async fn not_served(url: &str, report: &SweepReport) -> Vec<ContentId> {
     let deadline = Instant::now() + SERVED_WITHIN;
-    let mut missing: Vec<&CellSummary> = report.recorded.iter().collect();
+    let before = report
+        .finished_before
+        .iter()
+        .map(|cell| (cell.record, cell.outcome));
+    let now = report
+        .recorded
+        .iter()
+        .map(|cell| (cell.content_id, cell.outcome));
+    let mut missing: Vec<_> = before.chain(now).collect();
     loop {
         let mut still = Vec::new();
-        for cell in missing {
-            if !is_served(url, cell).await {
-                still.push(cell);
+        for (content_id, outcome) in missing {
+            if !is_served(url, content_id, outcome).await {
+                still.push((content_id, outcome));
             }
         }
         if still.is_empty() || Instant::now() >= deadline {
-            return still.iter().map(|cell| cell.content_id).collect();
+            return still
+                .into_iter()
+                .map(|(content_id, _)| content_id)
+                .collect();
         }
         missing = still;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-async fn is_served(url: &str, cell: &CellSummary) -> bool {
-    let body = get(&format!("{url}/api/v1/records/{}", cell.content_id)).await;
+async fn is_served(url: &str, content_id: ContentId, outcome: record::Outcome) -> bool {
+    let body = get(&format!("{url}/api/v1/records/{content_id}")).await;
     let detail = body
         .ok()
         .and_then(|body| serde_json::from_str::<RecordDetail>(&body).ok());
     detail.is_some_and(|detail| {
         let has_result = detail.summary.result.is_some();
-        detail.signature_valid && (has_result || cell.outcome != record::Outcome::Ok)
+        detail.signature_valid && (has_result || outcome != record::Outcome::Ok)
     })
 }
 

@@ -4,32 +4,31 @@ use domain::matrix::CellFilter;
 use domain::record::Audience;
 use domain::statistics::interval::MedianInterval;
 use runner::plan::Plan;
-use runner::submit::audience;
 use runner::sweep::{CellSummary, Machine, SweepReport, plan_sweep};
 use serde_json::{Value, json};
-use std::time::Duration;
-
-use anyhow::Context as _;
 
 use crate::cli::Sweep;
 use crate::config::Config;
 use crate::exit::{Exit, OrExit as _, Outcome};
 use crate::output::Report;
 use crate::progress::{minutes, plan_in_words};
-use crate::verbs::measuring::{self, Job};
+use crate::verbs::measuring::{self, Destination, Job};
 use crate::verbs::submit;
 
 /// Plans, and unless it is a dry run measures.
 pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
     let matrix = measuring::read_matrix(&args.matrix)?;
-    let audience = match args.collector.as_deref().filter(|_| !args.dry_run) {
-        // Records that are not yet meant for a collector may be sent to any.
-        None => Audience::Any,
-        Some(url) => audience(url, Duration::from_secs(10))
-            .await
-            .context("failed to ask the collector for its id: is it running?")
-            .or_infrastructure()?,
+    let destination = match args.collector.filter(|_| !args.dry_run) {
+        None => None,
+        Some(url) => {
+            let audience = submit::id_of(&url).await?;
+            Some(Destination { url, audience })
+        }
     };
+    // Records that are not yet meant for a collector may be sent to any.
+    let audience = destination
+        .as_ref()
+        .map_or(Audience::Any, |there| Audience::Collector(there.audience));
     let filter = CellFilter {
         models: args.model,
         quantisations: args.quant,
@@ -44,11 +43,12 @@ pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
     };
     let options = measuring::options(&config, &args.measuring, job)?;
     if args.dry_run {
-        let plan = plan_sweep(&options, &Machine::here()).map_err(measuring::failure)?;
+        let plan = plan_sweep(&options, &Machine::here(), &measuring::engine()?)
+            .map_err(measuring::failure)?;
         plan_report(&plan).print(args.format).or_infrastructure()?;
         return Ok(Exit::Fine);
     }
-    let (report, drained) = measuring::run(options, &args.measuring, args.collector).await?;
+    let (report, drained) = measuring::run(options, &args.measuring, destination).await?;
     sweep_report(&report)
         .print(args.format)
         .or_infrastructure()?;
@@ -129,7 +129,7 @@ fn sweep_report(report: &SweepReport) -> Report {
         rows: recorded.chain(lost).chain(skipped).collect(),
         json: json!({
             "sweep": report.sweep,
-            "finished_before": report.finished_before,
+            "finished_before": report.finished_before.len(),
             "interrupted": report.interrupted,
             "cells": report.recorded.iter().map(cell_json).collect::<Vec<_>>(),
             "lost": report.lost.iter().map(|(cell, reason)| json!({"cell": cell, "reason": reason})).collect::<Vec<_>>(),

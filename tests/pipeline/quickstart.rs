@@ -41,8 +41,12 @@ fn every_planned_cell_is_measured_verified_stored_and_on_the_page() {
     let installation = Installation::fresh();
     let matrix = installation.file("short.toml", SHORT_MATRIX);
     let matrix = matrix.to_str().expect("text");
+    // Without profiles no machine is a known setup, whatever this test runs on.
+    let profiles = tempfile::tempdir().expect("a folder");
     let quickstart = [
         "quickstart",
+        "--profiles",
+        profiles.path().to_str().expect("text"),
         "--exit-when-done",
         "--format",
         "json",

@@ -279,14 +279,18 @@ fn an_interrupted_sweep_measures_only_the_rest() {
     };
     let options = bed.options();
     assert_eq!(
-        plan_sweep(&options, &bed.machine(Vec::new()))
+        plan_sweep(&options, &bed.machine(Vec::new()), &bed.engine())
             .expect("plans")
             .finished,
         2
     );
     let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
     assert_eq!(
-        (report.sweep, report.finished_before, report.recorded.len()),
+        (
+            report.sweep,
+            report.finished_before.len(),
+            report.recorded.len()
+        ),
         (first, 2, 2)
     );
     let records = records(&options);
@@ -385,7 +389,7 @@ fn a_filter_sweeps_only_what_was_picked() {
         ..options
     };
     assert!(matches!(
-        plan_sweep(&options, &bed.machine(Vec::new())),
+        plan_sweep(&options, &bed.machine(Vec::new()), &bed.engine()),
         Err(SweepError::Filter(_))
     ));
 }
