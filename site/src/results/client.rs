@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use domain::api::Problem;
@@ -54,7 +54,7 @@ pub enum ReadError {
 /// One answer of the read API.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Its status; never 5xx.
+    /// Its status; never 3xx or 5xx.
     pub status: StatusCode,
     /// As the API spelled it.
     pub content_type: String,
@@ -83,9 +83,13 @@ impl Client {
         Self::over(ServiceExt::<Request<Body>>::map_err(api, BoxError::from))
     }
 
-    /// A collector behind a URL, such as `https://joulemark.example/`.
+    /// A collector behind a URL, such as `https://joulemark.example/`. It answers there itself:
+    /// where it would redirect to is not asked, so that it cannot send this process elsewhere.
     pub fn remote(base: Url) -> Result<Self, ReadError> {
-        let http = reqwest::Client::builder().timeout(DEADLINE).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(DEADLINE)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         let mut base = String::from(base);
         base.truncate(base.trim_end_matches('/').len());
         Ok(Self::over(tower::service_fn(
@@ -96,13 +100,9 @@ impl Client {
                     if let Some(accept) = request.headers().get(ACCEPT) {
                         asked = asked.header(ACCEPT, accept);
                     }
-                    let answer = asked.send().await?;
-                    let mut response = Response::builder().status(answer.status());
-                    if let Some(kind) = answer.headers().get(CONTENT_TYPE) {
-                        response = response.header(CONTENT_TYPE, kind);
-                    }
-                    let body = Body::from(answer.bytes().await?);
-                    response.body(body).map_err(BoxError::from)
+                    // The body stays a stream: `ask` reads and counts it piece by piece.
+                    let answer: Response<reqwest::Body> = asked.send().await?.into();
+                    Ok::<_, BoxError>(answer.map(Body::new))
                 }
             },
         )))
@@ -180,6 +180,14 @@ impl Client {
             if head.status.is_server_error() {
                 return Err(format!("status {}", head.status).into());
             }
+            if head.status.is_redirection() {
+                let target = head.headers.get(LOCATION);
+                return Err(format!(
+                    "status {}, to {target:?}: redirects are not followed, name the collector's own address",
+                    head.status
+                )
+                .into());
+            }
             let content_type = head
                 .headers
                 .get(CONTENT_TYPE)
@@ -203,6 +211,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::routing::get;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -259,6 +268,53 @@ mod tests {
             assert_eq!(far.bytes, near.bytes, "{path}");
         }
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let base = format!("http://{}/", listener.local_addr().expect("bound"));
+        let api = Router::new()
+            .route("/n", get(|| async { axum::response::Redirect::to("/7") }))
+            .route("/7", get(|| async { "7" }));
+        let server = tokio::spawn(async move { axum::serve(listener, api).await });
+        let client = Client::remote(Url::parse(&base).expect("a URL")).expect("a client");
+        assert_eq!(client.read::<u32>("/7").await.expect("answered").0, 7);
+        let sent_on = client.read::<u32>("/n").await;
+        assert!(
+            matches!(&sent_on, Err(ReadError::Away(why)) if why.contains("redirects")),
+            "{sent_on:?}"
+        );
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_left_at_the_bound() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let base = format!("http://{}/", listener.local_addr().expect("bound"));
+        let server = tokio::spawn(async move {
+            let (mut peer, _) = listener.accept().await?;
+            peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            let zeros = vec![b'0'; 1 << 20];
+            let mut sent = 0;
+            while peer.write_all(&zeros).await.is_ok() {
+                sent += zeros.len();
+            }
+            Ok::<_, std::io::Error>(sent)
+        });
+        let client = Client::remote(Url::parse(&base).expect("a URL")).expect("a client");
+        let read = client.read::<u32>("/n").await;
+        assert!(matches!(read, Err(ReadError::Away(_))), "{read:?}");
+        drop(client);
+        let sent = server.await.expect("not stopped").expect("written");
+        assert!(
+            sent < 2 * MAX_ANSWER_BYTES,
+            "{sent} bytes, and what the sockets hold, were taken"
+        );
     }
 
     #[tokio::test]
