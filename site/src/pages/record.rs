@@ -118,6 +118,12 @@ fn view(detail: RecordDetail) -> RecordPage {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::extract::Request;
+    use axum::middleware::{Next, from_fn};
+
     use super::*;
     use crate::sample;
     use crate::tests::{get, site};
@@ -132,6 +138,31 @@ mod tests {
         assert_eq!(page.status, StatusCode::OK);
         assert!(page.body.contains("does not verify"));
         assert!(!page.body.contains("<script"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_before_is_not_called_checked_now() {
+        let away = Arc::new(AtomicBool::new(false));
+        let switch = Arc::clone(&away);
+        let api = sample::plain().layer(from_fn(move |request: Request, next: Next| {
+            let away = switch.load(Ordering::Relaxed);
+            async move {
+                if away {
+                    StatusCode::SERVICE_UNAVAILABLE.into_response()
+                } else {
+                    next.run(request).await
+                }
+            }
+        }));
+        let site = site(api);
+        let path = format!("/records/{}", sample::RECORD);
+        let claim = "it was checked for this page";
+        assert!(get(&site, &path).await.body.contains(claim));
+        away.store(true, Ordering::Relaxed);
+        let page = get(&site, &path).await;
+        assert!(page.body.contains("The collector does not answer"));
+        assert!(!page.body.contains(claim));
+        assert!(page.body.contains("when the collector answered last"));
     }
 
     #[tokio::test]
