@@ -1,10 +1,12 @@
 //! Hardware and setups: sourced facts, dated prices, what was measured on them.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::api::{HardwareAnswer, HardwareRow, ResultsAnswer, SetupRow};
+use domain::api::{HardwareAnswer, HardwareRow, ResultRow, ResultsAnswer, SetupRow};
 use domain::hardware::{Confidence, HardwareKind};
 
 use super::rows::RowView;
@@ -13,8 +15,10 @@ use crate::layout::{Layout, render};
 use crate::routes::Site;
 use crate::{format, names, twins};
 
-/// More results stay in the twin.
+/// More results stay in the lists of all results.
 const MAX_ROWS: usize = 200;
+/// The collector's list is read for a setup's results up to so many pages of 1,000.
+const MAX_PAGES: usize = 8;
 
 #[derive(Template)]
 #[template(path = "pages/hardware.html")]
@@ -41,7 +45,9 @@ struct SetupPage {
     setup: SetupView,
     source: Option<Source>,
     rows: Vec<RowView>,
-    caption: &'static str,
+    caption: String,
+    /// What was not read.
+    note: Option<String>,
     with_joules: bool,
     with_setup: bool,
     with_model: bool,
@@ -192,33 +198,55 @@ pub(crate) async fn setup(
         .find(|row| row.slug == slug)
         .ok_or_else(|| PageError::NotFound(format!("setup {}", names::cut(&slug, 64))))?;
     layout.title.clone_from(&row.name);
-    let (results, results_age) = site
-        .client
-        .read::<ResultsAnswer>("/api/v1/results?limit=1000")
-        .await?;
+    let (here, unread, results_age) = measured_on(&site, row).await?;
     layout.age = layout.age.or(results_age);
-    let here: Vec<_> = results
-        .rows
-        .iter()
-        .filter(|result| result.setup == slug)
-        .collect();
     let page = SetupPage {
         layout,
         setup: setup_view(row, &answer),
         source: row.price.as_ref().map(|price| Source::new(&price.source)),
-        caption: if here.len() > MAX_ROWS || results.next.is_some() {
-            "Some of the results; the JSON has all"
-        } else {
-            "All results on this setup"
+        caption: match (here.len() > MAX_ROWS, unread) {
+            (true, _) => format!("The first {MAX_ROWS} results on this setup"),
+            (false, true) => "Some of the results on this setup".to_owned(),
+            (false, false) => "All results on this setup".to_owned(),
         },
+        note: unread.then(|| {
+            format!(
+                "Looked for among the collector's first {} results; it has more.",
+                format::number((MAX_PAGES * 1_000) as f64, 0)
+            )
+        }),
         with_joules: here
             .iter()
             .any(|row| row.joules_per_correct_answer.is_some()),
         with_setup: false,
         with_model: true,
-        rows: here.into_iter().take(MAX_ROWS).map(RowView::new).collect(),
+        rows: here.iter().take(MAX_ROWS).map(RowView::new).collect(),
     };
     render(StatusCode::OK, &page, &page.layout.twins)
+}
+
+/// Results on a setup, whether some may lie beyond [`MAX_PAGES`], and the age of an answer of
+/// before. Reading ends early when as many were found as the setup has, or a page can show.
+async fn measured_on(
+    site: &Site,
+    setup: &SetupRow,
+) -> Result<(Vec<ResultRow>, bool, Option<Duration>), PageError> {
+    let wanted = (setup.results as usize).min(MAX_ROWS + 1);
+    let (mut here, mut oldest) = (Vec::new(), None);
+    let mut path = "/api/v1/results?limit=1000".to_owned();
+    for _ in 0..MAX_PAGES {
+        let (page, age) = site.client.read::<ResultsAnswer>(&path).await?;
+        oldest = oldest.max(age);
+        here.extend(page.rows.into_iter().filter(|row| row.setup == setup.slug));
+        let Some(cursor) = page.next.filter(|_| here.len() < wanted) else {
+            return Ok((here, false, oldest));
+        };
+        path = format!(
+            "/api/v1/results?limit=1000&cursor={}",
+            names::segment(&cursor)
+        );
+    }
+    Ok((here, true, oldest))
 }
 
 fn part_view(row: &HardwareRow) -> PartView {
@@ -278,9 +306,56 @@ fn part_slug(part: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::RawQuery;
+    use axum::routing;
+    use axum::{Json, Router};
+
     use super::*;
     use crate::sample;
     use crate::tests::{get, site};
+
+    /// The sample's hardware; one result of a setup on page `on` of `pages` pages.
+    fn paged(on: usize, pages: usize) -> Router {
+        let list = move |RawQuery(query): RawQuery| async move {
+            let query = query.unwrap_or_default();
+            let (_, cursor) = query.rsplit_once("cursor=").unwrap_or(("", "1"));
+            let page: usize = cursor.parse().unwrap_or(1);
+            let row = |setup: &str| ResultRow {
+                id: format!("{page:016x}"),
+                model: "Far away".to_owned(),
+                setup: setup.to_owned(),
+                ..ResultRow::default()
+            };
+            Json(ResultsAnswer {
+                data_version: "1".to_owned(),
+                licence: String::new(),
+                rows: vec![row(if page == on { "pc-rtx-3090" } else { "mini-16" })],
+                next: (page < pages).then(|| (page + 1).to_string()),
+            })
+        };
+        Router::new()
+            .route("/api/v1/results", routing::get(list))
+            .fallback_service(sample::plain())
+    }
+
+    #[tokio::test]
+    async fn results_on_a_later_page_of_the_list_are_found() {
+        let page = get(&site(paged(3, 5)), "/setups/pc-rtx-3090").await;
+        assert!(page.body.contains("Far away"), "{}", page.body);
+        assert!(page.body.contains("All results on this setup"));
+    }
+
+    #[tokio::test]
+    async fn where_the_list_is_too_long_to_read_the_page_says_so() {
+        let none_yet = get(&site(paged(100, 100)), "/setups/pc-rtx-3090").await;
+        assert!(
+            !none_yet.body.contains("Nothing yet"),
+            "it cannot know that"
+        );
+        assert!(none_yet.body.contains("first 8,000 results; it has more"));
+        let one = get(&site(paged(2, 100)), "/setups/pc-rtx-3090").await;
+        assert!(one.body.contains("Some of the results on this setup"));
+    }
 
     #[tokio::test]
     async fn facts_that_nobody_recorded_say_so() {
