@@ -198,7 +198,7 @@ fn figures(detail: &ResultDetail) -> Vec<Named> {
         ),
         named(
             "Peak memory",
-            "resident",
+            "resident, of the whole runner process; under quickstart, collector and site are in it",
             Cell::new(Quantity::Bytes, row.peak_memory(), None),
         ),
         named("Joules per correct answer", &scope, format::joules(row)),
