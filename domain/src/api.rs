@@ -83,7 +83,8 @@ macro_rules! result_rows {
             pub quality_reason: Option<String>,
             /// Why decode speed is missing.
             pub decode_reason: Option<String>,
-            /// Such as `noisy` or `unstable`; empty when nothing spoiled the run.
+            /// Words such as `noisy`, `unstable` or `public-seed`, joined by spaces; empty when
+            /// there is nothing to beware of.
             pub flags: String,
             /// What the joules cover.
             pub energy_scope: Option<String>,
@@ -152,9 +153,11 @@ result_rows! {
     peak_memory: peak_memory_bytes peak_memory_bytes_ci95_low peak_memory_bytes_ci95_high peak_memory_bytes_n,
     /// Joules over all questions divided by the number answered correctly.
     joules_per_correct: joules_per_correct_answer joules_per_correct_answer_ci95_low joules_per_correct_answer_ci95_high joules_per_correct_answer_n,
-    /// Joules per output token at the workload's depth.
+    /// Joules per output token at the workload's depth, of the newest record's one total:
+    /// without an interval. n counts tokens.
     joules_per_output_token: joules_per_output_token joules_per_output_token_ci95_low joules_per_output_token_ci95_high joules_per_output_token_n,
-    /// Mean watts over the question spans.
+    /// Mean watts over the question spans of one record, the latest that was scored: without an
+    /// interval. n counts its items.
     mean_watts: mean_watts mean_watts_ci95_low mean_watts_ci95_high mean_watts_n,
 }
 
@@ -258,6 +261,8 @@ pub struct FrontierAnswer {
     pub tied: u32,
     /// Without a price.
     pub unpriced: u32,
+    /// Seeded draws that membership is based on; 0 without rows.
+    pub draws: u32,
     /// On (in order of the first objective), tied, dominated.
     pub rows: Vec<ResultRow>,
     /// Results that are not on the chart, and why.
@@ -395,7 +400,7 @@ pub struct RecordSummary {
     pub tier: Tier,
     /// RFC 3339 UTC.
     pub received_at: String,
-    /// The runner's own claim, RFC 3339 UTC.
+    /// The runner's own claim, RFC 3339 UTC; empty when the stored bytes cannot be read.
     pub started_at: String,
     /// `ok` or how it failed.
     pub outcome: String,

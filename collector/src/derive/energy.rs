@@ -178,6 +178,7 @@ struct Loop {
     joules: f64,
     requests: f64,
     tokens_in: f64,
+    /// Output tokens without each request's first, which belongs to prefill.
     tokens_out: f64,
 }
 
@@ -206,7 +207,7 @@ impl Loop {
             joules: meters.over(&spans).map_err(in_words)?.joules.0,
             requests,
             tokens_in: total(|phase| phase.tokens_in as f64),
-            tokens_out: total(|phase| phase.tokens_out as f64),
+            tokens_out: total(|phase| phase.tokens_out as f64) - requests,
         }))
     }
 }

@@ -8,10 +8,15 @@
 //! Which records count: plausible ones ([`Tier::SelfReported`] or better) with outcome `ok`.
 //! Failed ones are listed with their reason; quarantined and imported ones enter no cell.
 //!
-//! Published speed is the median of per-account medians, an account being one key. One
-//! account has the exact order-statistic interval of its repetitions; several have a bootstrap
-//! seeded by the newest content id. Records whose repetitions spread over 15 % leave the
-//! medians when the cell has steadier ones; where it has none they stand alone, flagged.
+//! Published speed is the median of per-account medians, an account being one key. A single
+//! record has the exact order-statistic interval of its repetitions; several have a bootstrap
+//! seeded by the newest content id, which draws records and then their repetitions, as those
+//! of one record share its drift. A record with fewer than six repetitions gives no interval.
+//! Records whose repetitions spread over 15 %, or are too few to tell, leave the medians when
+//! the cell has steady ones; where it has none they stand alone, flagged if they spread.
+//!
+//! Quality is not a median: it is the share of right answers, and where several accounts
+//! answered the same item, the newest answer counts.
 
 mod cell;
 mod energy;
@@ -37,7 +42,7 @@ pub use quality::{ScoredItem, ScoredSuite};
 pub use speed::RepetitionSample;
 
 /// Changes whenever the same records would give other numbers.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 /// How a record reached the collector, and what it was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +112,8 @@ pub struct CellResult {
 /// Observations behind a cell's numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Samples {
-    /// Decode speeds of the repetitions that count, sorted, by account.
-    pub decode: Vec<Vec<f64>>,
+    /// Decode speeds of the repetitions that count, by account and record.
+    pub decode: Vec<Vec<Vec<f64>>>,
     /// The answers behind the published quality.
     pub items: BTreeMap<ItemKey, ItemSample>,
 }
@@ -131,7 +136,7 @@ pub struct ItemKey {
 pub struct ItemSample {
     /// Answered correctly.
     pub correct: bool,
-    /// Its share of the cell's joules, when there are any.
+    /// Its share of its record's joules, when they are of the published scope.
     pub joules: Option<f64>,
 }
 
@@ -227,7 +232,7 @@ fn outcome_in_words(record: &Record) -> String {
 }
 
 /// RFC 3339 UTC with milliseconds; empty for a moment outside of the calendar.
-fn rfc3339(unix_ms: i64) -> String {
+pub(crate) fn rfc3339(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms)
         .map(|at| format!("{at:.3}"))
         .unwrap_or_default()

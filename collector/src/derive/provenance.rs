@@ -143,7 +143,7 @@ fn engine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
 fn machine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     for host in &facts.hosts {
         line("Processor", text(host.chip.as_ref()));
-        line("Cores used", Some(host.cpu_cores.to_string()));
+        line("Cores available", Some(host.cpu_cores.to_string()));
         let gigabytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
         line("Memory", Some(format!("{gigabytes:.1} GiB")));
         let kind = match (host.is_virtual, host.container) {
@@ -196,14 +196,25 @@ fn text(value: Option<&impl ToString>) -> Option<String> {
 pub(super) fn command(facts: &CellFacts) -> String {
     let variant = &facts.variant;
     let engine = &facts.engine;
+    let (prune, unsaid) = match prune_label(facts) {
+        Some(label) => (format!(" --prune {}", quoted(&label)), String::new()),
+        None => (
+            String::new(),
+            format!(
+                "\n# add --prune: the record gives {} of {:.4} %, which names no recipe",
+                row::pruning_word(variant.pruning.method),
+                f64::from(variant.pruning.ratio_ppm) / 1e4
+            ),
+        ),
+    };
+    let threads = threads(facts).map_or_else(String::new, |n| format!(" --threads {n}"));
     let suite = facts.suite.as_ref().map_or_else(String::new, |suite| {
         format!("\n# suite {}, seed {}", suite.version, suite.seed)
     });
     format!(
-        "joulemark sweep --model {} --quant {} --prune {} --workload {}\n# weights SHA-256 {}\n# engine {} {} {}, {}{suite}",
+        "joulemark sweep --model {} --quant {}{prune} --workload {}{threads}{unsaid}\n# weights SHA-256 {}\n# engine {} {} {}, {}{suite}",
         quoted(variant.model.as_str()),
         quoted(variant.quant.as_str()),
-        quoted(&prune_label(facts)),
         facts.workload.id,
         variant.sha256,
         engine.name,
@@ -216,32 +227,64 @@ pub(super) fn command(facts: &CellFacts) -> String {
     )
 }
 
-/// The matrix's label of a pruning. The removed layers follow from the share that is left; a
-/// magnitude is that of the layers' matrices, as the embedding is not pruned.
-fn prune_label(facts: &CellFacts) -> String {
-    let pruning = &facts.variant.pruning;
-    let share = f64::from(pruning.ratio_ppm.min(999_999)) / 1e6;
-    match pruning.method {
-        PruningMethod::None => "none".to_owned(),
+/// The engine's threads, where it says them.
+fn threads(facts: &CellFacts) -> Option<u16> {
+    let said = |arg: &domain::text::Name| arg.as_str().strip_prefix("threads=")?.parse().ok();
+    facts.engine.args.iter().find_map(said)
+}
+
+/// The matrix's label of a pruning, where the record leads to one. Only the layers' matrices
+/// are pruned, embedding and head stay whole: the share of all parameters is turned into one of
+/// the layers, and has to come out as a whole number.
+fn prune_label(facts: &CellFacts) -> Option<String> {
+    let variant = &facts.variant;
+    let share = f64::from(variant.pruning.ratio_ppm.min(999_999)) / 1e6;
+    let total = variant.params_total as f64;
+    match variant.pruning.method {
+        PruningMethod::None => Some("none".to_owned()),
         PruningMethod::Layer => {
-            let left: f64 = facts
-                .variant
-                .kv
-                .iter()
-                .map(|layer| f64::from(layer.layers))
-                .sum();
-            format!("layers-{:.0}", (left * share / (1.0 - share)).max(1.0))
+            let left: f64 = variant.kv.iter().map(|layer| f64::from(layer.layers)).sum();
+            let removed = total * share / (1.0 - share);
+            let dropped = whole(removed * left / layer_parameters(facts)?, 0.1)?;
+            Some(format!("layers-{dropped}"))
         }
         PruningMethod::Unstructured => {
-            let (dense, embedding) = (facts.variant.dense_bytes, facts.variant.embedding_bytes);
-            let pruned_part = dense as f64 / (dense as f64 + embedding as f64).max(1.0);
-            format!(
-                "magnitude-{:.0}%",
-                (share / pruned_part * 100.0).clamp(1.0, 99.0)
-            )
+            let percent = whole(100.0 * share * total / layer_parameters(facts)?, 0.25)?;
+            (percent < 100).then(|| format!("magnitude-{percent}%"))
         }
-        method => row::pruning_word(method).to_owned(),
+        _ => None,
     }
+}
+
+/// Parameters of the layers, from their bytes: all matrices have the label's type.
+fn layer_parameters(facts: &CellFacts) -> Option<f64> {
+    let variant = &facts.variant;
+    // Bits of a block over its weights
+    // (<https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h>).
+    let bits = match variant.quant.as_str() {
+        "F32" => 32.0,
+        "F16" | "BF16" => 16.0,
+        "Q8_0" => 8.5,
+        "Q6_K" => 6.5625,
+        "Q5_K" => 5.5,
+        "Q4_K" | "Q4_0" => 4.5,
+        "Q2_K" => 2.625,
+        _ => return None,
+    };
+    let bytes = [
+        Some(variant.dense_bytes),
+        variant.shared_expert_bytes,
+        variant.routed_expert_bytes,
+    ];
+    let bytes: f64 = bytes.into_iter().flatten().map(|bytes| bytes as f64).sum();
+    let parameters = bytes * 8.0 / bits;
+    (parameters > 0.0 && parameters <= variant.params_total as f64).then_some(parameters)
+}
+
+/// The positive whole number that a value is, within a tolerance.
+fn whole(value: f64, tolerance: f64) -> Option<u32> {
+    let near = value.round();
+    ((value - near).abs() <= tolerance && (1.0..=1e6).contains(&near)).then_some(near as u32)
 }
 
 /// A text as one word of a POSIX shell: names are hostile, and this command is made to be copied.

@@ -48,8 +48,8 @@ impl ScoredSuite {
     }
 }
 
-/// Scores a record's answers. The items must be exactly the suite's plan of that many: who
-/// could choose among items could choose the easy ones.
+/// Scores a record's answers. The items must be exactly the suite's plan of that many, each
+/// with as many answers as the workload asks: who could choose could choose the easy ones.
 pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
     let (Some(asked), Some(quality)) = (&record.suite, &record.quality) else {
         return Err("no suite was asked".to_owned());
@@ -79,6 +79,13 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
     let planned: BTreeSet<ItemId> = suite::plan(order.len() as u32).into_iter().collect();
     if !planned.iter().eq(answers.keys()) {
         return Err("the answered items are not those that the suite plans".to_owned());
+    }
+    let samples = record.workload.samples as usize;
+    if let Some((id, given)) = answers.iter().find(|(_, given)| given.len() != samples) {
+        return Err(format!(
+            "item {id} has {} answers, {samples} are asked of each",
+            given.len()
+        ));
     }
     let items = order
         .into_iter()

@@ -8,7 +8,7 @@ use domain::ids::{KeyId, Sha256Digest, Slug};
 use domain::record::PruningMethod;
 use domain::statistics::bootstrap::{percentile_interval, ratio_interval, ratio_of_sums};
 use domain::statistics::median;
-use domain::suite::Family;
+use domain::suite::{self, Family};
 
 use super::speed::{self, LARGEST_SPREAD, RepetitionSample, STABLE_HALF_WIDTH};
 use super::{
@@ -172,13 +172,13 @@ fn unknown_setup(facts: &CellFacts) -> String {
         .chip
         .as_ref()
         .map_or("chip not recorded", domain::text::Name::as_str);
-    let gigabytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
+    let gibibytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
     let more = match facts.hosts.len() {
         1 => String::new(),
         n => format!(", {n} machines"),
     };
     format!(
-        "unknown hardware ({chip}, {} cores, {gigabytes:.0} GB{more})",
+        "unknown hardware ({chip}, {} cores, {gibibytes:.0} GiB{more})",
         host.cpu_cores
     )
 }
@@ -281,12 +281,9 @@ fn publish_speeds(
                 .any(|record| record.views_disagree),
         ),
     ];
-    let raised: Vec<_> = flags
-        .into_iter()
-        .filter(|(_, raised)| *raised)
-        .map(|(flag, _)| flag)
-        .collect();
-    result.row.flags = raised.join(" ");
+    for (flag, _) in flags.into_iter().filter(|(_, raised)| *raised) {
+        raise(&mut result.row, flag);
+    }
     if decode.is_none() {
         result.row.decode_reason = Some("no repetition counts".to_owned());
     }
@@ -303,6 +300,13 @@ fn publish_speeds(
     result.samples.decode = decode
         .map(|published| published.accounts)
         .unwrap_or_default();
+}
+
+fn raise(row: &mut ResultRow, flag: &str) {
+    if !row.flags.is_empty() {
+        row.flags.push(' ');
+    }
+    row.flags.push_str(flag);
 }
 
 /// Quality and joules, each from the latest record per account that has them.
@@ -327,7 +331,7 @@ fn publish_answers(
     for record in &latest {
         let Ok(suite) = &record.quality else { continue };
         result.row.suite = Some(suite.suite.clone());
-        let joules = joules_by_item(record);
+        let joules = joules_by_item(record).filter(|_| of_one_scope(record, newest));
         for (position, item) in suite.items.iter().enumerate() {
             let joules = joules.as_ref().map(|joules| joules[position]);
             items.insert(
@@ -351,8 +355,16 @@ fn publish_answers(
     }
     publish_joules(&mut result.row, &latest, newest);
     if result.row.quality.is_some() {
+        if items.keys().any(|key| key.seed.0 == suite::PUBLIC_SEED) {
+            raise(&mut result.row, "public-seed");
+        }
         result.samples.items = items;
     }
+}
+
+/// Their joules cover the same silicon: others cannot be put beside each other.
+fn of_one_scope(one: &DerivedRecord, other: &DerivedRecord) -> bool {
+    matches!((&one.energy, &other.energy), (Ok(one), Ok(other)) if one.scope == other.scope)
 }
 
 /// Joules of each scored item in order: its own where the meter resolves it, else an even share.
@@ -385,15 +397,9 @@ fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &Deriv
         ),
         Err(reason) => row.energy_reason = Some(reason.clone()),
     }
-    // Accounts whose joules cover the same silicon; the others cannot be put beside it.
     let same_scope: Vec<&&DerivedRecord> = scored
         .iter()
-        .filter(|record| {
-            record
-                .energy
-                .as_ref()
-                .is_ok_and(|other| other.scope == energy.scope)
-        })
+        .filter(|record| of_one_scope(record, newest))
         .collect();
     let families: Vec<Vec<Vec<(f64, f64)>>> = same_scope
         .iter()
@@ -419,7 +425,7 @@ fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &Deriv
                     Figure {
                         value: watts,
                         ci95: None,
-                        n,
+                        n: items_of(same_scope.last()),
                     },
                 );
             }
@@ -430,6 +436,13 @@ fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &Deriv
         }
         _ => row.energy_reason = row.quality_reason.clone().or(row.energy_reason.take()),
     }
+}
+
+/// How many items a record answered.
+fn items_of(record: Option<&&&DerivedRecord>) -> u32 {
+    record
+        .and_then(|record| record.quality.as_ref().ok())
+        .map_or(0, |suite| suite.items.len() as u32)
 }
 
 /// `(joules, correct)` of each item, by family.

@@ -2,15 +2,16 @@
 
 use domain::api::Figure;
 use domain::record::{KvState, Record, Repetition, Request};
-use domain::statistics::bootstrap::accounts_interval;
-use domain::statistics::interval::median_interval;
+use domain::statistics::bootstrap::clusters_interval;
+use domain::statistics::interval::{MIN_VALUES, median_interval};
 use domain::statistics::{coefficient_of_variation, median};
 
 /// Spread of a record's repetitions over which it leaves the medians.
 pub(super) const LARGEST_SPREAD: f64 = 0.15;
 
-/// Half-width of the interval, as a share of the median, over which a figure is `unstable`.
-pub(super) const STABLE_HALF_WIDTH: f64 = 0.02;
+/// Half-width of the interval, as a share of the median, over which a figure is `unstable`,
+/// whatever the sweep aimed at: the record does not say that.
+pub(super) const STABLE_HALF_WIDTH: f64 = 0.05;
 
 /// One repetition, in the client's view.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,8 +123,8 @@ pub(super) fn views_disagree(record: &Record) -> bool {
 /// A published speed and what is said about its spread.
 pub(super) struct Published {
     pub(super) figure: Figure,
-    /// Sorted values by account.
-    pub(super) accounts: Vec<Vec<f64>>,
+    /// By account, the values of each record that counts.
+    pub(super) accounts: Vec<Vec<Vec<f64>>>,
     /// Largest coefficient of variation of a record behind it.
     pub(super) spread: Option<f64>,
     /// Half-width over median.
@@ -131,44 +132,47 @@ pub(super) struct Published {
 }
 
 /// The median of per-account medians. `accounts` holds, by account, the values of each record.
-/// Records that spread over [`LARGEST_SPREAD`] are left out when others remain.
+///
+/// A record is steady when it has [`MIN_VALUES`] values and they spread over at most
+/// [`LARGEST_SPREAD`]; where there are steady ones, only they count. The interval of a single
+/// record is exact; that of several resamples records, then their values.
 pub(super) fn publish(accounts: &[Vec<Vec<f64>>], seed: [u8; 32]) -> Option<Published> {
-    let spread = |values: &Vec<f64>| coefficient_of_variation(values).unwrap_or(0.0);
-    let any_steady = accounts
-        .iter()
-        .flatten()
-        .any(|values| !values.is_empty() && spread(values) <= LARGEST_SPREAD);
-    let counts = |values: &&Vec<f64>| !any_steady || spread(values) <= LARGEST_SPREAD;
-    let pooled: Vec<Vec<f64>> = accounts
+    let steady = |values: &Vec<f64>| {
+        values.len() >= MIN_VALUES
+            && coefficient_of_variation(values).is_some_and(|spread| spread <= LARGEST_SPREAD)
+    };
+    let any_steady = accounts.iter().flatten().any(steady);
+    let counting: Vec<Vec<Vec<f64>>> = accounts
         .iter()
         .map(|records| {
-            let mut values: Vec<f64> = records.iter().filter(counts).flatten().copied().collect();
-            values.sort_by(f64::total_cmp);
-            values
+            let counts = |values: &&Vec<f64>| !values.is_empty() && (!any_steady || steady(values));
+            records.iter().filter(counts).cloned().collect()
         })
-        .filter(|values| !values.is_empty())
+        .filter(|records: &Vec<_>| !records.is_empty())
         .collect();
-    let medians: Vec<f64> = pooled.iter().filter_map(|values| median(values)).collect();
+    let medians: Vec<f64> = counting
+        .iter()
+        .filter_map(|records| median(&records.concat()))
+        .collect();
     let value = median(&medians)?;
-    let ci95 = match pooled.as_slice() {
+    let records: Vec<&Vec<f64>> = counting.iter().flatten().collect();
+    let ci95 = match records.as_slice() {
         [alone] => median_interval(alone).map(|interval| (interval.low, interval.high)),
-        several => accounts_interval(several, seed),
+        _ => clusters_interval(&counting, seed),
     };
     Some(Published {
         figure: Figure {
             value,
             ci95,
-            n: pooled.iter().map(Vec::len).sum::<usize>() as u32,
+            n: records.iter().map(|values| values.len()).sum::<usize>() as u32,
         },
-        spread: accounts
+        spread: records
             .iter()
-            .flatten()
-            .filter(counts)
             .filter_map(|values| coefficient_of_variation(values))
             .max_by(f64::total_cmp),
         half_width: ci95
             .filter(|_| value > 0.0)
             .map(|(low, high)| (high - value).max(value - low) / value),
-        accounts: pooled,
+        accounts: counting,
     })
 }

@@ -155,7 +155,7 @@ fn an_unknown_machine_has_a_name_and_no_price() {
     assert_eq!(row.setup, "unknown-bbbbbbbb");
     assert_eq!(
         row.setup_name,
-        "unknown hardware (Example CPU, 2 cores, 8 GB)"
+        "unknown hardware (Example CPU, 2 cores, 8 GiB)"
     );
     assert_eq!(row.price_usd, None);
     assert_eq!(
@@ -205,6 +205,7 @@ fn answers_are_scored_against_items_made_again() {
         .collect();
     assert_eq!(wrong.len(), 1);
     assert_eq!(result.row.suite.as_deref(), Some(suite::REFERENCE_V1));
+    assert_eq!(result.row.flags, "public-seed");
     assert_eq!(result.samples.items.len(), 210);
 }
 
@@ -235,14 +236,28 @@ fn chosen_or_repeated_items_are_not_scored() {
 #[test]
 fn an_item_asked_twice_needs_one_picked_sample() {
     let mut record = answering(record(), 210, |_| true);
+    record.workload.samples = 2;
     let items = &mut record.quality.as_mut().expect("answered").items;
-    let mut second = items[5].clone();
-    (second.sample, second.picked) = (1, false);
-    items.push(second);
+    let mut again = items.clone();
+    for second in &mut again {
+        (second.sample, second.picked) = (1, false);
+    }
+    items.extend(again);
     assert!(close(published(&[record.clone()]).row.quality, 1.0));
     let items = &mut record.quality.as_mut().expect("answered").items;
-    items[210].picked = true;
-    assert!(close(published(&[record]).row.quality, 209.0 / 210.0));
+    items[215].picked = true;
+    assert!(close(
+        published(&[record.clone()]).row.quality,
+        209.0 / 210.0
+    ));
+    let items = &mut record.quality.as_mut().expect("answered").items;
+    items.truncate(419);
+    assert!(
+        published(&[record])
+            .row
+            .quality_reason
+            .is_some_and(|reason| reason.ends_with("has 1 answers, 2 are asked of each"))
+    );
 }
 
 #[test]
@@ -301,13 +316,14 @@ fn a_decode_loop_loses_what_its_prefill_took() {
         tokens_in,
         tokens_out,
     };
-    // At 40 W: 120 J = 2,000 e_in + 1,000 e_out and 160 J = 20 e_in + 1,590 e_out.
+    // Each of the ten requests' first token belongs to prefill.
+    // At 40 W: 120 J = 2,000 e_in + 990 e_out and 160 J = 20 e_in + 1,580 e_out.
     record.phases = vec![
         phase(PhaseKind::MixedLoop, 1, 3, 2_000, 1_000),
         phase(PhaseKind::DecodeLoop, 4, 4, 20, 1_590),
     ];
     let per_token = published(&[record.clone()]).row.joules_per_output_token;
-    let exact = (160.0 * 2_000.0 - 120.0 * 20.0) / (1_590.0 * 2_000.0 - 1_000.0 * 20.0);
+    let exact = (160.0 * 2_000.0 - 120.0 * 20.0) / (1_580.0 * 2_000.0 - 990.0 * 20.0);
     assert!(
         per_token.is_some_and(|joules| (joules / exact - 1.0).abs() < 1e-6),
         "{per_token:?} {exact}"
@@ -413,6 +429,74 @@ fn records_that_spread_too_far_leave_the_medians_of_steadier_ones() {
 }
 
 #[test]
+fn too_few_repetitions_neither_evict_others_nor_take_their_interval() {
+    let short = |mut record: Record| {
+        record.repetitions.truncate(5);
+        record
+    };
+    let mut wild = record();
+    for request in &mut wild.repetitions[3].requests {
+        request.gaps_us.iter_mut().for_each(|gap| *gap *= 3);
+    }
+    // Steady ones stay alone.
+    let steady = published(&[record()]).row;
+    let both = published(&[record(), short(slowed(record(), 2))]).row;
+    assert_eq!(both.decode(), steady.decode());
+    // A wild one is not evicted by three equal values, and with them has no interval.
+    let both = published(&[wild, short(record())]).row;
+    assert_eq!(both.decode_tokens_per_second_n, Some(9));
+    assert_eq!(both.decode_tokens_per_second_ci95_low, None);
+}
+
+#[test]
+fn what_two_sweeps_drift_apart_stays_in_the_interval() {
+    let mut later = record();
+    for request in later
+        .repetitions
+        .iter_mut()
+        .flat_map(|rep| &mut rep.requests)
+    {
+        for gap in &mut request.gaps_us {
+            *gap += *gap / 10;
+        }
+    }
+    let alone = |record: &Record| {
+        let row = published(std::slice::from_ref(record)).row;
+        row.decode_tokens_per_second.expect("measured")
+    };
+    let (slow, fast) = (alone(&later), alone(&record()));
+    let (low, high) = published(&[record(), later])
+        .row
+        .decode()
+        .and_then(|decode| decode.ci95)
+        .expect("two records of six");
+    assert!(low <= slow && fast <= high, "{low} {slow} {fast} {high}");
+}
+
+#[test]
+fn joules_of_another_scope_are_not_drawn() {
+    let board = metered(answering(record(), 210, |_| true), 40);
+    let mut wall = board.clone();
+    wall.meters[0].scope = Scope::WallAc;
+    let EnergyClaim::Measured(claim) = &mut wall.energy else {
+        panic!("metered")
+    };
+    claim.scope = ScopeKey::of(&[Scope::WallAc]).expect("one scope");
+    // Two accounts answered half of the items each last; the newest is at the wall.
+    let mut half = wall.clone();
+    half.quality.as_mut().expect("answered").items.truncate(105);
+    let derived = [
+        derive(&board, received(1, 1)),
+        derive(&half, received(2, 2)),
+    ];
+    let result = results(&derived, &Catalogue::default()).remove(0);
+    assert_eq!(result.row.energy_scope.as_deref(), Some("wall.ac"));
+    let with_joules = result.samples.items.values().filter(|i| i.joules.is_some());
+    assert_eq!(with_joules.count(), 105);
+    assert_eq!(result.row.mean_watts_n, Some(105));
+}
+
+#[test]
 fn another_build_or_workload_is_another_cell() {
     let id = |change: fn(&mut Record)| {
         let mut record = record();
@@ -453,11 +537,15 @@ fn the_command_to_copy_holds_no_command_of_strangers() {
 
 #[test]
 fn the_command_names_the_pruning_as_a_matrix_does() {
-    let label = |method, ratio_ppm, layers| {
+    // Four layers of 852,288 parameters and an embedding of 73,728 that stays.
+    let label = |method, ratio_ppm, layers: u32| {
         let mut record = record();
-        record.variant.pruning.method = method;
-        record.variant.pruning.ratio_ppm = ratio_ppm;
-        record.variant.kv[0].layers = layers;
+        let variant = &mut record.variant;
+        variant.pruning.method = method;
+        variant.pruning.ratio_ppm = ratio_ppm;
+        variant.kv[0].layers = layers;
+        variant.dense_bytes = 2 * 852_288 * u64::from(layers);
+        variant.params_total = 73_728 + 852_288 * u64::from(layers);
         let command = published(&[record]).reproduce;
         let rest = command
             .split("--prune ")
@@ -470,11 +558,36 @@ fn the_command_names_the_pruning_as_a_matrix_does() {
             .to_owned()
     };
     assert_eq!(label(PruningMethod::None, 0, 4), "none");
-    assert_eq!(label(PruningMethod::Layer, 245_000, 3), "layers-1");
-    assert_eq!(label(PruningMethod::Layer, 490_000, 2), "layers-2");
+    assert_eq!(label(PruningMethod::Layer, 244_707, 3), "layers-1");
+    assert_eq!(label(PruningMethod::Layer, 489_415, 2), "layers-2");
     assert_eq!(
-        label(PruningMethod::Unstructured, 293_700, 4),
+        label(PruningMethod::Unstructured, 293_649, 4),
         "'magnitude-30%'"
+    );
+    for (method, ratio_ppm) in [
+        (PruningMethod::Layer, 300_000),
+        (PruningMethod::Unstructured, 298_500),
+        (PruningMethod::Head, 244_707),
+    ] {
+        assert_eq!(label(method, ratio_ppm, 3), "", "no recipe is made up");
+    }
+    let mut record = record();
+    record.variant.pruning.method = PruningMethod::Head;
+    let command = published(&[record]).reproduce;
+    assert!(command.contains("which names no recipe"), "{command}");
+}
+
+#[test]
+fn the_command_repeats_the_threads() {
+    let mut record = record();
+    record.engine.args = vec![Name::cleaned("threads=3")];
+    let command = published(&[record]).reproduce;
+    assert!(
+        command
+            .lines()
+            .next()
+            .is_some_and(|line| line.ends_with(" --threads 3")),
+        "{command}"
     );
 }
 

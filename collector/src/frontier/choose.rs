@@ -21,7 +21,7 @@ pub(super) struct Choice {
     pub(super) workload: Option<String>,
     /// Its shape and speculation arm.
     comparable: Option<String>,
-    /// Energy scope that the rows share, when joules are weighed.
+    /// Energy scope that the rows share, when joules are weighed or bounded.
     scope: Option<String>,
 }
 
@@ -75,10 +75,9 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
     let members = largest.as_ref().map_or(&[][..], |(_, members)| members);
     let (objectives, objectives_reason) = match &query.objectives {
         Some(objectives) => (objectives.clone(), None),
-        None => default_objectives(members),
+        None => default_objectives(members, query.budget_usd),
     };
-    let scope = objectives
-        .contains(&Objective::Joules)
+    let scope = (objectives.contains(&Objective::Joules) || query.max_joules.is_some())
         .then(|| most_frequent_scope(members))
         .flatten();
     Choice {
@@ -95,31 +94,29 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
     }
 }
 
-/// Price and quality; quality and decode speed where prices cannot tell results apart.
-fn default_objectives(members: &[&Candidate]) -> (Vec<Objective>, Option<String>) {
-    let prices: BTreeSet<u64> = members
-        .iter()
-        .filter_map(|member| member.row.price_usd)
+/// Price and quality; quality and decode speed where the prices within the budget cannot tell
+/// results apart.
+fn default_objectives(members: &[&Candidate], budget: f64) -> (Vec<Objective>, Option<String>) {
+    let prices = || members.iter().filter_map(|member| member.row.price_usd);
+    let known: BTreeSet<u64> = prices().map(f64::to_bits).collect();
+    let within: BTreeSet<u64> = prices()
+        .filter(|price| *price <= budget)
         .map(f64::to_bits)
         .collect();
-    let speed = vec![Objective::Quality, Objective::Decode];
-    match (prices.len(), prices.first()) {
-        (0, _) | (_, None) => (
-            speed,
-            Some(
-                "No price is known for these results, so quality is weighed against decode speed."
-                    .to_owned(),
-            ),
-        ),
-        (1, Some(bits)) => (
-            speed,
-            Some(format!(
-                "Only one price is known ({}), so quality is weighed against decode speed.",
-                words::usd(f64::from_bits(*bits))
-            )),
-        ),
-        _ => (vec![Objective::Price, Objective::Quality], None),
-    }
+    let only = within.first().map(|bits| words::usd(f64::from_bits(*bits)));
+    let why = match (known.len(), within.len(), only) {
+        (0, ..) => "No price is known for these results".to_owned(),
+        (_, 0, _) => "No known price is within the budget".to_owned(),
+        (1, 1, Some(only)) => format!("Only one price is known ({only})"),
+        (_, 1, Some(only)) => format!("Only one known price is within the budget ({only})"),
+        _ => return (vec![Objective::Price, Objective::Quality], None),
+    };
+    (
+        vec![Objective::Quality, Objective::Decode],
+        Some(format!(
+            "{why}, so quality is weighed against decode speed."
+        )),
+    )
 }
 
 fn most_frequent_scope(members: &[&Candidate]) -> Option<String> {

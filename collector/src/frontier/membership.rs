@@ -1,6 +1,7 @@
 //! Who stands on the frontier, as far as the measurements can tell.
 //!
-//! In each draw every account's repetitions are resampled, and the suite's items are resampled
+//! In each draw accounts, their records and those records' repetitions are resampled, as for the
+//! published intervals, and the suite's items are resampled
 //! within their families once for all cells: results that answered the same items keep their
 //! pairs. Prices do not move. p is the share of draws in which nothing dominates the result.
 //! On: p >= 0.9. Tied: p >= 0.1, or not dominated by the published values. Dominated: else.
@@ -63,7 +64,7 @@ pub(super) fn standings(
         .map(|candidate| Source::of(candidate, &universe, data_version))
         .collect();
 
-    let draws = draws(candidates, objectives);
+    let draws = draws(candidates, objectives) as usize;
     let mut not_dominated = vec![0usize; candidates.len()];
     let mut reaches = vec![0usize; candidates.len()];
     let mut points = published.clone();
@@ -162,17 +163,21 @@ pub(super) fn best_quality(candidates: &[Candidate]) -> Option<usize> {
         })
 }
 
-fn draws(candidates: &[Candidate], objectives: &[Objective]) -> usize {
+/// How many draws the standings are based on; none without candidates.
+pub(super) fn draws(candidates: &[Candidate], objectives: &[Objective]) -> u32 {
     let n = candidates.len();
+    if n == 0 {
+        return 0;
+    }
     let samples: usize = candidates
         .iter()
         .map(|candidate| {
             let samples = &candidate.cell.samples;
-            samples.items.len() + 8 * samples.decode.iter().map(Vec::len).sum::<usize>()
+            samples.items.len() + 8 * samples.decode.iter().flatten().map(Vec::len).sum::<usize>()
         })
         .sum();
     let comparisons = if objectives.len() > 2 { n * n } else { 16 * n };
-    (MAX_STEPS / (samples + comparisons).max(1)).clamp(MIN_DRAWS, DRAWS)
+    (MAX_STEPS / (samples + comparisons).max(1)).clamp(MIN_DRAWS, DRAWS) as u32
 }
 
 /// Every item that any candidate answered, by family and seed.
@@ -236,7 +241,7 @@ impl Universe {
 
 /// What one candidate's draws are made of.
 struct Source<'a> {
-    decode: &'a [Vec<f64>],
+    decode: &'a [Vec<Vec<f64>>],
     items: Vec<ItemShare>,
     has_joules: bool,
     resampler: Resampler,
@@ -292,11 +297,9 @@ impl<'a> Source<'a> {
         };
         Drawn {
             quality: (asked > 0.0).then(|| correct / asked),
-            decode: match self.decode {
-                [] => None,
-                [alone] => self.resampler.median_of(alone, &mut self.scratch),
-                several => self.resampler.median_of_medians(several, &mut self.scratch),
-            },
+            decode: self
+                .resampler
+                .median_of_medians(self.decode, &mut self.scratch),
             joules: (self.has_joules && asked > 0.0).then_some(per_correct),
         }
     }

@@ -77,6 +77,7 @@ pub fn answer(
         }
     }
     left_out.sort_by(|a, b| (&a.code, &a.row.id).cmp(&(&b.code, &b.row.id)));
+    let draws = membership::draws(&shown, &choice.objectives);
     let standings = membership::standings(&shown, &choice.objectives, data_version);
     let sentence = words::sentence(&shown, &standings, query, &left_out);
     let rows = ordered(shown, &standings, &choice.objectives);
@@ -100,6 +101,7 @@ pub fn answer(
         on: count(Membership::On),
         tied: count(Membership::Tied),
         unpriced: unpriced as u32,
+        draws,
         rows,
         left_out,
         facets,

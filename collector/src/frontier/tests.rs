@@ -69,7 +69,7 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
         comparable: "pp32-tg24 x".to_owned(),
         failed: None,
         samples: Samples {
-            decode: vec![repetitions],
+            decode: vec![vec![repetitions]],
             items: items.collect(),
         },
     }
@@ -133,7 +133,7 @@ fn without_prices_quality_is_weighed_against_speed() {
     );
     assert_eq!(
         answer.answer,
-        "Best quality: large F16 on Setup large (85 ± 6 %, 900 tok/s); it is also the fastest above 80 %."
+        "Best quality: large F16 on Setup large (85 %, 79–91 %, 900 tok/s); it is also the fastest above 80 %."
     );
     assert!(answer.left_out.is_empty());
 }
@@ -158,7 +158,7 @@ fn an_unknown_price_is_never_zero() {
         [("medium", Membership::On), ("large", Membership::On)]
     );
     assert!(
-        answer.answer.contains("(85 ± 6 %, 900 tok/s, $1,850)"),
+        answer.answer.contains("(85 %, 79–91 %, 900 tok/s, $1,850)"),
         "{}",
         answer.answer
     );
@@ -186,6 +186,16 @@ fn the_readers_price_counts_as_a_price() {
         single
             .objectives_reason
             .is_some_and(|reason| reason.contains("Only one price is known ($1,500)"))
+    );
+    let within = ask(
+        &family(),
+        "price.setup-large=1500&price.setup-small=300&budget=1000",
+    );
+    assert_eq!(within.objectives, [Objective::Quality, Objective::Decode]);
+    assert!(
+        within
+            .objectives_reason
+            .is_some_and(|reason| reason.contains("within the budget ($300)"))
     );
 }
 
@@ -280,6 +290,9 @@ fn joules_are_compared_within_one_scope() {
         "no power counter on this machine"
     );
     assert!(answer.answer.contains("fewest joules"), "{}", answer.answer);
+    // A bound on joules is one on comparable joules, too.
+    let bounded = ask(&cells, "axes=quality-decode&max-joules=20");
+    assert!(codes(&bounded).contains(&("small", "other-scope")));
 }
 
 #[test]
@@ -290,6 +303,7 @@ fn nothing_measured_is_said_so() {
         "Nothing was measured yet that fits this question."
     );
     assert_eq!((answer.measured, answer.on, answer.tied), (0, 0, 0));
+    assert_eq!((answer.draws, ask(&family(), "").draws), (0, 1_000));
     assert_eq!(answer.facets, domain::api::Facets::default());
 }
 

@@ -146,9 +146,9 @@ fn facts(row: &ResultRow) -> String {
         let percent = 100.0 * figure.value;
         match figure.ci95 {
             Some((low, high)) => {
-                let half = 50.0 * (high - low);
-                let digits = usize::from(half < 1.0);
-                format!("{percent:.digits$} ± {half:.digits$} %")
+                let digits = usize::from(high - low < 0.02);
+                let (low, high) = (100.0 * low, 100.0 * high);
+                format!("{percent:.digits$} %, {low:.digits$}–{high:.digits$} %")
             }
             None => format!("{percent:.1} %"),
         }

@@ -6,6 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use super::interval::MIN_VALUES;
 use super::{median, median_of_sorted};
 
 /// Draws behind every published bootstrap interval.
@@ -27,27 +28,36 @@ impl Resampler {
         ((u64::from(self.0.next_u32()) * n as u64) >> 32) as usize
     }
 
-    /// The median of as many values as there are, drawn with replacement from `values`.
-    pub fn median_of(&mut self, values: &[f64], scratch: &mut Vec<f64>) -> Option<f64> {
+    /// The median of one account's values: as many records as there are, drawn with
+    /// replacement, and of each as many of its values, drawn with replacement too. Values of
+    /// one record share its drift, so they are drawn together or not at all.
+    pub fn median_of_clusters(
+        &mut self,
+        records: &[Vec<f64>],
+        scratch: &mut Vec<f64>,
+    ) -> Option<f64> {
         scratch.clear();
-        for _ in 0..values.len() {
-            scratch.push(values[self.index(values.len())]);
+        for _ in 0..records.len() {
+            let record = &records[self.index(records.len())];
+            for _ in 0..record.len() {
+                scratch.push(record[self.index(record.len())]);
+            }
         }
         scratch.sort_unstable_by(f64::total_cmp);
         median_of_sorted(scratch)
     }
 
-    /// The median over groups, drawn with replacement, of the median of each one's values,
-    /// drawn with replacement too: accounts, then an account's repetitions.
+    /// The median over accounts, drawn with replacement, of each one's
+    /// [`Self::median_of_clusters`]. `accounts` holds, by account, the values of each record.
     pub fn median_of_medians(
         &mut self,
-        groups: &[Vec<f64>],
+        accounts: &[Vec<Vec<f64>>],
         scratch: &mut Vec<f64>,
     ) -> Option<f64> {
-        let mut medians = Vec::with_capacity(groups.len());
-        for _ in 0..groups.len() {
-            let group = &groups[self.index(groups.len())];
-            medians.extend(self.median_of(group, scratch));
+        let mut medians = Vec::with_capacity(accounts.len());
+        for _ in 0..accounts.len() {
+            let account = &accounts[self.index(accounts.len())];
+            medians.extend(self.median_of_clusters(account, scratch));
         }
         median(&medians)
     }
@@ -92,10 +102,12 @@ pub fn ratio_interval(families: &[Vec<(f64, f64)>], seed: [u8; 32]) -> Option<(f
     })
 }
 
-/// The interval of the median of accounts' medians. `None` for fewer than two accounts: one
-/// account has the exact interval of [`super::interval`].
-pub fn accounts_interval(accounts: &[Vec<f64>], seed: [u8; 32]) -> Option<(f64, f64)> {
-    if accounts.len() < 2 {
+/// The interval of the median of accounts' medians; `accounts` holds, by account, the values of
+/// each record. `None` for fewer than two records in all, as one has the exact interval of
+/// [`super::interval`], and when a record has fewer than [`MIN_VALUES`] values.
+pub fn clusters_interval(accounts: &[Vec<Vec<f64>>], seed: [u8; 32]) -> Option<(f64, f64)> {
+    let records = || accounts.iter().flatten();
+    if records().count() < 2 || records().any(|values| values.len() < MIN_VALUES) {
         return None;
     }
     let mut scratch = Vec::new();
@@ -112,14 +124,52 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_interval() {
-        let accounts = vec![vec![10.0, 11.0, 12.0], vec![10.5, 11.5], vec![9.0, 13.0]];
-        let first = accounts_interval(&accounts, SEED);
-        assert_eq!(first, accounts_interval(&accounts, SEED));
+        let accounts = vec![
+            vec![around(11.0, 6)],
+            vec![around(10.5, 7)],
+            vec![around(11.5, 8)],
+        ];
+        let first = clusters_interval(&accounts, SEED);
+        assert_eq!(first, clusters_interval(&accounts, SEED));
         let (low, high) = first.expect("three accounts");
         assert!(
             (9.0..=11.0).contains(&low) && (11.0..=13.0).contains(&high),
             "{low} {high}"
         );
+    }
+
+    /// So many values within 1 % of a center.
+    fn around(center: f64, values: u32) -> Vec<f64> {
+        let place = |i| f64::from(i) / f64::from(values - 1) - 0.5;
+        (0..values)
+            .map(|i| center * (1.0 + 0.02 * place(i)))
+            .collect()
+    }
+
+    #[test]
+    fn drift_between_the_records_of_one_account_stays_in_its_interval() {
+        let records: Vec<_> = [90.0, 97.0, 104.0, 110.0]
+            .map(|center| around(center, 30))
+            .into();
+        let (low, high) = clusters_interval(std::slice::from_ref(&records), SEED).expect("four");
+        // As if they were one record: far too narrow.
+        let pooled = super::super::interval::median_interval(&records.concat()).expect("many");
+        assert!(
+            high - low > 10.0 && high - low >= pooled.high - pooled.low,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn short_records_and_single_ones_have_no_clusters_interval() {
+        let long = || around(10.0, 6);
+        assert!(clusters_interval(&[vec![long(), long()]], SEED).is_some());
+        assert_eq!(clusters_interval(&[vec![long()]], SEED), None);
+        assert_eq!(
+            clusters_interval(&[vec![long()], vec![around(10.0, 5)]], SEED),
+            None
+        );
+        assert_eq!(clusters_interval(&[], SEED), None);
     }
 
     #[test]

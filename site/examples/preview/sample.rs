@@ -406,6 +406,7 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
         on: standing(Membership::On),
         tied: standing(Membership::Tied),
         unpriced: 0,
+        draws: if rows.is_empty() { 0 } else { 1_000 },
         left_out: Vec::new(),
         facets: Facets {
             workloads: one("s"),

@@ -812,6 +812,7 @@ mod tests {
             on: 0,
             tied: 0,
             unpriced: 0,
+            draws: 1_000,
             rows,
             left_out: Vec::new(),
             facets: Facets::default(),
