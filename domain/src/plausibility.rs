@@ -650,6 +650,13 @@ fn ranges(record: &Record) -> Check {
     ensure(variant.params_active <= variant.params_total, || {
         "more active parameters than there are".into()
     })?;
+    // Nothing can be computed without parameters: who claims none has no roofline.
+    ensure(
+        variant.params_total > 0 && variant.params_active > 0,
+        || "a model without parameters".into(),
+    )?;
+    let read = variant.dense_bytes as f64 + variant.routed_expert_bytes.unwrap_or(0) as f64;
+    ensure(read > 0.0, || "a model without weights".into())?;
     // A roofline is only as good as the bytes it is computed from: they must make up the file.
     let file: f64 = variant.files.iter().map(|file| file.bytes as f64).sum();
     let tensors = variant.dense_bytes as f64

@@ -1,10 +1,12 @@
-//! From a verified record to a stored one: whom it is for, whether it can be true, which tier.
+//! From a verified record to a stored one: whether it is known already, whom it is for, whether it
+//! can be true, which tier.
 
 use domain::api::{ProblemPlace, Receipt, RecordSummary};
 use domain::envelope::Verified;
+use domain::hardware::Catalogue;
 use domain::ids::Sha256Digest;
 use domain::plausibility;
-use domain::record::{Audience, MeterTrace, Record, SCHEMA};
+use domain::record::{Audience, Host, MeterTrace, Record, SCHEMA};
 use domain::suite;
 use domain::tier::Tier;
 
@@ -25,6 +27,14 @@ pub(super) async fn admit(
     collector: &Collector,
     verified: Verified<Record>,
 ) -> Result<Accepted, IngestError> {
+    let id = verified.content_id();
+    // Rules may have become stricter since: what was accepted once keeps its answer.
+    if let Some(receipt) = collector.store().answer(id).await? {
+        return Ok(Accepted {
+            receipt,
+            new: false,
+        });
+    }
     let judge = collector.clone();
     let (verified, mut derived) = off_the_loop(move || {
         check_audience(verified.value(), judge.audience())?;
@@ -35,9 +45,15 @@ pub(super) async fn admit(
     .await?;
 
     let mut transaction = collector.store().begin().await?;
-    let id = verified.content_id();
     let Some(received_ms) = envelope_id::claim(&mut transaction, id).await? else {
-        let receipt = record::answer(&mut transaction, id).await?;
+        // A copy was stored meanwhile.
+        drop(transaction);
+        let stored = collector.store().answer(id).await?;
+        let receipt = stored.ok_or_else(|| StoreError::Corrupt {
+            table: "record",
+            row: id.to_string(),
+            what: "its content id was claimed, and no answer is stored",
+        })?;
         return Ok(Accepted {
             receipt,
             new: false,
@@ -71,11 +87,12 @@ fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
     let record = verified.value();
     let profile = record.hosts.first().and_then(|host| host.profile.as_ref());
     let hardware = profile.and_then(|slug| collector.catalogue().hardware(slug));
-    let found = plausibility::check(record, hardware);
-    let tier = if found.broken() {
-        Tier::Quarantined
-    } else {
+    let mut findings = plausibility::check(record, hardware).in_words();
+    findings.extend(foreign_hardware(record, collector.catalogue()));
+    let tier = if findings.is_empty() {
         Tier::SelfReported
+    } else {
+        Tier::Quarantined
     };
     let received = Received {
         content_id: verified.content_id(),
@@ -83,9 +100,30 @@ fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
         tier,
         // Set by the database's clock when it is stored; no decision depends on it.
         received_ms: 0,
-        findings: found.in_words(),
+        findings,
     };
     derive::derive(record, received)
+}
+
+/// A record that names a setup of the catalogue is published under its name and price, so its
+/// machines must be judged by that setup's hardware: each has to be one of its parts.
+fn foreign_hardware(record: &Record, catalogue: &Catalogue) -> Option<String> {
+    let setup = catalogue.setup(record.setup.slug.as_ref()?)?;
+    let is_part = |host: &&Host| {
+        setup
+            .parts
+            .iter()
+            .any(|part| Some(&part.hardware) == host.profile.as_ref())
+    };
+    let foreign = record.hosts.iter().find(|host| !is_part(host))?;
+    let given = match &foreign.profile {
+        Some(profile) => format!("given as {profile}, which is no part"),
+        None => "not given as a part".to_owned(),
+    };
+    Some(format!(
+        "setup: host {} is {given} of setup {}",
+        foreign.host, setup.slug
+    ))
 }
 
 fn receipt(summary: RecordSummary) -> Receipt {
@@ -215,4 +253,33 @@ fn is_one_series(trace: &MeterTrace) -> bool {
             .as_ref()
             .is_none_or(|times| times.len() == readings)
         && trace.t_ns.is_sorted_by(|a, b| a < b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn a_named_setup_is_made_of_its_own_parts() {
+        let hardware = "profile = \"hardware\"\nslug = \"chip\"\nname = \"Chip\"\nvendor = \"Maker\"\nkind = \"soc\"\nsources = [\"a\"]\nconfidence = \"high\"\n";
+        let setup = "profile = \"setup\"\nslug = \"mini\"\nname = \"Mini\"\n[[parts]]\nhardware = \"chip\"\ncount = 1\n";
+        let catalogue = Catalogue::parse([("h.toml", hardware), ("s.toml", setup)]).expect("valid");
+        let found = |setup: &str, profile: Option<&str>| {
+            let mut record = fixtures::record(1);
+            record.setup.slug = Some(setup.parse().expect("a slug"));
+            record.hosts[0].profile = profile.map(|slug| slug.parse().expect("a slug"));
+            foreign_hardware(&record, &catalogue)
+        };
+        assert_eq!(found("mini", Some("chip")), None);
+        assert_eq!(found("not-in-the-catalogue", None), None);
+        assert_eq!(
+            found("mini", Some("faster")).as_deref(),
+            Some("setup: host 0 is given as faster, which is no part of setup mini")
+        );
+        assert_eq!(
+            found("mini", None).as_deref(),
+            Some("setup: host 0 is not given as a part of setup mini")
+        );
+    }
 }

@@ -3,13 +3,14 @@
 //! One key per line, 64 hexadecimal digits and then, if wanted, a label; or a PEM block as
 //! `openssl pkey -pubout` prints it; `#` starts a comment. The file is read at the start, and
 //! again when an unknown key comes and the file has changed since: a stranger's envelopes cost
-//! one look at its time and length each. A key that was taken out of the file stays allowed:
+//! one look at its time and length each, and a file that cannot be read is tried again only after
+//! a rest. A key that was taken out of the file stays allowed:
 //! what it signed is stored already, and taking back is what revoking is for.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use domain::envelope::{VerifyingKey, read_public_key};
 use domain::text::Name;
@@ -17,6 +18,9 @@ use tokio::io::AsyncReadExt as _;
 
 /// A longer file is refused.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// So long a file that could not be read is left alone.
+const REST: Duration = Duration::from_secs(10);
 
 /// A key that the file allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) struct AllowedKey {
 pub(crate) struct AllowedKeys {
     file: Option<PathBuf>,
     taken: Mutex<Option<FileState>>,
+    /// When it could not be read.
+    unread: Mutex<Option<Instant>>,
 }
 
 /// When the file was changed last, and its length.
@@ -41,6 +47,7 @@ impl AllowedKeys {
         Self {
             file,
             taken: Mutex::new(None),
+            unread: Mutex::new(None),
         }
     }
 
@@ -48,11 +55,14 @@ impl AllowedKeys {
     /// then. Lines that are no keys are logged with what to do; a file that is not there is empty.
     pub(crate) async fn changed(&self) -> Option<(FileState, Vec<AllowedKey>)> {
         let file = self.file.as_ref()?;
+        if self.rests() {
+            return None;
+        }
         let state = match state_of(file).await {
             Ok(state) => state,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                log_unread(file, &error);
+                self.note_unread(file, &error);
                 return None;
             }
         };
@@ -61,7 +71,7 @@ impl AllowedKeys {
         }
         let text = read_bounded(file)
             .await
-            .inspect_err(|error| log_unread(file, error))
+            .inspect_err(|error| self.note_unread(file, error))
             .ok()?;
         let (keys, refused) = parse(&text);
         for (line, why) in refused {
@@ -75,10 +85,16 @@ impl AllowedKeys {
     pub(crate) fn take(&self, state: FileState) {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
-}
 
-fn log_unread(file: &Path, error: &io::Error) {
-    tracing::warn!(file = %file.display(), %error, "the file of allowed keys was not read");
+    fn note_unread(&self, file: &Path, error: &io::Error) {
+        tracing::warn!(file = %file.display(), %error, "the file of allowed keys was not read");
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn rests(&self) -> bool {
+        let unread = *self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.is_some_and(|at| at.elapsed() < REST)
+    }
 }
 
 async fn state_of(file: &Path) -> io::Result<FileState> {
@@ -133,6 +149,18 @@ fn parse(text: &str) -> (Vec<AllowedKey>, Vec<(usize, String)>) {
 mod tests {
     use super::*;
     use crate::fixtures;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_left_alone_for_a_while() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), b"\xff").expect("written");
+        let keys = AllowedKeys::new(Some(file.path().to_owned()));
+        assert!(keys.changed().await.is_none());
+        std::fs::write(file.path(), "# readable now\n").expect("written");
+        assert!(keys.changed().await.is_none());
+        *keys.unread.lock().expect("not poisoned") = None;
+        assert!(keys.changed().await.is_some());
+    }
 
     #[test]
     fn keys_are_read_in_hex_and_pem_and_bad_lines_are_named() {

@@ -1,7 +1,7 @@
 //! Ingest: what happens to an envelope, in the only order that is safe.
 //!
 //! Byte cap > envelope > key known and active > signature > type > strict parse (`verify`) >
-//! audience, ranges > plausibility, tier > one transaction > answer (`admit`). Nothing is
+//! known already > audience, ranges > plausibility, tier > one transaction > answer (`admit`). Nothing is
 //! parsed before its signature was verified, and nothing refused leaves a trace. The same
 //! envelope may come any number of times, at once or years apart: it is stored once, and every
 //! copy gets the first one's answer.

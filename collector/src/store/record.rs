@@ -6,7 +6,7 @@ use domain::tier::Tier;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::StoreError;
+use super::{Store, StoreError};
 
 /// Stores the decision and the answer, in the transaction that stored the envelope.
 pub(crate) async fn insert(
@@ -31,16 +31,15 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// The answer that was given when this envelope first came in.
-pub(crate) async fn answer(
-    connection: &mut PgConnection,
-    id: ContentId,
-) -> Result<Receipt, StoreError> {
-    let answer = sqlx::query_scalar!(
-        r#"SELECT answer AS "answer: Json<Receipt>" FROM record WHERE content_id = $1"#,
-        &id.0
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(answer.0)
+impl Store {
+    /// The answer that was given when this envelope first came in; `None` when it never did.
+    pub(crate) async fn answer(&self, id: ContentId) -> Result<Option<Receipt>, StoreError> {
+        let answer = sqlx::query_scalar!(
+            r#"SELECT answer AS "answer: Json<Receipt>" FROM record WHERE content_id = $1"#,
+            &id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(answer.map(|answer| answer.0))
+    }
 }

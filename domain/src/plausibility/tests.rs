@@ -139,6 +139,18 @@ fn memory_bandwidth_bounds_weights_that_no_cache_holds() {
 }
 
 #[test]
+fn a_model_of_nothing_has_no_roofline_to_pass() {
+    for change in [
+        (|record: &mut Record| record.variant.params_active = 0) as fn(&mut Record),
+        |record| (record.variant.params_total, record.variant.params_active) = (0, 0),
+        |record| record.variant.dense_bytes = 0,
+    ] {
+        let rules = broken_by(change);
+        assert!(rules.contains(&Rule::Ranges), "{rules:?}");
+    }
+}
+
+#[test]
 fn compute_bounds_prefill() {
     // 32 tokens in 12 ms with 3.5 M parameters are 18 GFLOP/s.
     let fast = check(&honest(), Some(&profile("fp16_dense_tflops = 0.001")));
