@@ -22,6 +22,9 @@ use crate::store::{Store, StoreError};
 /// back later.
 const MAX_IN_WORK: usize = 256;
 
+/// Frontiers in computation at once: each takes a core for up to a second. More wait.
+const MAX_IN_DRAWING: usize = 4;
+
 /// What whoever runs a collector decides.
 #[derive(Debug, Clone)]
 pub struct CollectorOptions {
@@ -58,6 +61,7 @@ struct Inner {
     default_tier: Tier,
     allowed_keys: AllowedKeys,
     in_work: Arc<Semaphore>,
+    in_drawing: Arc<Semaphore>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Wakes the snapshot's task without the way through the database.
     stored: Arc<Notify>,
@@ -99,6 +103,7 @@ impl Collector {
             default_tier: options.default_tier,
             allowed_keys: AllowedKeys::new(options.allowed_keys),
             in_work: Arc::new(Semaphore::new(MAX_IN_WORK)),
+            in_drawing: Arc::new(Semaphore::new(MAX_IN_DRAWING)),
             snapshot,
             stored,
             refresher,
@@ -169,6 +174,11 @@ impl Collector {
     /// Room for one more envelope, if there is any.
     pub(crate) fn in_work(&self) -> &Arc<Semaphore> {
         &self.0.in_work
+    }
+
+    /// Room to compute one more frontier.
+    pub(crate) fn in_drawing(&self) -> &Arc<Semaphore> {
+        &self.0.in_drawing
     }
 
     /// The key with this id; of one not known, the file of allowed keys is asked.

@@ -3,8 +3,8 @@
 //! Built at the start and extended when a record was stored here, when another collector on the
 //! same database says so, and every half minute in case a message was lost. Readers hold an
 //! `Arc` of one snapshot, so an answer is of one piece, and reading goes on while the database
-//! is away. Every payload is verified again before it is parsed: bytes that no longer fit their
-//! signature are logged and left out.
+//! is away. Every payload is verified again before it is parsed: records whose bytes no longer fit
+//! their signature are logged and listed with that finding, and count nowhere.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -171,6 +171,8 @@ struct Builder {
     read: ReadUpTo,
     known: HashSet<ContentId>,
     derived: Arc<Vec<DerivedRecord>>,
+    /// Records that could not be read again, with their time of receipt.
+    unread: Arc<Vec<(i64, RecordSummary)>>,
 }
 
 impl Builder {
@@ -182,6 +184,7 @@ impl Builder {
             read: ReadUpTo::default(),
             known: HashSet::new(),
             derived: Arc::default(),
+            unread: Arc::default(),
         }
     }
 
@@ -191,13 +194,17 @@ impl Builder {
         new.retain(|id| !self.known.contains(id));
         for ids in new.chunks(BATCH) {
             let envelopes = self.store.envelopes(ids).await?;
-            let loaded =
-                off_the_loop(move || envelopes.into_iter().map(load).collect::<Vec<_>>()).await;
+            let loaded = off_the_loop(move || envelopes.iter().map(load).collect::<Vec<_>>()).await;
             for (id, at, record) in loaded {
                 self.known.insert(id);
                 self.read.seq = self.read.seq.max(at.seq);
                 self.read.received_ms = self.read.received_ms.max(at.received_ms);
-                Arc::make_mut(&mut self.derived).extend(record);
+                match record {
+                    Ok(record) => Arc::make_mut(&mut self.derived).push(record),
+                    Err(summary) => {
+                        Arc::make_mut(&mut self.unread).push((at.received_ms, *summary));
+                    }
+                }
             }
         }
         Ok(new.len())
@@ -207,17 +214,24 @@ impl Builder {
     /// must not end the task that keeps all others up to date.
     async fn snapshot(&self) -> Option<Snapshot> {
         let (derived, catalogue) = (Arc::clone(&self.derived), Arc::clone(&self.catalogue));
+        let unread = Arc::clone(&self.unread);
         let data_version = self.data_version();
         off_the_loop(move || {
             let build = || {
-                let mut newest_first: Vec<_> = derived.iter().collect();
-                newest_first.sort_by_key(|record| {
-                    let received = &record.received;
-                    (Reverse(received.received_ms), received.content_id)
+                let mut newest_first: Vec<_> = derived
+                    .iter()
+                    .map(|record| (record.received.received_ms, record.summary()))
+                    .chain(unread.iter().cloned())
+                    .collect();
+                newest_first.sort_by(|(a_ms, a), (b_ms, b)| {
+                    b_ms.cmp(a_ms).then_with(|| a.content_id.cmp(&b.content_id))
                 });
                 Snapshot {
                     data_version,
-                    records: newest_first.iter().map(|record| record.summary()).collect(),
+                    records: newest_first
+                        .into_iter()
+                        .map(|(_, summary)| summary)
+                        .collect(),
                     results: derive::results(&derived, &catalogue),
                     models: models(&derived),
                 }
@@ -244,15 +258,33 @@ impl Builder {
             hasher.update(id.0);
             hasher.update([tier as u8]);
         }
+        let mut unread: Vec<_> = self.unread.iter().map(|(_, one)| &one.content_id).collect();
+        unread.sort();
+        for id in unread {
+            hasher.update(id);
+        }
         let digest: [u8; 32] = hasher.finalize().into();
         hex::encode(&digest[..8])
     }
 }
 
-type Loaded = (ContentId, ReadUpTo, Option<DerivedRecord>);
+/// A record, or the line in a listing of one that cannot be read again.
+type Loaded = (
+    ContentId,
+    ReadUpTo,
+    Result<DerivedRecord, Box<RecordSummary>>,
+);
+
+/// The line in a listing of a stored record.
+pub(crate) fn summary_of(stored: &StoredEnvelope) -> RecordSummary {
+    match load(stored).2 {
+        Ok(record) => record.summary(),
+        Err(summary) => *summary,
+    }
+}
 
 /// Verifies, parses and derives one stored envelope.
-fn load(stored: StoredEnvelope) -> Loaded {
+fn load(stored: &StoredEnvelope) -> Loaded {
     let (id, at) = (stored.content_id, stored.at);
     let record = envelope::public_key(&stored.public_key)
         .map_err(|error| error.to_string())
@@ -265,12 +297,12 @@ fn load(stored: StoredEnvelope) -> Loaded {
     let verified = match record {
         Ok(verified) if verified.content_id() == id => verified,
         Ok(_) => {
-            tracing::error!(record.id = %id, "a stored envelope has another content id: left out");
-            return (id, at, None);
+            tracing::error!(record.id = %id, "a stored envelope has another content id: it counts nowhere");
+            return (id, at, Err(unread(stored, CHANGED)));
         }
         Err(error) => {
-            tracing::error!(record.id = %id, error, "a stored envelope is not what was signed: left out");
-            return (id, at, None);
+            tracing::error!(record.id = %id, error, "a stored envelope is not what was signed: it counts nowhere");
+            return (id, at, Err(unread(stored, CHANGED)));
         }
     };
     let record = verified.value();
@@ -279,14 +311,33 @@ fn load(stored: StoredEnvelope) -> Loaded {
         key_id: stored.key_id,
         tier: stored.tier,
         received_ms: at.received_ms,
-        findings: stored.findings,
+        findings: stored.findings.clone(),
     };
     // It was derived once before it was stored; a newer program may still stumble over it.
     let derived = catch_unwind(AssertUnwindSafe(|| derive::derive(record, received)));
-    if derived.is_err() {
-        tracing::error!(record.id = %id, "deriving a stored record panicked: left out");
-    }
-    (id, at, derived.ok())
+    let derived = derived.map_err(|_| {
+        tracing::error!(record.id = %id, "deriving a stored record panicked: it counts nowhere");
+        unread(stored, "derivation: this collector stumbled over it")
+    });
+    (id, at, derived)
+}
+
+const CHANGED: &str = "signature: the stored bytes are no longer what was signed";
+
+/// What is known of a record besides its bytes.
+fn unread(stored: &StoredEnvelope, finding: &str) -> Box<RecordSummary> {
+    let mut findings = stored.findings.clone();
+    findings.push(finding.to_owned());
+    Box::new(RecordSummary {
+        content_id: stored.content_id.to_string(),
+        key_id: stored.key_id.to_string(),
+        tier: Tier::Quarantined,
+        received_at: derive::rfc3339(stored.at.received_ms),
+        started_at: String::new(),
+        outcome: "not readable".to_owned(),
+        result: None,
+        findings,
+    })
 }
 
 /// The models of plausible records: a function of the set of records, not of their order.
@@ -325,4 +376,49 @@ fn digest_of(catalogue: &Catalogue) -> [u8; 32] {
     let facts = (catalogue.all_hardware(), catalogue.all_setups());
     let text = serde_json::to_vec(&facts).expect("a catalogue has only values that JSON has");
     Sha256::digest(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::KeyId;
+
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn bytes_that_no_longer_verify_stay_listed_and_count_nowhere() {
+        let key = fixtures::signing_key();
+        let payload = serde_json::to_vec(&fixtures::record(1)).expect("JSON");
+        let (content_id, sealed) = envelope::sign(PAYLOAD_TYPE, &payload, &key);
+        let sealed = serde_json::to_vec(&sealed).expect("JSON");
+        let opened = envelope::open(&sealed).expect("an envelope");
+        let verified = opened
+            .verify::<Record>(&key.verifying_key(), PAYLOAD_TYPE)
+            .expect("honest");
+        let mut stored = StoredEnvelope {
+            content_id,
+            at: ReadUpTo {
+                seq: 1,
+                received_ms: 1_790_000_100_000,
+            },
+            key_id: KeyId(verified.key_id().0),
+            public_key: key.verifying_key().to_bytes(),
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            payload,
+            signature: *verified.signature(),
+            tier: Tier::SelfReported,
+            findings: Vec::new(),
+        };
+        let honest = summary_of(&stored);
+        assert!(honest.result.is_some() && honest.findings.is_empty());
+        let last = stored.payload.len() - 2;
+        stored.payload[last] ^= 1;
+        let broken = summary_of(&stored);
+        assert_eq!(
+            (&broken.content_id, &broken.received_at),
+            (&honest.content_id, &honest.received_at)
+        );
+        assert_eq!((broken.tier, broken.result), (Tier::Quarantined, None));
+        assert_eq!(broken.findings, [CHANGED]);
+    }
 }

@@ -178,12 +178,25 @@ impl Ask {
             return unchanged;
         }
         let mut headers = self.cache_headers(collector, snapshot, question);
-        let media_type = match self.format {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type()));
+        (headers, write()).into_response()
+    }
+
+    /// An answer that holds for this request only.
+    pub(crate) fn fresh(&self, body: Vec<u8>) -> Response {
+        let headers = [
+            (CONTENT_TYPE, self.media_type()),
+            (CACHE_CONTROL, "no-cache"),
+            (VARY, "accept"),
+        ];
+        (headers, body).into_response()
+    }
+
+    fn media_type(&self) -> &'static str {
+        match self.format {
             Format::Json => "application/json",
             Format::Csv => csv::MEDIA_TYPE,
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        (headers, write()).into_response()
+        }
     }
 
     /// 304 when the reader has the answer already.

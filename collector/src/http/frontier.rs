@@ -1,5 +1,7 @@
 //! `/frontier`: the one question this project answers.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use domain::api::{FrontierAnswer, Problem, ProblemPlace};
@@ -48,10 +50,16 @@ pub(super) async fn answer(
     if let Some(unchanged) = ask.unchanged(&collector, &snapshot, &canonical) {
         return Ok(unchanged);
     }
+    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
+    let room = room.map_err(|_| ApiError::Overloaded)?;
     let (asked, tier) = (snapshot.clone(), collector.default_tier());
-    let answer =
-        off_the_loop(move || frontier::answer(asked.results(), &query, tier, asked.data_version()))
-            .await;
+    let answer = off_the_loop(move || {
+        let answer = frontier::answer(asked.results(), &query, tier, asked.data_version());
+        // Given back when the work ends, though nobody may wait for it any more.
+        drop(room);
+        answer
+    })
+    .await;
     Ok(
         ask.answer(&collector, &snapshot, &canonical, || match ask.format {
             Format::Json => json(&answer),

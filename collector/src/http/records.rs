@@ -1,5 +1,7 @@
 //! `/records`: envelopes in, and what became of them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -16,11 +18,15 @@ use super::csv;
 use super::problem::ApiError;
 use crate::collector::{Collector, off_the_loop};
 use crate::ingest::IngestError;
+use crate::snapshot;
 use crate::store::envelope::StoredEnvelope;
 
 /// So much of a body that is too long is read and dropped, so that a sender who is still
 /// writing hears the answer; nothing of it is kept.
 const MAX_DROPPED_BYTES: usize = 16 << 20;
+
+/// How long a body may take: slow senders hold room that others wait for.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Submits one signed record. Safe to repeat: a copy gets the first one's answer.
 #[utoipa::path(
@@ -67,7 +73,9 @@ pub(super) async fn submit(
     let Ok(_room) = collector.in_work().try_acquire() else {
         return Err(ApiError::Overloaded);
     };
-    let body = read_envelope(request).await?;
+    let body = tokio::time::timeout(BODY_WITHIN, read_envelope(request))
+        .await
+        .map_err(|_| ApiError::TooSlow)??;
     let accepted = collector.ingest(body).await?;
     let status = if accepted.new {
         StatusCode::CREATED
@@ -174,7 +182,6 @@ pub(super) fn columns() -> Vec<String> {
     ),
     responses(
         (status = 200, description = "The record", body = RecordDetail),
-        (status = 304, description = "The reader's copy still holds"),
         (status = 404, description = "not-found", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "db-down", body = Problem, content_type = "application/problem+json"),
     )
@@ -187,10 +194,14 @@ pub(super) async fn detail(
     ask.without_parameters()?;
     let (id, _) = split_ending(&id);
     let stored = stored(&collector, id).await?;
-    let snapshot = collector.snapshot();
-    let summary = snapshot.record(id).cloned().ok_or(ApiError::NotFound)?;
-    let detail = off_the_loop(move || verified_detail(&stored, summary)).await;
-    Ok(ask.answer(&collector, &snapshot, "", || match ask.format {
+    let known = collector.snapshot().record(id).cloned();
+    let detail = off_the_loop(move || {
+        // One that was stored just now is not in the snapshot yet.
+        let summary = known.unwrap_or_else(|| snapshot::summary_of(&stored));
+        verified_detail(&stored, summary)
+    })
+    .await;
+    Ok(ask.fresh(match ask.format {
         Format::Json => json(&detail),
         Format::Csv => csv::leaves(&detail.record),
     }))

@@ -24,7 +24,7 @@ const MAX_CONNECTIONS: usize = 16_384;
 
 /// Connections at once of one address. This machine's own are not counted: a proxy here speaks
 /// for many.
-const MAX_PER_ADDRESS: u32 = 256;
+const MAX_PER_ADDRESS: u32 = 64;
 
 /// How long a request's head may take, and an idle connection stay.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);

@@ -595,6 +595,27 @@ async fn a_snapshot_is_rebuilt_from_the_raw_payloads() {
 }
 
 #[tokio::test]
+async fn a_record_is_there_at_once_and_never_kept_by_readers() {
+    let door = Door::open().await;
+    for number in 1..4 {
+        let answer = door
+            .submit(fixtures::envelope(&fixtures::record(number)))
+            .await;
+        // The snapshot may or may not have it yet.
+        let detail = door.get(answer.header("location")).await;
+        assert_eq!(detail.status, StatusCode::OK, "{}", detail.text());
+        assert_eq!(
+            (detail.header("cache-control"), detail.header(ETAG)),
+            ("no-cache", "")
+        );
+        let (receipt, detail): (Receipt, RecordDetail) = (answer.json(), detail.json());
+        assert_eq!(detail.summary.content_id, receipt.content_id);
+        assert_eq!(detail.summary.received_at, receipt.received_at);
+        assert!(detail.signature_valid);
+    }
+}
+
+#[tokio::test]
 async fn every_list_has_json_and_csv_under_one_tag_each() {
     let door = Door::open().await;
     door.submit(fixtures::envelope(&fixtures::record(1))).await;
