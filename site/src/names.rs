@@ -21,6 +21,43 @@ pub(crate) fn full(row: &ResultRow) -> String {
     format!("{} {}", row.model, variant(row))
 }
 
+/// One of a row's flags, as a reader meets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flag {
+    pub(crate) word: String,
+    /// What it warns of; empty for a flag that this program does not know.
+    pub(crate) meaning: &'static str,
+}
+
+/// A row's flags in words.
+pub(crate) fn flags(row: &ResultRow) -> Vec<Flag> {
+    row.flags.split_whitespace().map(flag).collect()
+}
+
+fn flag(flag: &str) -> Flag {
+    let (word, meaning) = match flag {
+        "noisy" => ("noisy", "the repetitions of a record spread widely"),
+        "spread-over-15-percent" => (
+            "spread over 15\u{a0}%",
+            "no record of it is steady: the speeds are a rough guide",
+        ),
+        "unstable" => (
+            "unstable",
+            "the interval of a speed reaches more than 5\u{a0}% from the median",
+        ),
+        "views-disagree" => (
+            "clocks disagree",
+            "the engine's own clock and the runner's differ by more than 5\u{a0}%",
+        ),
+        "public-seed" => ("public seed", "the items can be looked up"),
+        other => (other, ""),
+    };
+    Flag {
+        word: word.to_owned(),
+        meaning,
+    }
+}
+
 /// At most `most` characters, cut with an ellipsis; for labels inside charts.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {

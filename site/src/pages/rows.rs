@@ -54,7 +54,7 @@ pub(crate) struct RowView {
     /// Trust.
     pub(crate) tier: String,
     /// Spoilers such as `noisy`.
-    pub(crate) flags: String,
+    pub(crate) flags: Vec<names::Flag>,
     /// Suite mean.
     pub(crate) quality: Cell,
     /// The same as a picture.
@@ -109,7 +109,7 @@ impl RowView {
                 .tier
                 .map(|tier| tier.as_str().to_owned())
                 .unwrap_or_default(),
-            flags: row.flags.clone(),
+            flags: names::flags(row),
             quality: format::quality(row).bare(),
             bar: Bar::of(row.quality, quality.and_then(|figure| figure.ci95)),
             decode: format::decode(row).bare(),
