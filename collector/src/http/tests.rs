@@ -188,6 +188,48 @@ async fn an_honest_record_is_stored_once_and_seen_at_once() {
 }
 
 #[tokio::test]
+async fn stored_bytes_keep_their_answer_when_the_rules_became_stricter() {
+    let door = Door::open().await;
+    let mut record = fixtures::record_json(1);
+    record["audience"] = json!("cd".repeat(32));
+    let payload = serde_json::to_vec(&record).expect("JSON");
+    let key = fixtures::signing_key();
+    let (id, _) = envelope::sign(PAYLOAD_TYPE, &payload, &key);
+    let resend = || submission(fixtures::sealed(PAYLOAD_TYPE, &payload));
+    door.refuses(resend(), StatusCode::FORBIDDEN, "wrong-audience")
+        .await;
+    // As if it had been accepted once.
+    let receipt = Receipt {
+        status: "accepted".to_owned(),
+        content_id: id.to_string(),
+        tier: Tier::SelfReported,
+        result: None,
+        findings: Vec::new(),
+        received_at: "2026-11-20T00:00:00.000Z".to_owned(),
+    };
+    for statement in [
+        "INSERT INTO envelope_id (content_id) VALUES ($1)",
+        "INSERT INTO envelope SELECT $1, key_id, 'type', 'payload', sha256('a') || sha256('b')
+             FROM runner_key",
+    ] {
+        sqlx::query(statement)
+            .bind(id.0.to_vec())
+            .execute(&door.pool)
+            .await
+            .expect("stored");
+    }
+    sqlx::query("INSERT INTO record VALUES ($1, 'self-reported', '[]', $2::jsonb)")
+        .bind(id.0.to_vec())
+        .bind(sqlx::types::Json(&receipt))
+        .execute(&door.pool)
+        .await
+        .expect("stored");
+    let answer = door.send(resend()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    assert_eq!(answer.json::<Receipt>(), receipt);
+}
+
+#[tokio::test]
 async fn a_tampered_payload_is_refused() {
     let door = Door::open().await;
     let mut faster = fixtures::record_json(1);
