@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use domain::hardware::Catalogue;
+use etcetera::BaseStrategy as _;
 
 use crate::cli::Folders;
 use crate::exit::{Failure, OrExit as _};
@@ -115,7 +116,6 @@ fn default_data_folder() -> Result<PathBuf, Failure> {
     if let Some(folder) = collector::postgres::data_folder_of_root() {
         return Ok(folder);
     }
-    use etcetera::BaseStrategy as _;
     let base = etcetera::choose_base_strategy()
         .context("failed to find a home folder: pass --data DIR")
         .or_usage()?;

@@ -71,19 +71,22 @@ impl Progress {
 
 /// `12 cells, about 6 min, 140 MB of memory`.
 pub(crate) fn plan_in_words(plan: &Plan) -> String {
-    let mut words = format!(
+    let mut words = vec![format!(
         "{} cells, about {}, {} MB of memory",
         plan.cells.len(),
         minutes(plan.seconds()),
         plan.memory_bytes() >> 20,
-    );
+    )];
     if plan.finished > 0 {
-        words += &format!("; {} measured before the interruption", plan.finished);
+        words.push(format!(
+            "{} measured before the interruption",
+            plan.finished
+        ));
     }
     if !plan.skipped.is_empty() {
-        words += &format!("; {} skipped", plan.skipped.len());
+        words.push(format!("{} skipped", plan.skipped.len()));
     }
-    words
+    words.join("; ")
 }
 
 /// A rounded duration.
@@ -101,17 +104,18 @@ fn summary_in_words(cell: &CellSummary) -> String {
         let class = cell.outcome_class.as_deref().unwrap_or("no reason given");
         return format!("{}: failed ({class}); published as failed", cell.label);
     }
-    let mut words = format!("{}:", cell.label);
+    let mut words = Vec::new();
     if let Some((correct, items)) = cell.correct {
-        words += &format!(" {correct} of {items} right,");
+        words.push(format!("{correct} of {items} right"));
     }
     if let Some(decode) = cell.decode {
-        words += &format!(" decode {} tok/s,", rate(decode));
+        words.push(format!("decode {} tok/s", rate(decode)));
     }
     if let Some(prefill) = cell.prefill {
-        words += &format!(" prefill {} tok/s,", rate(prefill));
+        words.push(format!("prefill {} tok/s", rate(prefill)));
     }
-    words + &format!(" {:.0} s", cell.seconds)
+    words.push(format!("{:.0} s", cell.seconds));
+    format!("{}: {}", cell.label, words.join(", "))
 }
 
 fn rate(interval: MedianInterval) -> String {
@@ -134,16 +138,16 @@ fn phase_in_words(phase: PhaseKind) -> &'static str {
 }
 
 fn progress_in_words(progress: &measure::Progress) -> String {
-    let mut words = format!(
+    let words = format!(
         "{} {}/{}",
         phase_in_words(progress.phase),
         progress.done,
         progress.of
     );
-    if let Some(rate) = progress.tokens_per_second {
-        words += &format!(", {rate:.0} tok/s");
+    match progress.tokens_per_second {
+        Some(rate) => format!("{words}, {rate:.0} tok/s"),
+        None => words,
     }
-    words
 }
 
 fn tell_bar(bar: &ProgressBar, event: &SweepEvent) {

@@ -25,12 +25,7 @@ pub(crate) fn run(args: &Key, config: &Config) -> Outcome {
 }
 
 fn show(key: &RunnerKey, path: &Path) -> Outcome {
-    let public = key
-        .public()
-        .to_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let public = hex::encode(key.public().as_bytes());
     output::line(&format!("key id     {}", key.key_id()))
         .and_then(|()| output::line(&format!("public key {public}")))
         .and_then(|()| output::line(&format!("file       {}", path.display())))

@@ -52,21 +52,12 @@ impl Service {
         // The port first: an address in use is found before a database is started.
         let listener = bind(options.listen).await?;
         let catalogue = config.catalogue()?;
-        let (cluster, database) = match options.database.database_url {
-            Some(url) => (None, collector::database_address(&url).or_usage()?),
-            None => {
-                config.make_data_folder()?;
-                let cluster_options = ClusterOptions {
-                    notice: output::say,
-                    ..ClusterOptions::default()
-                };
-                let cluster = PrivateCluster::start(&config.postgres(), cluster_options)
-                    .await
-                    .context("failed to start the private PostgreSQL")
-                    .or_infrastructure()?;
-                let address = cluster.connect_options();
-                (Some(cluster), address)
-            }
+        let (cluster, database) = if let Some(url) = options.database.database_url {
+            (None, collector::database_address(&url).or_usage()?)
+        } else {
+            let cluster = start_cluster(config).await?;
+            let address = cluster.connect_options();
+            (Some(cluster), address)
         };
         let collector_options = CollectorOptions {
             default_tier: Tier::SelfReported,
@@ -109,6 +100,18 @@ impl Service {
         }
         Ok(())
     }
+}
+
+async fn start_cluster(config: &Config) -> Result<PrivateCluster, Failure> {
+    config.make_data_folder()?;
+    let options = ClusterOptions {
+        notice: output::say,
+        ..ClusterOptions::default()
+    };
+    PrivateCluster::start(&config.postgres(), options)
+        .await
+        .context("failed to start the private PostgreSQL")
+        .or_infrastructure()
 }
 
 /// A server of `app` alone, without database, until the sender is dropped.

@@ -181,7 +181,7 @@ impl Serving {
             .status()
             .expect("kill runs");
         assert!(asked.success());
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status;
@@ -204,7 +204,7 @@ impl Drop for Serving {
 pub(crate) fn client() -> Client {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .build()
         .expect("a client")
 }

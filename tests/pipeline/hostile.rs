@@ -1,5 +1,6 @@
 //! What must be refused is refused over the wire, with the right status, and stores nothing.
 
+use base64::Engine as _;
 use domain::record::{PAYLOAD_TYPE, Record};
 use serde_json::Value;
 
@@ -25,7 +26,6 @@ pub(crate) fn one_honest_record(installation: &Installation) -> Record {
     .expect("writable");
     let spooled = only_spooled(installation);
     let envelope: Value = serde_json::from_slice(&spooled).expect("an envelope");
-    use base64::Engine as _;
     let payload = base64::engine::general_purpose::STANDARD
         .decode(envelope["payload"].as_str().expect("a payload"))
         .expect("base64");

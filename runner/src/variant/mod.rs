@@ -1,7 +1,7 @@
 //! From a source GGUF to concrete weights files: pruned, quantised, named by their SHA-256.
 //!
 //! A variant starts from an original in F32, F16 or BF16; pruning comes before quantising. What was done stands in
-//! the made file's metadata (`joulemark.*`), so [`inspect`] needs nothing but the file. The same source, spec and
+//! the made file's metadata (`joulemark.*`), so [`inspect()`] needs nothing but the file. The same source, spec and
 //! program version give the same bytes.
 
 use std::fmt;
