@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ impl Report {
             .load_style(if format == Format::Md {
                 ASCII_MARKDOWN
             } else {
-                UTF8_HORIZONTAL_ONLY
+                UTF8_BORDERS_ONLY
             })
             .set_header(&self.header)
             .add_rows(&self.rows);
