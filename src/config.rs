@@ -72,7 +72,7 @@ impl Config {
     }
 
     /// Makes the data folder. Its mode lets the `postgres` user through to its own folder; what
-    /// is private below it (keys, spool) has modes of its own.
+    /// is private below it (the key) has a mode of its own.
     pub(crate) fn make_data_folder(&self) -> Result<(), Failure> {
         fs::create_dir_all(&self.data)
             .with_context(|| format!("failed to make the data folder {}", self.data.display()))
