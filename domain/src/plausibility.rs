@@ -472,7 +472,7 @@ fn fit(record: &Record) -> Check {
     if counting(record).next().is_none() || record.hosts.is_empty() {
         return Ok(());
     }
-    let memory: f64 = record
+    let memory: Option<f64> = record
         .hosts
         .iter()
         .map(|host| {
@@ -487,9 +487,13 @@ fn fit(record: &Record) -> Check {
             } else {
                 cards
             };
-            host.memory_bytes as f64 + separate
+            Some(host.memory_bytes? as f64 + separate)
         })
         .sum();
+    // What a machine did not tell cannot be broken.
+    let Some(memory) = memory else {
+        return Ok(());
+    };
     let workload = &record.workload;
     let tokens = f64::from(workload.depth_tokens)
         + f64::from(workload.prompt_tokens)

@@ -210,7 +210,7 @@ pub struct Host {
     /// Logical cores that the runner may use.
     pub cpu_cores: u32,
     /// Installed memory.
-    pub memory_bytes: u64,
+    pub memory_bytes: Option<u64>,
     /// One memory for CPU and GPU.
     pub unified: Option<bool>,
     /// A virtual machine.

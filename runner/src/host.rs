@@ -126,10 +126,10 @@ fn fits(survey: &Survey, hardware: &HardwareProfile) -> bool {
         .as_ref()
         .is_none_or(|asked| same(survey.machine.as_deref(), asked));
     // What the system reports is a little less than what is sold: firmware takes its share.
-    let installed = survey.host.memory_bytes as f64 / GIB;
-    let memory = wanted
-        .memory_gb
-        .is_none_or(|sold| (0.85 * sold..=1.02 * sold).contains(&installed));
+    let installed = survey.host.memory_bytes.map(|bytes| bytes as f64 / GIB);
+    let memory = wanted.memory_gb.is_none_or(|sold| {
+        installed.is_some_and(|installed| (0.85 * sold..=1.02 * sold).contains(&installed))
+    });
     chip && machine && memory && survey.host.is_virtual != Some(true)
 }
 
@@ -163,7 +163,7 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
             .or_else(|| cpu_key("Model"))
             .map(|text| Name::cleaned(&text)),
         cpu_cores,
-        memory_bytes: meminfo(root, "MemTotal").unwrap_or(0),
+        memory_bytes: meminfo(root, "MemTotal"),
         unified: None,
         is_virtual: linux_is_virtual(root, cpu_key("flags").as_deref()),
         container: Some(linux_is_container(root)),
@@ -233,9 +233,7 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         kernel: sysctl("kern.osrelease").map(|text| Name::cleaned(&text)),
         chip: sysctl("machdep.cpu.brand_string").map(|text| Name::cleaned(&text)),
         cpu_cores,
-        memory_bytes: sysctl("hw.memsize")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0),
+        memory_bytes: sysctl("hw.memsize").and_then(|text| text.parse().ok()),
         unified: apple_silicon.then_some(true),
         is_virtual: sysctl("kern.hv_vmm_present").map(|text| text == "1"),
         container: None,
@@ -260,12 +258,14 @@ fn sysctl(name: &str) -> Option<String> {
 /// The kind of machine, so that two measurements of one kind can be told from two machines'
 /// worth of evidence; memory is rounded because firmware and kernel take varying shares.
 fn with_fingerprint(mut host: Host) -> Host {
-    let memory_gb = (host.memory_bytes as f64 / GIB).round();
+    let memory_gb = host
+        .memory_bytes
+        .map(|bytes| format!("{:.0}", bytes as f64 / GIB));
     let mut parts = vec![
         host.os.to_string(),
         host.chip.as_ref().map(Name::to_string).unwrap_or_default(),
         host.cpu_cores.to_string(),
-        format!("{memory_gb:.0}"),
+        memory_gb.unwrap_or_default(),
     ];
     parts.extend(host.gpus.iter().map(|gpu| gpu.name.to_string()));
     let mut hasher = Sha256::new();

@@ -144,8 +144,9 @@ fn machine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     for host in &facts.hosts {
         line("Processor", text(host.chip.as_ref()));
         line("Cores available", Some(host.cpu_cores.to_string()));
-        let gigabytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
-        line("Memory", Some(format!("{gigabytes:.1} GiB")));
+        let gibibytes = |bytes: u64| bytes as f64 / f64::from(1u32 << 30);
+        let memory = host.memory_bytes.map(gibibytes);
+        line("Memory", memory.map(|memory| format!("{memory:.1} GiB")));
         let kind = match (host.is_virtual, host.container) {
             (Some(true), Some(true)) => Some("virtual machine, container"),
             (Some(true), _) => Some("virtual machine"),
@@ -276,7 +277,11 @@ fn layer_parameters(facts: &CellFacts) -> Option<f64> {
         variant.shared_expert_bytes,
         variant.routed_expert_bytes,
     ];
-    let bytes: f64 = bytes.into_iter().flatten().map(|bytes| bytes as f64).sum();
+    let bytes: f64 = bytes
+        .into_iter()
+        .flatten()
+        .map(|bytes: u64| bytes as f64)
+        .sum();
     let parameters = bytes * 8.0 / bits;
     (parameters > 0.0 && parameters <= variant.params_total as f64).then_some(parameters)
 }

@@ -172,13 +172,16 @@ fn unknown_setup(facts: &CellFacts) -> String {
         .chip
         .as_ref()
         .map_or("chip not recorded", domain::text::Name::as_str);
-    let gibibytes = host.memory_bytes as f64 / f64::from(1u32 << 30);
+    let memory = host.memory_bytes.map_or_else(
+        || "memory not recorded".to_owned(),
+        |bytes| format!("{:.0} GiB", bytes as f64 / f64::from(1u32 << 30)),
+    );
     let more = match facts.hosts.len() {
         1 => String::new(),
         n => format!(", {n} machines"),
     };
     format!(
-        "unknown hardware ({chip}, {} cores, {gibibytes:.0} GiB{more})",
+        "unknown hardware ({chip}, {} cores, {memory}{more})",
         host.cpu_cores
     )
 }

@@ -130,8 +130,29 @@ impl Ask {
         }
     }
 
+    /// One page of a list, and the address of the next one. `write` makes the answer of the
+    /// page's rows and the next one's cursor.
+    pub(crate) fn paged<T>(
+        &self,
+        collector: &Collector,
+        snapshot: &Snapshot,
+        rows: &[T],
+        name: impl Fn(&T) -> &str,
+        write: impl FnOnce(&[T], Option<String>) -> Vec<u8>,
+    ) -> Result<Response, ApiError> {
+        let page = self.page()?;
+        let (rows, next) = page.of(rows, name)?;
+        let mut response = self.answer(collector, snapshot, &page.spelling(), || {
+            write(rows, next.clone())
+        });
+        if let Some(cursor) = &next {
+            self.link_next(&mut response, &page, cursor);
+        }
+        Ok(response)
+    }
+
     /// `limit` and `cursor`, and nothing else.
-    pub(crate) fn page(&self) -> Result<Page, ApiError> {
+    fn page(&self) -> Result<Page, ApiError> {
         let mut page = Page {
             limit: DEFAULT_LIMIT,
             after: None,
@@ -259,7 +280,7 @@ impl Ask {
     }
 
     /// Adds the address of the next page.
-    pub(crate) fn link_next(&self, response: &mut Response, page: &Page, cursor: &str) {
+    fn link_next(&self, response: &mut Response, page: &Page, cursor: &str) {
         let format = match self.format {
             Format::Json => "json",
             Format::Csv => "csv",

@@ -138,24 +138,26 @@ pub(super) async fn list(
     State(collector): State<Collector>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
-    let page = ask.page()?;
     let snapshot = collector.snapshot();
-    let (rows, next) = page.of(snapshot.records(), |record| &record.content_id)?;
-    let mut response = ask.answer(&collector, &snapshot, &page.spelling(), || {
+    let write = |records: &[RecordSummary], next| {
+        let rows = records.to_vec();
         match ask.format {
-            Format::Csv => csv::table(&columns(), rows),
+            Format::Csv => csv::table(&columns(), &rows),
             Format::Json => json(&RecordsAnswer {
                 data_version: snapshot.data_version().to_owned(),
                 licence: DATA_LICENCE.to_owned(),
-                rows: rows.to_vec(),
-                next: next.clone(),
+                rows,
+                next,
             }),
         }
-    });
-    if let Some(cursor) = &next {
-        ask.link_next(&mut response, &page, cursor);
-    }
-    Ok(response)
+    };
+    ask.paged(
+        &collector,
+        &snapshot,
+        snapshot.records(),
+        |record| &record.content_id,
+        write,
+    )
 }
 
 /// The columns of a list of records.

@@ -8,6 +8,7 @@ use super::ask::{Ask, Format, json, split_ending};
 use super::csv;
 use super::problem::ApiError;
 use crate::collector::Collector;
+use crate::derive::CellResult;
 
 /// Every result, by id.
 #[utoipa::path(
@@ -28,30 +29,29 @@ pub(super) async fn list(
     State(collector): State<Collector>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
-    let page = ask.page()?;
     let snapshot = collector.snapshot();
-    let (results, next) = page.of(snapshot.results(), |result| &result.row.id)?;
-    let rows = || {
-        results
+    let write = |results: &[CellResult], next| {
+        let rows = results
             .iter()
             .map(|result| result.row.clone())
-            .collect::<Vec<_>>()
-    };
-    let mut response = ask.answer(&collector, &snapshot, &page.spelling(), || {
+            .collect::<Vec<_>>();
         match ask.format {
-            Format::Csv => csv::table(&columns(), &rows()),
+            Format::Csv => csv::table(&columns(), &rows),
             Format::Json => json(&ResultsAnswer {
                 data_version: snapshot.data_version().to_owned(),
                 licence: DATA_LICENCE.to_owned(),
-                rows: rows(),
-                next: next.clone(),
+                rows,
+                next,
             }),
         }
-    });
-    if let Some(cursor) = &next {
-        ask.link_next(&mut response, &page, cursor);
-    }
-    Ok(response)
+    };
+    ask.paged(
+        &collector,
+        &snapshot,
+        snapshot.results(),
+        |result| &result.row.id,
+        write,
+    )
 }
 
 /// One result with everything that stands behind it.

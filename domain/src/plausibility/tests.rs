@@ -87,8 +87,13 @@ fn each_lie_is_caught_by_its_rule() {
         [Rule::Cold]
     );
     assert_eq!(
-        broken_by(|r| r.hosts[0].memory_bytes = 1_000_000),
+        broken_by(|r| r.hosts[0].memory_bytes = Some(1_000_000)),
         [Rule::Fit]
+    );
+    assert_eq!(
+        broken_by(|r| r.hosts[0].memory_bytes = None),
+        [],
+        "what a machine did not tell cannot be broken"
     );
     assert_eq!(
         broken_by(|r| r.variant.pruning.ratio_ppm = 1_000_001),
@@ -127,7 +132,7 @@ fn memory_bandwidth_bounds_weights_that_no_cache_holds() {
     record.variant.dense_bytes *= 1_000;
     record.variant.files[0].bytes *= 1_000;
     record.variant.params_total *= 1_000;
-    record.hosts[0].memory_bytes *= 8;
+    record.hosts[0].memory_bytes = record.hosts[0].memory_bytes.map(|bytes| bytes * 8);
     assert_eq!(check(&record, None), Findings::default());
     let findings = check(&record, Some(&profile("memory_bandwidth_gb_s = 1792.0")));
     assert_eq!(findings.findings.len(), 1);
@@ -252,7 +257,7 @@ proptest! {
         record.variant.kv[0].elements_per_token = next();
         record.workload.concurrency = next() as u32;
         record.workload.output_tokens = next() as u32;
-        record.hosts[0].memory_bytes = next();
+        record.hosts[0].memory_bytes = Some(next());
         let mut trace = meter("counter", &[next(), next(), next()]);
         trace.t_ns[1] = next();
         record.meters.push(trace);

@@ -260,7 +260,7 @@ mod tests {
             kernel: None,
             chip: None,
             cpu_cores: 1,
-            memory_bytes: 0,
+            memory_bytes: None,
             unified: None,
             is_virtual,
             container,
