@@ -161,6 +161,9 @@ pub(crate) struct Sweep {
     /// Only this pruning recipe; repeatable.
     #[arg(long, value_name = "RECIPE")]
     pub(crate) prune: Vec<String>,
+    /// Only this engine; repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Vec<String>,
     /// Only this workload; repeatable.
     #[arg(long, value_name = "ID")]
     pub(crate) workload: Vec<String>,

@@ -63,10 +63,23 @@ macro_rules! result_rows {
             pub engine_version: String,
             /// Its build: commit if known, and flags.
             pub engine_build: String,
+            /// Its name in URLs.
+            pub engine_slug: String,
+            /// Names the build in URLs: 12 hex digits of the digest of name, version, commit,
+            /// flags and backend.
+            pub engine_build_id: String,
             /// Such as `cpu`.
             pub backend: String,
             /// Workload.
             pub workload: String,
+            /// Tokens of context before the prompt.
+            pub depth_tokens: u32,
+            /// `cold`, `warm_prefix` or `exact_hit`.
+            pub kv_state: String,
+            /// Streams at once.
+            pub concurrency: u32,
+            /// Answers per suite item; the picked one is scored, all are paid for.
+            pub samples: u32,
             /// Suite version, if one was asked.
             pub suite: Option<String>,
             $(
@@ -83,6 +96,25 @@ macro_rules! result_rows {
             pub quality_reason: Option<String>,
             /// Why decode speed is missing.
             pub decode_reason: Option<String>,
+            /// Share of items of which any sample is right: an upper bound for every verifier,
+            /// on no front. `null` with one sample.
+            pub oracle_quality: Option<f64>,
+            /// Bytes that one decode pass reads: weights, and the KV cache of all streams.
+            pub bytes_per_pass: Option<f64>,
+            /// Bytes per second that the machine's memory (or cache, for so small a working set)
+            /// delivers, and that the ceiling rests on.
+            pub bandwidth_bytes_per_second: Option<f64>,
+            /// `probe` (measured on this machine) or `data sheet`.
+            pub bandwidth_basis: Option<String>,
+            /// Decode tokens per second of one stream that this bandwidth allows.
+            pub decode_ceiling_tokens_per_second: Option<f64>,
+            /// Measured against possible, in one sentence with numbers.
+            pub roofline: Option<String>,
+            /// Why there is no ceiling.
+            pub roofline_reason: Option<String>,
+            /// What `noisy`, `unstable`, `busy` and the like rest on, in words with numbers;
+            /// `null` when there is nothing to beware of.
+            pub noise_reason: Option<String>,
             /// Words such as `noisy`, `unstable` or `public-seed`, joined by spaces; empty when
             /// there is nothing to beware of.
             pub flags: String,
@@ -149,6 +181,32 @@ result_rows! {
     prefill: prefill_tokens_per_second prefill_tokens_per_second_ci95_low prefill_tokens_per_second_ci95_high prefill_tokens_per_second_n,
     /// Time to the first token in milliseconds.
     ttft: ttft_ms ttft_ms_ci95_low ttft_ms_ci95_high ttft_ms_n,
+    /// 95th percentile of the time to the first token in milliseconds, over requests; below 20
+    /// requests there is none.
+    ttft_p95: ttft_ms_p95 ttft_ms_p95_ci95_low ttft_ms_p95_ci95_high ttft_ms_p95_n,
+    /// Time per output token after the first, in milliseconds: 1000 / decode.
+    tpot: tpot_ms tpot_ms_ci95_low tpot_ms_ci95_high tpot_ms_n,
+    /// Median gap between token events in milliseconds. n counts gaps.
+    itl_p50: itl_ms_p50 itl_ms_p50_ci95_low itl_ms_p50_ci95_high itl_ms_p50_n,
+    /// 90th percentile of the gaps in milliseconds.
+    itl_p90: itl_ms_p90 itl_ms_p90_ci95_low itl_ms_p90_ci95_high itl_ms_p90_n,
+    /// 99th percentile of the gaps in milliseconds; below 100 gaps there is none.
+    itl_p99: itl_ms_p99 itl_ms_p99_ci95_low itl_ms_p99_ci95_high itl_ms_p99_n,
+    /// Decode tokens per second by the engine's own clock.
+    engine_decode: engine_decode_tokens_per_second engine_decode_tokens_per_second_ci95_low engine_decode_tokens_per_second_ci95_high engine_decode_tokens_per_second_n,
+    /// Prefill tokens per second by the engine's own clock.
+    engine_prefill: engine_prefill_tokens_per_second engine_prefill_tokens_per_second_ci95_low engine_prefill_tokens_per_second_ci95_high engine_prefill_tokens_per_second_n,
+    /// All tokens that all streams emit while all are active, per second; with one stream the
+    /// same as decode, and left out.
+    aggregate_decode: aggregate_decode_tokens_per_second aggregate_decode_tokens_per_second_ci95_low aggregate_decode_tokens_per_second_ci95_high aggregate_decode_tokens_per_second_n,
+    /// 10th percentile of the streams' decode speeds.
+    slow_stream: stream_decode_tokens_per_second_p10 stream_decode_tokens_per_second_p10_ci95_low stream_decode_tokens_per_second_p10_ci95_high stream_decode_tokens_per_second_p10_n,
+    /// Measured decode as a share of what the memory allows; with one stream this is MBU.
+    decode_of_theory: decode_of_theory decode_of_theory_ci95_low decode_of_theory_ci95_high decode_of_theory_n,
+    /// Measured prefill as a share of what the arithmetic allows.
+    prefill_of_theory: prefill_of_theory prefill_of_theory_ci95_low prefill_of_theory_ci95_high prefill_of_theory_n,
+    /// Seconds from question to answer, all samples and the verifier included. n counts items.
+    seconds_per_answer: seconds_per_answer seconds_per_answer_ci95_low seconds_per_answer_ci95_high seconds_per_answer_n,
     /// Peak resident memory in bytes.
     peak_memory: peak_memory_bytes peak_memory_bytes_ci95_low peak_memory_bytes_ci95_high peak_memory_bytes_n,
     /// Joules over all questions divided by the number answered correctly.
@@ -541,6 +599,57 @@ pub struct ModelRow {
     pub variants: u32,
     /// Its results.
     pub results: Vec<ResultRow>,
+}
+
+/// `GET /api/v1/engines`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EnginesAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// By slug.
+    pub engines: Vec<EngineRow>,
+}
+
+/// One inference program; `GET /api/v1/engines/{slug}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EngineRow {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// Its name in URLs.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// Its builds, newest record first.
+    pub builds: Vec<BuildRow>,
+}
+
+/// One build of an engine; `GET /api/v1/engines/{slug}/{build}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BuildRow {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// The engine's name in URLs.
+    pub engine_slug: String,
+    /// The engine's name.
+    pub engine: String,
+    /// Names the build in URLs.
+    pub build: String,
+    /// Version.
+    pub version: String,
+    /// Commit if known, and flags.
+    pub flags: String,
+    /// Such as `cpu`.
+    pub backend: String,
+    /// When its newest record arrived.
+    pub received_at: String,
+    /// Results with a ceiling.
+    pub with_ceiling: u32,
+    /// Smallest measured share of what the memory allows: the worst gap.
+    pub worst_of_theory: Option<f64>,
+    /// Median of those shares.
+    pub median_of_theory: Option<f64>,
+    /// Its results, the worst gap first, those without a ceiling last.
+    pub rows: Vec<ResultRow>,
 }
 
 /// `GET /api/v1/health`.

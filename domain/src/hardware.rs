@@ -8,6 +8,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::ids::Slug;
+use crate::record::Split;
 use crate::text::Name;
 
 /// One profile file.
@@ -72,6 +73,8 @@ pub struct SetupProfile {
     pub parts: Vec<Part>,
     /// How several hosts are connected.
     pub interconnect: Option<Name>,
+    /// How they share one model's work.
+    pub split: Option<Split>,
     /// What it costs, each with date, kind and source; the newest counts.
     #[serde(default)]
     pub prices: Vec<Price>,

@@ -187,6 +187,35 @@ pub struct SetupRef {
     pub slug: Option<Slug>,
     /// How several hosts are connected.
     pub interconnect: Option<Name>,
+    /// How several hosts share the work; absent where one host does it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+}
+
+/// How several hosts share one model's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// The kind of split.
+    pub method: SplitMethod,
+    /// Which host does what, such as `host 0: layers 0-19; host 1: layers 20-31`.
+    pub layout: Name,
+}
+
+/// Kinds of splits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitMethod {
+    /// Every matrix is divided: all hosts work on each token at once.
+    Tensor,
+    /// Layers are divided: a token passes the hosts one after the other.
+    Pipeline,
+    /// Experts are divided.
+    Expert,
+    /// One host processes prompts, another emits tokens.
+    PrefillDecode,
+    /// Every host holds the whole model and takes requests of its own.
+    Replica,
 }
 
 /// One machine.
@@ -220,8 +249,25 @@ pub struct Host {
     pub container: Option<bool>,
     /// Memory bandwidth measured by the runner's own probe.
     pub bandwidth_probe_bytes_s: Option<u64>,
+    /// What the same probe reads from smaller working sets, which caches serve: ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bandwidth_curve: Vec<BandwidthPoint>,
+    /// Arithmetic measured by the runner's own probe: FP32 multiply-adds of all cores, each
+    /// counted as two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_probe_flop_s: Option<u64>,
     /// Graphics processors.
     pub gpus: Vec<Gpu>,
+}
+
+/// How fast a working set of one size is read, over and over, by all cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BandwidthPoint {
+    /// Size of what is read, over all threads.
+    pub working_set_bytes: u64,
+    /// Bytes read per second.
+    pub bytes_s: u64,
 }
 
 /// One graphics processor.
@@ -280,6 +326,10 @@ pub struct Settings {
     pub flash_attention: Option<bool>,
     /// Speculative decoding.
     pub speculation: Speculation,
+    /// Bytes of weights that one decode pass of this engine reads, where the engine says them:
+    /// it may hold matrices wider or narrower than the file does. Absent: those of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_bytes_per_pass: Option<u64>,
 }
 
 /// Speculative decoding.
@@ -506,6 +556,10 @@ pub struct Repetition {
 
 /// One request, stamped by the runner at its own edge (client view); the engine's own clock
 /// stands beside it.
+///
+/// An engine that only times itself (`llama-bench`) has no client view: its requests have no
+/// events, and are of one phase each: a prefill has prompt tokens, no output and
+/// `engine_prefill_ns`; a decode has output tokens, no prompt and `engine_decode_ns`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -555,6 +609,9 @@ pub enum TokenSource {
     Timings,
     /// The runner tokenised the joined text.
     Retokenized,
+    /// The server's `usage` counts the request; which event held how many tokens was not said,
+    /// and is shared out by the length of the events' texts.
+    Apportioned,
 }
 
 /// Why generation stopped.

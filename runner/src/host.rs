@@ -54,6 +54,7 @@ pub fn recognise(survey: &mut Survey, catalogue: &Catalogue) -> SetupRef {
     SetupRef {
         slug: found.and_then(|hardware| setup_of(hardware, catalogue)),
         interconnect: None,
+        split: None,
     }
 }
 
@@ -168,6 +169,8 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
         is_virtual: linux_is_virtual(root, cpu_key("flags").as_deref()),
         container: Some(linux_is_container(root)),
         bandwidth_probe_bytes_s: None,
+        bandwidth_curve: Vec::new(),
+        compute_probe_flop_s: None,
         gpus: Vec::new(),
     };
     Survey {
@@ -238,6 +241,8 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         is_virtual: sysctl("kern.hv_vmm_present").map(|text| text == "1"),
         container: None,
         bandwidth_probe_bytes_s: None,
+        bandwidth_curve: Vec::new(),
+        compute_probe_flop_s: None,
         gpus: Vec::new(),
     };
     Survey {

@@ -14,15 +14,13 @@ use std::time::{Duration, Instant};
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{RepetitionSettings, WorkloadSpec};
-use domain::record::{
-    Context, Finish, Outcome, Phase, PhaseKind, Quality, Repetition, Request, TokenSource,
-};
+use domain::record::{Context, Finish, Outcome, Phase, PhaseKind, Quality, Repetition, Request};
 use domain::statistics::interval::{MedianInterval, median_interval};
 use domain::text::Name;
 
 use crate::clock::Clock;
 use crate::context::{ContextReader, MAX_PAGED_BYTES};
-use crate::engine::{Engine, EngineError, GenerateRequest, Prompt};
+use crate::engine::{Engine, EngineError, GenerateRequest, Prompt, Sampling};
 use crate::meter::sampler::Sampler;
 use crate::prompt::Prompts;
 
@@ -456,7 +454,10 @@ fn repetition(
     let start_ns = bench.now(samples);
     let end_ns = loop {
         bench.check_stop()?;
-        let prompt = prompts.next(timing.workload.prompt_tokens);
+        let text = prompts.next(timing.workload.prompt_tokens);
+        let prompt = bench
+            .engine
+            .fit_prompt(&text, timing.workload.prompt_tokens)?;
         let (request, output, fault) = timed_request(
             bench,
             timing,
@@ -511,15 +512,19 @@ fn timed_request(
     bench: &mut Bench,
     timing: Timing,
     samples: &Samples,
-    prompt: Vec<u32>,
+    prompt: Prompt,
     output_tokens: u32,
 ) -> Result<(Request, Vec<u32>, Option<String>), Stopped> {
-    let asked = prompt.len() as u32;
+    let Prompt::Exact { length: asked, .. } = prompt else {
+        unreachable!("timed prompts have an exact length");
+    };
     let request = GenerateRequest {
-        prompt: Prompt::Tokens(prompt),
+        prompt,
         max_output_tokens: output_tokens,
         ban_eos: true,
         deadline: deadline(timing.settings.minutes_per_cell * 60.0),
+        sampling: Sampling::Greedy,
+        reuse_cache: false,
     };
     let (clock, zero_ns) = (bench.clock, samples.zero_ns);
     let now = || clock.now_ns().saturating_sub(zero_ns);
@@ -529,11 +534,11 @@ fn timed_request(
         .engine
         .generate(&request, &mut |_| stamps.push(now()))?;
 
-    let emitted = generated.output.len() as u32;
+    let emitted = generated.output_tokens;
     let cached = generated.cached_tokens.unwrap_or(0);
     let fault = if generated.finish == Finish::Timeout {
         Some("the time limit was hit".to_owned())
-    } else if emitted != output_tokens || stamps.len() != generated.output.len() {
+    } else if emitted != output_tokens {
         Some(format!(
             "{emitted} tokens ({} events) came back, {output_tokens} were asked for",
             stamps.len()
@@ -556,14 +561,14 @@ fn timed_request(
         first_visible_ns: stamps.first().copied(),
         first_event_ns: stamps.first().copied(),
         gaps_us: gaps_us(&stamps),
-        event_tokens: None,
+        event_tokens: generated.event_tokens,
         prompt_tokens: generated.prompt_tokens,
         cached_tokens: generated.cached_tokens,
         output_tokens: emitted,
-        reasoning_tokens: 0,
-        passes: None,
-        accepted_tokens: None,
-        token_source: TokenSource::Ids,
+        reasoning_tokens: generated.reasoning_tokens,
+        passes: generated.passes,
+        accepted_tokens: generated.accepted_tokens,
+        token_source: generated.token_source,
         finish: generated.finish,
         engine_prefill_ns: generated.engine_prefill_ns,
         engine_decode_ns: generated.engine_decode_ns,
@@ -589,7 +594,8 @@ fn decode_loop(
         let start_ns = bench.now(samples);
         while bench.now(samples) - start_ns < min_ns {
             bench.check_stop()?;
-            let prompt = prompts.next(LOOP_PROMPT_TOKENS);
+            let text = prompts.next(LOOP_PROMPT_TOKENS);
+            let prompt = bench.engine.fit_prompt(&text, LOOP_PROMPT_TOKENS)?;
             let (request, _, fault) = timed_request(bench, timing, samples, prompt, output_tokens)?;
             if let Some(reason) = fault {
                 return Err(Stopped::failed(Outcome::Crash, reason));

@@ -8,6 +8,8 @@ use domain::ids::Sha256Digest;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::engine::{EngineError, Prompt};
+
 /// What every prompt is a window of; its digest is the workload's `prompt_sha256`.
 pub const TEXT: &str = "\
 A kettle on a stove and a model on a desk have one thing in common: both turn energy into \
@@ -31,11 +33,13 @@ zero in its place is a claim, and a guess dressed as a measurement is worse than
 /// Letters of the unique prefix: 26^10 prefixes, so two requests of a sweep do not meet.
 const PREFIX_LETTERS: usize = 10;
 
+/// Characters of text per token asked for: no tokenizer makes fewer tokens of English.
+const CHARACTERS_PER_TOKEN: usize = 12;
+
 /// The prompts of one cell, in order.
 #[derive(Debug)]
 pub struct Prompts {
     rng: ChaCha8Rng,
-    tokenizer: ByteTokenizer,
 }
 
 impl Prompts {
@@ -43,22 +47,21 @@ impl Prompts {
     pub fn new(sweep: Sha256Digest) -> Self {
         Self {
             rng: ChaCha8Rng::from_seed(sweep.0),
-            tokenizer: ByteTokenizer::reference(),
         }
     }
 
-    /// The next prompt: exactly so many tokens, the begin token first.
-    pub fn next(&mut self, tokens: u32) -> Vec<u32> {
+    /// The next prompt's text, long enough for so many tokens: [`Engine::fit_prompt`] cuts it.
+    ///
+    /// [`Engine::fit_prompt`]: crate::engine::Engine::fit_prompt
+    pub fn next(&mut self, tokens: u32) -> String {
         let mut text: String = (0..PREFIX_LETTERS)
             .map(|_| char::from(b'a' + self.below(26) as u8))
             .collect();
         text.push(' ');
         let start = self.below(TEXT.len() as u32) as usize;
-        text.extend(TEXT.chars().cycle().skip(start).take(tokens as usize));
-        let mut prompt = vec![self.tokenizer.bos()];
-        prompt.extend(self.tokenizer.encode(&text));
-        prompt.truncate(tokens as usize);
-        prompt
+        let length = tokens as usize * CHARACTERS_PER_TOKEN;
+        text.extend(TEXT.chars().cycle().skip(start).take(length));
+        text
     }
 
     /// Almost uniform, which is all that a window into a text needs.
@@ -67,25 +70,58 @@ impl Prompts {
     }
 }
 
+/// The beginning of `text` that is `tokens` long for a vocabulary of one token per byte.
+pub fn fit_bytes(
+    tokenizer: &ByteTokenizer,
+    begins_with_bos: bool,
+    text: &str,
+    tokens: u32,
+) -> Result<Prompt, EngineError> {
+    let letters = (tokens as usize).saturating_sub(usize::from(begins_with_bos));
+    let fault = |reason: &str| EngineError::NoPrompt {
+        tokens,
+        reason: reason.to_owned(),
+    };
+    let cut = text
+        .get(..letters)
+        .ok_or_else(|| fault("the text is shorter, or that would cut a character"))?;
+    let bos = begins_with_bos.then(|| tokenizer.bos());
+    let ids: Vec<u32> = bos.into_iter().chain(tokenizer.encode(cut)).collect();
+    if ids.len() != tokens as usize {
+        return Err(fault("the vocabulary is not of single bytes"));
+    }
+    Ok(Prompt::Exact {
+        tokens: ids,
+        text: cut.to_owned(),
+        length: tokens,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
     #[test]
-    fn prompts_have_their_length_and_are_unique() {
+    fn prompts_are_long_enough_and_unique() {
         let mut prompts = Prompts::new(Sha256Digest([3; 32]));
-        let seen: BTreeSet<_> = (0..2_000).map(|n| prompts.next(16 + n % 5_000)).collect();
+        let tokenizer = ByteTokenizer::reference();
+        let seen: BTreeSet<_> = (0..2_000_u32)
+            .map(|n| {
+                let tokens = 16 + n % 500;
+                let fitted = fit_bytes(&tokenizer, true, &prompts.next(tokens), tokens);
+                match fitted.expect("long enough") {
+                    Prompt::Exact { tokens, .. } => tokens,
+                    Prompt::Text(_) => unreachable!("an exact prompt"),
+                }
+            })
+            .collect();
         assert_eq!(seen.len(), 2_000);
         let starts: BTreeSet<_> = seen
             .iter()
             .map(|prompt| prompt[1..=PREFIX_LETTERS].to_vec())
             .collect();
         assert_eq!(starts.len(), 2_000, "no two share their beginning");
-        assert!(
-            seen.iter()
-                .all(|prompt| (16..5_016).contains(&prompt.len()))
-        );
     }
 
     #[test]

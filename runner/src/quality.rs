@@ -8,7 +8,7 @@ use domain::record::{AnsweredItem, Finish, PhaseKind, Quality};
 use domain::suite::{self, Item};
 use domain::text::{Answer, Name};
 
-use crate::engine::{GenerateRequest, Prompt};
+use crate::engine::{GenerateRequest, Prompt, Sampling};
 use crate::measure::{Bench, Counts, Progress, Samples, Stopped, deadline};
 
 /// Limit of one answer: a model that needs longer for a few bytes is of no use.
@@ -75,6 +75,8 @@ fn ask_one(
         max_output_tokens: item.answer.len() as u32 + 1,
         ban_eos: false,
         deadline: deadline(ITEM_SECONDS),
+        sampling: Sampling::Greedy,
+        reuse_cache: false,
     };
     let start_ns = bench.now(samples);
     let generated = bench.engine.generate(&request, &mut |_| ())?;
@@ -86,8 +88,8 @@ fn ask_one(
         answer: Answer::cleaned(&generated.text),
         picked: true,
         tokens_in: generated.prompt_tokens,
-        tokens_out: generated.output.len() as u32,
-        reasoning_tokens: 0,
+        tokens_out: generated.output_tokens,
+        reasoning_tokens: generated.reasoning_tokens,
         finish: generated.finish,
         start_ns,
         end_ns: bench.now(samples),

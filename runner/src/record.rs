@@ -3,7 +3,7 @@
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
-    Audience, EngineFacts, Host, KvState, Outcome, Record, RunnerFacts, SCHEMA, Settings, SetupRef,
+    Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings, SetupRef,
     SuiteRef, VariantFacts, Workload,
 };
 use domain::text::Name;
@@ -97,14 +97,16 @@ fn workload(spec: &WorkloadSpec) -> Workload {
         id: spec.id.clone(),
         prompt_tokens: spec.prompt_tokens,
         output_tokens: spec.output_tokens,
-        depth_tokens: 0,
-        concurrency: 1,
-        kv_state: KvState::Cold,
-        samples: 1,
-        verifier: None,
+        depth_tokens: spec.depth_tokens,
+        concurrency: spec.concurrency,
+        kv_state: spec.kv_state,
+        samples: spec.samples,
+        verifier: spec
+            .verifier
+            .map(|verifier| Name::cleaned(verifier.as_str())),
         eos_banned: true,
         prompt_sha256: Some(Sha256Digest::of(prompt::TEXT.as_bytes())),
-        temperature_ppm: 0,
+        temperature_ppm: spec.temperature_ppm,
         top_p_ppm: None,
         top_k: None,
         seed: None,
@@ -217,6 +219,7 @@ mod tests {
             setup: SetupRef {
                 slug: None,
                 interconnect: None,
+                split: None,
             },
             host: survey.host,
             engine: crate::engine::Engine::facts(&crate::engine::scripted::ScriptedEngine::new()),
@@ -226,11 +229,7 @@ mod tests {
             estimate: None,
             no_meters: None,
         };
-        let workload = WorkloadSpec {
-            id: "pp128-tg64".parse().expect("a slug"),
-            prompt_tokens: 128,
-            output_tokens: 64,
-        };
+        let workload = WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64);
         let cell = CellFacts {
             variant: plan::tests::facts(1, 1),
             workload,

@@ -29,7 +29,7 @@ use thiserror::Error;
 
 use crate::clock::{Clock, RealClock};
 use crate::context::ContextReader;
-use crate::engine::Engine;
+use crate::engine::{Engine, Needs};
 use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
 use crate::measure::{
@@ -454,7 +454,13 @@ impl Sweep<'_> {
         let work = AssertUnwindSafe(|| {
             bench.note_context(samples);
             bench.phase(samples, PhaseKind::Load, None, |bench, _| {
-                bench.engine.load(weights)?;
+                bench.engine.load(
+                    weights,
+                    Needs {
+                        context_tokens: timing.workload.context_tokens(),
+                        streams: timing.workload.concurrency,
+                    },
+                )?;
                 Ok(Counts::default())
             })?;
             bench.note_context(samples);

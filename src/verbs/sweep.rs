@@ -33,6 +33,7 @@ pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
         models: args.model,
         quantisations: args.quant,
         pruning: args.prune,
+        engines: args.engine,
         workloads: args.workload,
     };
     let job = Job {

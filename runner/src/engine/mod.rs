@@ -1,13 +1,15 @@
 //! The seam between measuring and inference: whatever answers prompts stands behind [`Engine`].
 //!
-//! Lifecycle: `load`, then any number of `generate`, then `unload` or the next `load`. An engine keeps no state
-//! between requests (every request is cold), never measures energy, and stamps nothing for the reader: the caller
-//! takes its own times in `on_token`. Greedy decoding only.
+//! Lifecycle: `load`, then any number of `generate` (or `streams`, for several requests at once),
+//! then `unload` or the next `load`. What an engine can do is known once it is loaded, and is asked
+//! of [`Engine::capabilities`]; the best way it offers is used, and what was used stands in its
+//! facts. An engine never measures energy and stamps nothing for the reader: the caller takes its
+//! own times in `on_event`. The engine's own clock stands beside them in [`Generated`].
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use domain::record::{EngineFacts, Finish, Outcome, Settings};
+use domain::record::{EngineFacts, Finish, Outcome, Settings, TokenSource};
 use thiserror::Error;
 
 use crate::gguf::GgufError;
@@ -17,26 +19,114 @@ pub mod scripted;
 
 /// An inference program that can be measured.
 pub trait Engine: Send {
-    /// Name, version and build, as they stand in a record.
+    /// Name, version and build, as they stand in a record; of a server complete once it is loaded.
+    /// `args` say everything of the harness that changes behaviour: endpoint, how the end token is
+    /// banned and caches are kept out, digest of system prompt and chat template.
     fn facts(&self) -> EngineFacts;
 
     /// Settings that change speed or answers.
     fn settings(&self) -> Settings;
 
-    /// Loads weights in place of what was loaded before; after an error nothing is loaded.
-    fn load(&mut self, weights: &Path) -> Result<(), EngineError>;
+    /// What it can do; of a server known once it is loaded.
+    fn capabilities(&self) -> Capabilities;
 
-    /// Frees the weights.
+    /// Where it runs, for memory and paging.
+    fn processes(&self) -> Processes {
+        Processes::Here
+    }
+
+    /// Loads weights in place of what was loaded before; after an error nothing is loaded. A server
+    /// is started and waited for, or one that runs is checked to serve these weights.
+    fn load(&mut self, weights: &Path, needs: Needs) -> Result<(), EngineError>;
+
+    /// Frees the weights; a server that was started is stopped.
     fn unload(&mut self);
 
-    /// Answers one request, calling `on_token` right after each output token was chosen.
+    /// The longest beginning of `text` that is exactly `tokens` long with whatever the engine puts
+    /// before it; an error if the text is too short or cannot be cut there.
+    fn fit_prompt(&mut self, text: &str, tokens: u32) -> Result<Prompt, EngineError>;
+
+    /// Answers one request, calling `on_event` right after each piece of output arrived. Pieces
+    /// without content are not reported.
     ///
     /// The end-of-sequence token is neither an output token nor reported.
     fn generate(
         &mut self,
         request: &GenerateRequest,
-        on_token: &mut dyn FnMut(u32),
+        on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError>;
+
+    /// So many streams that answer at the same time, each for one thread; an error beyond
+    /// [`Capabilities::max_streams`].
+    fn streams(&mut self, count: u32) -> Result<Vec<Box<dyn Stream + '_>>, EngineError> {
+        Err(EngineError::NotOffered {
+            what: format!("{count} requests at once"),
+        })
+    }
+
+    /// Runs the workload by itself and says how long it took, for engines without
+    /// [`Capabilities::client_view`].
+    fn time_itself(&mut self, _asked: &SelfTimed) -> Result<Vec<SelfTiming>, EngineError> {
+        Err(EngineError::NotOffered {
+            what: "its own timing".to_owned(),
+        })
+    }
+}
+
+/// One of several streams.
+pub trait Stream: Send {
+    /// As [`Engine::generate`].
+    fn generate(
+        &mut self,
+        request: &GenerateRequest,
+        on_event: &mut dyn FnMut(TokenEvent),
+    ) -> Result<Generated, EngineError>;
+}
+
+/// What an engine can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It hands tokens over as they are made, so that the caller can stamp them. Without it there
+    /// is only [`Engine::time_itself`], and nothing can be asked.
+    pub client_view: bool,
+    /// Prompts go over as token ids, so that both sides mean the same tokens.
+    pub token_prompts: bool,
+    /// Who counts tokens, at best.
+    pub token_source: TokenSource,
+    /// The end token can be banned, so that outputs have the asked length.
+    pub bans_eos: bool,
+    /// Its prompt cache can be kept out of a request.
+    pub disables_prompt_cache: bool,
+    /// It keeps a prompt's beginning for the next request that shares it.
+    pub reuses_prefix: bool,
+    /// It says how many prompt tokens came from a cache.
+    pub reports_cached_tokens: bool,
+    /// It times itself beside the client.
+    pub engine_view: bool,
+    /// Logits of every position can be had.
+    pub logits: bool,
+    /// Requests at once.
+    pub max_streams: u32,
+}
+
+/// What the cell needs of a loaded engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Longest context of one stream: prompt and output.
+    pub context_tokens: u32,
+    /// Streams at once.
+    pub streams: u32,
+}
+
+/// Where an engine's memory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Processes {
+    /// In this process.
+    Here,
+    /// In these processes of this machine, children included.
+    Children(Vec<u32>),
+    /// Out of sight: another machine, or a server that was not started here.
+    Unknown,
 }
 
 /// What is asked of an engine.
@@ -48,17 +138,51 @@ pub struct GenerateRequest {
     pub max_output_tokens: u32,
     /// The end-of-sequence token may not be chosen, so the output has exactly the asked length.
     pub ban_eos: bool,
-    /// When to stop with [`Finish::Timeout`]; looked at before every forward pass.
+    /// When to stop with [`Finish::Timeout`]; looked at before every forward pass, or while waiting
+    /// for a server.
     pub deadline: Option<Instant>,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// A cached beginning of the prompt may be used, and this prompt be kept for others. Where it
+    /// may not, caches are kept out if the engine offers that.
+    pub reuse_cache: bool,
 }
 
-/// A prompt as text or as tokens.
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// The most likely one.
+    Greedy,
+    /// Drawn.
+    Drawn {
+        /// Temperature in millionths, above 0.
+        temperature_ppm: u32,
+        /// Seed of the draws of one answer.
+        seed: u64,
+    },
+}
+
+/// A prompt as text, or of an exact length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Tokenised by the engine, which puts the begin token before it if the weights file asks for that.
     Text(String),
-    /// Taken as they are.
-    Tokens(Vec<u32>),
+    /// Exactly these tokens; made by [`Engine::fit_prompt`].
+    Exact {
+        /// The tokens, the begin token included; empty where the engine takes only text.
+        tokens: Vec<u32>,
+        /// What they spell, without the begin token, for engines that take only text.
+        text: String,
+        /// How many tokens it is.
+        length: u32,
+    },
+}
+
+/// A piece of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenEvent {
+    /// Part of the answer, not of the reasoning before it.
+    pub visible: bool,
 }
 
 /// What came back.
@@ -66,9 +190,19 @@ pub enum Prompt {
 pub struct Generated {
     /// Prompt tokens processed, the begin token included.
     pub prompt_tokens: u32,
-    /// Output tokens.
+    /// Prompt tokens that came from a cache, where the engine knows.
+    pub cached_tokens: Option<u32>,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u32,
+    /// Of those, reasoning.
+    pub reasoning_tokens: u32,
+    /// Output token ids, where the engine says them; else empty.
     pub output: Vec<u32>,
-    /// The output as text; bytes that are no UTF-8 became U+FFFD.
+    /// Tokens of each reported event, in order; `None` when every event was one token.
+    pub event_tokens: Option<Vec<u32>>,
+    /// Who counted.
+    pub token_source: TokenSource,
+    /// The visible output as text; bytes that are no UTF-8 became U+FFFD.
     pub text: String,
     /// Why it stopped.
     pub finish: Finish,
@@ -76,8 +210,34 @@ pub struct Generated {
     pub engine_prefill_ns: Option<u64>,
     /// From the first chosen token to the last choice, by the engine's own clock; `None` without a second choice.
     pub engine_decode_ns: Option<u64>,
-    /// Prompt tokens that came from a cache, where the engine knows.
-    pub cached_tokens: Option<u32>,
+    /// Forward passes of the output, where speculation makes them fewer than tokens and the engine says so.
+    pub passes: Option<u32>,
+    /// Guessed tokens that were accepted, likewise.
+    pub accepted_tokens: Option<u32>,
+}
+
+/// A workload for an engine that times itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelfTimed {
+    /// Prompt tokens.
+    pub prompt_tokens: u32,
+    /// Output tokens.
+    pub output_tokens: u32,
+    /// Context before both.
+    pub depth_tokens: u32,
+    /// Repetitions.
+    pub repetitions: u32,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+/// One repetition by an engine's own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelfTiming {
+    /// Time of the prompt.
+    pub prefill_ns: u64,
+    /// Time of the output tokens, each one pass.
+    pub decode_ns: u64,
 }
 
 /// Why an engine failed.
@@ -156,13 +316,83 @@ pub enum EngineError {
         /// What is known.
         reason: String,
     },
+    /// The engine cannot do this.
+    #[error("get {what} of this engine: it does not offer it")]
+    NotOffered {
+        /// What was asked.
+        what: String,
+    },
+    /// A server could not be started.
+    #[error("start {program}: {reason}")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// What is known, with the last lines it wrote.
+        reason: String,
+    },
+    /// A server does not answer.
+    #[error("reach {url}: {reason}; is the server running?")]
+    Unreachable {
+        /// Its address.
+        url: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// A server refused the request.
+    #[error("ask {url}: it answered {status}: {reason}")]
+    Refused {
+        /// Its address.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What it said, cut and cleaned.
+        reason: String,
+    },
+    /// A server's answer is not what the protocol says, or contradicts itself.
+    #[error("understand the answer of {url}: {what}")]
+    Protocol {
+        /// Its address.
+        url: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A server fell silent.
+    #[error("hear from {url}: nothing for {seconds} s, after {events} pieces of output")]
+    Stalled {
+        /// Its address.
+        url: String,
+        /// How long.
+        seconds: f64,
+        /// What had come.
+        events: u32,
+    },
+    /// A server serves other weights than the matrix names.
+    #[error("measure {url}: {what}")]
+    OtherWeights {
+        /// Its address.
+        url: String,
+        /// How they differ.
+        what: String,
+    },
+    /// The prompt cannot be made.
+    #[error("make a prompt of {tokens} tokens: {reason}")]
+    NoPrompt {
+        /// Asked length.
+        tokens: u32,
+        /// Why not, and what to do.
+        reason: String,
+    },
 }
 
 impl EngineError {
     /// How a record calls this failure.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Unsupported { .. } | Self::PromptTooLong { .. } => Outcome::Unsupported,
+            Self::Unsupported { .. }
+            | Self::PromptTooLong { .. }
+            | Self::NotOffered { .. }
+            | Self::NoPrompt { .. } => Outcome::Unsupported,
+            Self::Stalled { .. } => Outcome::Timeout,
             Self::OutOfMemory { .. } | Self::DeviceOutOfMemory { .. } => Outcome::Oom,
             Self::File(_)
             | Self::EmptyPrompt
@@ -170,7 +400,12 @@ impl EngineError {
             | Self::NotLoaded
             | Self::NotFinite { .. }
             | Self::Compute { .. }
-            | Self::Crashed { .. } => Outcome::Crash,
+            | Self::Crashed { .. }
+            | Self::NotStarted { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::Protocol { .. }
+            | Self::OtherWeights { .. } => Outcome::Crash,
         }
     }
 
@@ -188,6 +423,14 @@ impl EngineError {
             Self::NotFinite { .. } => "logits not finite",
             Self::Compute { .. } => "computation failed",
             Self::Crashed { .. } => "engine crashed",
+            Self::NotOffered { .. } => "not offered by the engine",
+            Self::NotStarted { .. } => "server did not start",
+            Self::Unreachable { .. } => "server unreachable",
+            Self::Refused { .. } => "server refused the request",
+            Self::Protocol { .. } => "server broke the protocol",
+            Self::Stalled { .. } => "server fell silent",
+            Self::OtherWeights { .. } => "server serves other weights",
+            Self::NoPrompt { .. } => "no prompt of the asked length",
         }
     }
 }

@@ -6,10 +6,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use domain::byte_tokenizer::ByteTokenizer;
-use domain::record::{EngineFacts, Finish, Settings, Speculation, SpeculationMethod};
+use domain::record::{EngineFacts, Finish, Settings, Speculation, SpeculationMethod, TokenSource};
 use domain::text::Name;
 
-use super::{Engine, EngineError, GenerateRequest, Generated, Prompt};
+use super::{
+    Capabilities, Engine, EngineError, GenerateRequest, Generated, Needs, Prompt, TokenEvent,
+};
+use crate::prompt::fit_bytes;
 
 /// A piece of pretended work, told to the script's `work` closure before it counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +140,30 @@ impl Engine for ScriptedEngine {
                 draft_sha256: None,
                 length: None,
             },
+            weight_bytes_per_pass: None,
         }
     }
 
-    fn load(&mut self, weights: &Path) -> Result<(), EngineError> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            client_view: true,
+            token_prompts: true,
+            token_source: TokenSource::Ids,
+            bans_eos: true,
+            disables_prompt_cache: true,
+            reuses_prefix: false,
+            reports_cached_tokens: true,
+            engine_view: false,
+            logits: false,
+            max_streams: 1,
+        }
+    }
+
+    fn fit_prompt(&mut self, text: &str, tokens: u32) -> Result<Prompt, EngineError> {
+        fit_bytes(&ByteTokenizer::reference(), true, text, tokens)
+    }
+
+    fn load(&mut self, weights: &Path, _needs: Needs) -> Result<(), EngineError> {
         self.loaded = false;
         if let Some(fault) = (self.load_fault)(weights.to_owned()) {
             return Err(fault);
@@ -157,7 +180,7 @@ impl Engine for ScriptedEngine {
     fn generate(
         &mut self,
         request: &GenerateRequest,
-        on_token: &mut dyn FnMut(u32),
+        on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError> {
         if !self.loaded {
             return Err(EngineError::NotLoaded);
@@ -174,7 +197,7 @@ impl Engine for ScriptedEngine {
                 text.len() as u32 + 1,
                 tokenizer.encode(&(self.answer)(text)),
             ),
-            Prompt::Tokens(tokens) => (tokens.len() as u32, Vec::new()),
+            Prompt::Exact { length, .. } => (*length, Vec::new()),
         };
         let mut length = request.max_output_tokens as usize;
         if request.ban_eos {
@@ -189,14 +212,20 @@ impl Engine for ScriptedEngine {
         script.truncate(length);
 
         (self.work)(Work::Prefill(prompt_tokens));
-        for &token in &script {
+        for _ in &script {
             (self.work)(Work::Token);
-            on_token(token);
+            on_event(TokenEvent { visible: true });
         }
         Ok(Generated {
             prompt_tokens,
             text: String::from_utf8_lossy(&tokenizer.decode(&script)).into_owned(),
+            output_tokens: script.len() as u32,
+            reasoning_tokens: 0,
             output: script,
+            event_tokens: None,
+            token_source: TokenSource::Ids,
+            passes: None,
+            accepted_tokens: None,
             finish,
             engine_prefill_ns: None,
             engine_decode_ns: None,
@@ -211,6 +240,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::engine::Sampling;
 
     fn request(prompt: Prompt, max_output_tokens: u32, ban_eos: bool) -> GenerateRequest {
         GenerateRequest {
@@ -218,7 +248,18 @@ mod tests {
             max_output_tokens,
             ban_eos,
             deadline: None,
+            sampling: Sampling::Greedy,
+            reuse_cache: false,
         }
+    }
+
+    const NEEDS: Needs = Needs {
+        context_tokens: 64,
+        streams: 1,
+    };
+
+    fn exact(length: u32) -> Prompt {
+        fit_bytes(&ByteTokenizer::reference(), true, "abcdefgh", length).expect("long enough")
     }
 
     #[test]
@@ -228,19 +269,19 @@ mod tests {
         let mut engine = ScriptedEngine::new()
             .answers(|prompt| prompt.chars().rev().collect())
             .works(move |done| work.lock().expect("one thread").push(done));
-        engine.load(Path::new("any.gguf")).expect("loads");
-        let mut tokens = Vec::new();
+        engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
+        let mut events = 0;
         let answer = engine
             .generate(
                 &request(Prompt::Text("abc".to_owned()), 8, false),
-                &mut |token| tokens.push(token),
+                &mut |_| events += 1,
             )
             .expect("answers");
         assert_eq!(
             (answer.text.as_str(), answer.finish, answer.prompt_tokens),
             ("cba", Finish::Stop, 4)
         );
-        assert_eq!(tokens, answer.output);
+        assert_eq!(events, answer.output.len());
         let seen = seen.lock().expect("one thread");
         assert_eq!(
             *seen,
@@ -258,8 +299,8 @@ mod tests {
     fn forced_output_has_the_asked_length_unless_the_script_miscounts() {
         let mut engine = ScriptedEngine::new()
             .emitting(|number, asked| if number == 1 { asked - 1 } else { asked });
-        engine.load(Path::new("any.gguf")).expect("loads");
-        let forced = request(Prompt::Tokens(vec![1, 2]), 5, true);
+        engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
+        let forced = request(exact(2), 5, true);
         let mut emitted = || {
             engine
                 .generate(&forced, &mut |_| ())
@@ -291,15 +332,15 @@ mod tests {
                 })
             });
         assert!(matches!(
-            engine.load(Path::new("big.gguf")),
+            engine.load(Path::new("big.gguf"), NEEDS),
             Err(EngineError::OutOfMemory { .. })
         ));
-        let asked = request(Prompt::Tokens(vec![1]), 1, true);
+        let asked = request(exact(1), 1, true);
         assert!(matches!(
             engine.generate(&asked, &mut |_| ()),
             Err(EngineError::NotLoaded)
         ));
-        engine.load(Path::new("small.gguf")).expect("loads");
+        engine.load(Path::new("small.gguf"), NEEDS).expect("loads");
         assert!(engine.generate(&asked, &mut |_| ()).is_ok());
         assert!(matches!(
             engine.generate(&asked, &mut |_| ()),

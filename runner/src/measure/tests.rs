@@ -17,13 +17,14 @@ use crate::meter::scripted::ScriptedMeter;
 const PREFILL: Duration = Duration::from_millis(20);
 const TOKEN: Duration = Duration::from_millis(2);
 
+const NEEDS: crate::engine::Needs = crate::engine::Needs {
+    context_tokens: 4_096,
+    streams: 1,
+};
+
 fn workload() -> WorkloadSpec {
     let id = "pp128-tg64".parse().expect("a slug");
-    WorkloadSpec {
-        id,
-        prompt_tokens: 128,
-        output_tokens: 64,
-    }
+    WorkloadSpec::simple(id, 128, 64)
 }
 
 fn quickstart() -> RepetitionSettings {
@@ -62,7 +63,7 @@ fn run(
     settings: &RepetitionSettings,
     meters: Vec<Box<dyn Meter>>,
 ) -> Run {
-    engine.load(Path::new("any.gguf")).expect("loads");
+    engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
     let sampler = Sampler::spawn(meters, clock.clone());
     let folder = tempfile::tempdir().expect("a folder");
     let context = ContextReader::new(folder.path(), 2);

@@ -265,6 +265,8 @@ mod tests {
             is_virtual,
             container,
             bandwidth_probe_bytes_s: None,
+            bandwidth_curve: Vec::new(),
+            compute_probe_flop_s: None,
             gpus: Vec::new(),
         }
     }

@@ -56,7 +56,11 @@ impl Workshop {
 
 fn logits(path: &Path) -> Vec<f32> {
     let mut engine = CandleEngine::new().expect("a CPU");
-    engine.load(path).expect("loads");
+    let needs = crate::engine::Needs {
+        context_tokens: 64,
+        streams: 1,
+    };
+    engine.load(path, needs).expect("loads");
     engine
         .logits(&[256, 72, 101, 108, 108, 111])
         .expect("logits")

@@ -9,11 +9,14 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use domain::byte_tokenizer::ByteTokenizer;
-use domain::record::{EngineFacts, Finish, Settings, Speculation, SpeculationMethod};
+use domain::record::{EngineFacts, Finish, Settings, Speculation, SpeculationMethod, TokenSource};
 use domain::text::Name;
 
-use super::{Engine, EngineError, GenerateRequest, Generated, Prompt};
+use super::{
+    Capabilities, Engine, EngineError, GenerateRequest, Generated, Needs, Prompt, TokenEvent,
+};
 use crate::gguf::{self, Gguf};
+use crate::prompt::fit_bytes;
 
 mod cache;
 mod dimensions;
@@ -114,10 +117,26 @@ impl Engine for CandleEngine {
                 draft_sha256: None,
                 length: None,
             },
+            weight_bytes_per_pass: self.weight_bytes_per_pass(),
         }
     }
 
-    fn load(&mut self, weights: &Path) -> Result<(), EngineError> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            client_view: true,
+            token_prompts: true,
+            token_source: TokenSource::Ids,
+            bans_eos: true,
+            disables_prompt_cache: true,
+            reuses_prefix: false,
+            reports_cached_tokens: true,
+            engine_view: true,
+            logits: true,
+            max_streams: 1,
+        }
+    }
+
+    fn load(&mut self, weights: &Path, _needs: Needs) -> Result<(), EngineError> {
         // The old weights go first, so that two models never stand in memory at once.
         self.loaded = None;
         self.loaded = Some(Loaded::open(weights, &self.device)?);
@@ -128,15 +147,20 @@ impl Engine for CandleEngine {
         self.loaded = None;
     }
 
+    fn fit_prompt(&mut self, text: &str, tokens: u32) -> Result<Prompt, EngineError> {
+        let loaded = self.loaded.as_ref().ok_or(EngineError::NotLoaded)?;
+        fit_bytes(&loaded.tokenizer, loaded.begins_with_bos, text, tokens)
+    }
+
     fn generate(
         &mut self,
         request: &GenerateRequest,
-        on_token: &mut dyn FnMut(u32),
+        on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError> {
         self.loaded
             .as_mut()
             .ok_or(EngineError::NotLoaded)?
-            .generate(request, on_token)
+            .generate(request, on_event)
     }
 }
 
@@ -159,11 +183,11 @@ impl Loaded {
     fn generate(
         &mut self,
         request: &GenerateRequest,
-        on_token: &mut dyn FnMut(u32),
+        on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError> {
         let started = Instant::now();
         let prompt = match &request.prompt {
-            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Exact { tokens, .. } => tokens.clone(),
             Prompt::Text(text) => {
                 let bos = self.begins_with_bos.then(|| self.tokenizer.bos());
                 bos.into_iter().chain(self.tokenizer.encode(text)).collect()
@@ -198,7 +222,7 @@ impl Loaded {
                 break Finish::Stop;
             }
             output.push(token);
-            on_token(token);
+            on_event(TokenEvent { visible: true });
             if output.len() == request.max_output_tokens as usize {
                 break Finish::Length;
             }
@@ -209,7 +233,13 @@ impl Loaded {
         Ok(Generated {
             prompt_tokens: prompt.len() as u32,
             text: String::from_utf8_lossy(&self.tokenizer.decode(&output)).into_owned(),
+            output_tokens: output.len() as u32,
+            reasoning_tokens: 0,
             output,
+            event_tokens: None,
+            token_source: TokenSource::Ids,
+            passes: None,
+            accepted_tokens: None,
             finish,
             engine_prefill_ns: first_chosen.map(|first| (first - started).as_nanos() as u64),
             engine_decode_ns: first_chosen

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::model::Rows;
 use super::*;
+use crate::engine::Sampling;
 use crate::gguf::GgufError;
 use crate::gguf::fixture::{self, Fixture};
 
@@ -26,16 +27,27 @@ fn loaded(fixture: &Fixture) -> (CandleEngine, TempDir, PathBuf) {
     let path = folder.path().join("model.gguf");
     fixture.write(&path);
     let mut engine = CandleEngine::new().expect("a CPU");
-    engine.load(&path).expect("a whole file");
+    engine.load(&path, NEEDS).expect("a whole file");
     (engine, folder, path)
 }
 
+const NEEDS: Needs = Needs {
+    context_tokens: 1_024,
+    streams: 1,
+};
+
 fn request(prompt: &[u32], max_output_tokens: u32, ban_eos: bool) -> GenerateRequest {
     GenerateRequest {
-        prompt: Prompt::Tokens(prompt.to_vec()),
+        prompt: Prompt::Exact {
+            tokens: prompt.to_vec(),
+            text: String::new(),
+            length: prompt.len() as u32,
+        },
         max_output_tokens,
         ban_eos,
         deadline: None,
+        sampling: Sampling::Greedy,
+        reuse_cache: false,
     }
 }
 
@@ -309,7 +321,7 @@ fn grouped_queries_equal_repeated_keys_and_values() {
     let path = folder.path().join("repeated.gguf");
     fixture::write(&path, &repeated.metadata(), &tensors);
     let mut expanded = CandleEngine::new().expect("a CPU");
-    expanded.load(&path).expect("a whole file");
+    expanded.load(&path, NEEDS).expect("a whole file");
     let (mut engine, ..) = loaded(&grouped);
     assert_close(
         &engine.logits(&PROMPT).expect("logits"),
@@ -337,7 +349,7 @@ fn matrices_of_mixed_types_run_side_by_side() {
     let path = folder.path().join("mixed.gguf");
     fixture::write(&path, &base.metadata(), &tensors);
     let mut mixed = CandleEngine::new().expect("a CPU");
-    mixed.load(&path).expect("a whole file");
+    mixed.load(&path, NEEDS).expect("a whole file");
     let (mut engine, ..) = loaded(&base);
     assert_close(
         &mixed.logits(&PROMPT).expect("logits"),
@@ -349,11 +361,11 @@ fn matrices_of_mixed_types_run_side_by_side() {
 #[test]
 fn a_request_reports_every_token_once_and_repeats_exactly() {
     let (mut engine, ..) = loaded(&Fixture::reference());
-    let mut seen = Vec::new();
+    let mut seen = 0;
     let first = engine
-        .generate(&request(&PROMPT, 12, true), &mut |token| seen.push(token))
+        .generate(&request(&PROMPT, 12, true), &mut |_| seen += 1)
         .expect("an answer");
-    assert_eq!(seen, first.output);
+    assert_eq!(seen, first.output.len());
     assert_eq!(
         (first.output.len(), first.finish, first.prompt_tokens),
         (12, Finish::Length, 6)
@@ -390,7 +402,7 @@ fn text_prompts_begin_with_bos_as_the_file_says() {
     let mut metadata = Fixture::tiny().metadata();
     metadata.remove("tokenizer.ggml.add_bos_token");
     fixture::write(&plain, &metadata, &Fixture::tiny().tensors());
-    engine.load(&plain).expect("a whole file");
+    engine.load(&plain, NEEDS).expect("a whole file");
     assert_eq!(
         engine
             .generate(&text, &mut |_| ())
@@ -454,7 +466,7 @@ fn eos_ends_an_answer_unless_it_is_banned() {
     tensors.insert("blk.0.ffn_down.weight".to_owned(), silent.expect("stored"));
     fixture::write(&path, &fixture.metadata(), &tensors);
     let mut engine = CandleEngine::new().expect("a CPU");
-    engine.load(&path).expect("a whole file");
+    engine.load(&path, NEEDS).expect("a whole file");
 
     let free = engine
         .generate(&request(&PROMPT, 4, false), &mut |_| panic!("no token"))
@@ -532,8 +544,12 @@ fn requests_that_cannot_be_answered_say_why() {
         engine.generate(&later, &mut |_| ()),
         Err(EngineError::NotLoaded)
     ));
-    engine.load(&path).expect("again");
-    assert!(engine.load(&path.with_file_name("absent.gguf")).is_err());
+    engine.load(&path, NEEDS).expect("again");
+    assert!(
+        engine
+            .load(&path.with_file_name("absent.gguf"), NEEDS)
+            .is_err()
+    );
     assert!(
         matches!(engine.logits(&PROMPT), Err(EngineError::NotLoaded)),
         "a failed load leaves nothing loaded"
@@ -550,7 +566,7 @@ fn error_after(change: impl FnOnce(&mut BTreeMap<String, Value>)) -> EngineError
     fixture::write(&path, &metadata, &fixture.tensors());
     CandleEngine::new()
         .expect("a CPU")
-        .load(&path)
+        .load(&path, NEEDS)
         .expect_err("a damaged file")
 }
 
@@ -643,7 +659,7 @@ fn tensors_missing_misshapen_or_left_over_are_named() {
         fixture::write(&path, &fixture.metadata(), &tensors);
         CandleEngine::new()
             .expect("a CPU")
-            .load(&path)
+            .load(&path, NEEDS)
             .expect_err("a damaged file")
             .to_string()
     };
@@ -698,7 +714,7 @@ fn a_nan_in_the_weights_ends_in_an_error_that_names_the_file() {
     );
     fixture::write(&path, &fixture.metadata(), &tensors);
     let mut engine = CandleEngine::new().expect("a CPU");
-    engine.load(&path).expect("whole, if poisoned");
+    engine.load(&path, NEEDS).expect("whole, if poisoned");
     let error = engine
         .generate(&request(&PROMPT, 2, true), &mut |_| ())
         .expect_err("no number");
@@ -757,7 +773,7 @@ fn survives(bytes: &[u8]) {
     let path = folder.path().join("model.gguf");
     fs::write(&path, bytes).expect("written");
     let mut engine = CandleEngine::new().expect("a CPU");
-    match engine.load(&path) {
+    match engine.load(&path, NEEDS) {
         Ok(()) => drop(engine.generate(&request(&PROMPT, 2, true), &mut |_| ())),
         Err(error) => assert!(error.to_string().contains("model.gguf"), "{error}"),
     }

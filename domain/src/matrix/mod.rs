@@ -1,4 +1,4 @@
-//! What is swept: models x quantisations x pruning x workloads, with rules.
+//! What is swept: models x quantisations x pruning x engines x workloads, with rules.
 //!
 //! A cell of the full product is kept if it fits at least one `[[include]]` rule (or there is
 //! none), unless it fits an `[[exclude]]` rule. An axis that a rule does not name fits always.
@@ -13,11 +13,28 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::Spanned;
 
-use crate::ids::{Sha256Digest, Slug};
+use crate::ids::Sha256Digest;
 use crate::suite;
 
-/// Quantisations that a variant can be made in, from widest to narrowest.
-pub const QUANTISATIONS: [&str; 6] = ["F16", "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_K"];
+mod engines;
+mod source;
+mod workload;
+
+pub use engines::{
+    CANDLE, Cluster, ClusterHost, Declared, Endpoint, EngineKind, EngineSpec, HERE, LlamaBenchSpec,
+    MAX_ENGINES, OpenAiSpec, Server, WeightsForm,
+};
+pub use workload::{MAX_CONCURRENCY, MAX_SAMPLES, Verifier, WARM_SHARE, WorkloadSpec};
+
+use engines::RawEngine;
+use source::{Source, unknown};
+use workload::RawWorkload;
+
+/// Quantisations that a variant can be made in, from widest to narrowest, and [`AS_IS`].
+pub const QUANTISATIONS: [&str; 7] = ["F16", "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_K", AS_IS];
+
+/// The weights file as it is, whatever its quantisation.
+pub const AS_IS: &str = "as-is";
 
 /// Most cells of one sweep.
 pub const MAX_CELLS: usize = 1_000;
@@ -53,6 +70,7 @@ pub struct Matrix {
     models: Vec<ModelEntry>,
     quantisations: Vec<String>,
     pruning: Vec<PruneLabel>,
+    engines: Vec<EngineSpec>,
     workloads: Vec<WorkloadSpec>,
     include: Vec<Rule>,
     exclude: Vec<Rule>,
@@ -73,33 +91,30 @@ pub struct MatrixCell {
     pub quantisation: String,
     /// Pruning.
     pub pruning: PruneLabel,
+    /// Name of the engine.
+    pub engine: String,
     /// What is asked while timed.
     pub workload: WorkloadSpec,
 }
 
 impl MatrixCell {
-    /// The cell in one line: model, quantisation, pruning if any, workload.
+    /// The cell in one line: model, quantisation, pruning if any, workload, engine if it is not
+    /// our own.
     pub fn label(&self) -> String {
         let pruning = match self.pruning {
             PruneLabel::None => String::new(),
             label => format!(" {label}"),
         };
+        let engine = if self.engine == CANDLE {
+            String::new()
+        } else {
+            format!(" on {}", self.engine)
+        };
         format!(
-            "{} {}{pruning} {}",
+            "{} {}{pruning} {}{engine}",
             self.model, self.quantisation, self.workload.id
         )
     }
-}
-
-/// Prompt and forced output of the timed requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WorkloadSpec {
-    /// Its name.
-    pub id: Slug,
-    /// Prompt tokens, the begin-of-sequence token included.
-    pub prompt_tokens: u32,
-    /// Output tokens.
-    pub output_tokens: u32,
 }
 
 /// How a variant is pruned, as written in a matrix: `none`, `layers-N`, `magnitude-N%`.
@@ -190,6 +205,8 @@ pub struct RepetitionSettings {
     pub target_half_width_percent: f64,
     /// ... or when the repetitions of a cell took this long.
     pub minutes_per_cell: f64,
+    /// With several streams, all repetitions of a cell together last at least this long.
+    pub concurrency_seconds: f64,
     /// Longest wait between cells for the machine to cool, where a temperature is readable.
     pub cool_seconds: f64,
     /// Length of the decode loop that joules are taken from, where there is a counter.
@@ -206,6 +223,7 @@ impl Default for RepetitionSettings {
             or_output_tokens: None,
             target_half_width_percent: 2.0,
             minutes_per_cell: 10.0,
+            concurrency_seconds: 60.0,
             cool_seconds: 60.0,
             energy_seconds: 10.0,
         }
@@ -221,6 +239,8 @@ pub struct CellFilter {
     pub quantisations: Vec<String>,
     /// Pruning labels.
     pub pruning: Vec<String>,
+    /// Engine names.
+    pub engines: Vec<String>,
     /// Workload ids.
     pub workloads: Vec<String>,
 }
@@ -228,10 +248,11 @@ pub struct CellFilter {
 impl CellFilter {
     /// The cells that are picked; a value that fits no cell is an error that says what would.
     pub fn pick(&self, cells: Vec<MatrixCell>) -> Result<Vec<MatrixCell>, String> {
-        let axes: [(&str, &[String]); 4] = [
+        let axes: [(&str, &[String]); 5] = [
             ("model", &self.models),
             ("quantisation", &self.quantisations),
             ("pruning", &self.pruning),
+            ("engine", &self.engines),
             ("workload", &self.workloads),
         ];
         for (axis, wanted) in axes {
@@ -274,6 +295,8 @@ struct RawMatrix {
     models: Spanned<Vec<Spanned<RawModel>>>,
     quantisations: Spanned<Vec<Spanned<String>>>,
     pruning: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    engines: Vec<RawEngine>,
     workloads: Spanned<Vec<RawWorkload>>,
     #[serde(default)]
     include: Vec<Spanned<RawRule>>,
@@ -292,18 +315,11 @@ struct RawModel {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawWorkload {
-    id: Spanned<String>,
-    prompt_tokens: Spanned<u32>,
-    output_tokens: Spanned<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawRule {
     model: Option<Vec<Spanned<String>>>,
     quantisation: Option<Vec<Spanned<String>>>,
     pruning: Option<Vec<Spanned<String>>>,
+    engine: Option<Vec<Spanned<String>>>,
     workload: Option<Vec<Spanned<String>>>,
 }
 
@@ -357,7 +373,7 @@ impl Matrix {
             .workloads
             .into_inner()
             .iter()
-            .map(|workload| checked_workload(&source, workload))
+            .map(|workload| workload.checked(&source))
             .collect::<Result<Vec<_>, _>>()?;
         let models = raw.models.into_inner().into_iter();
         let matrix = Self {
@@ -367,6 +383,7 @@ impl Matrix {
                 .collect::<Result<_, _>>()?,
             quantisations,
             pruning,
+            engines: checked_engines(&source, raw.engines)?,
             workloads,
             include: raw
                 .include
@@ -392,14 +409,17 @@ impl Matrix {
         for (model, file) in &models {
             for quantisation in &self.quantisations {
                 for pruning in &self.pruning {
-                    for workload in &self.workloads {
-                        product.push(MatrixCell {
-                            model: model.clone(),
-                            file: file.clone(),
-                            quantisation: quantisation.clone(),
-                            pruning: *pruning,
-                            workload: workload.clone(),
-                        });
+                    for engine in &self.engines {
+                        for workload in &self.workloads {
+                            product.push(MatrixCell {
+                                model: model.clone(),
+                                file: file.clone(),
+                                quantisation: quantisation.clone(),
+                                pruning: *pruning,
+                                engine: engine.name.clone(),
+                                workload: workload.clone(),
+                            });
+                        }
                     }
                 }
             }
@@ -419,7 +439,35 @@ impl Matrix {
             );
             return Err(self.error(1, "the rules", what));
         }
+        self.check_running_engines(&product)?;
         Ok(product)
+    }
+
+    /// The engines, at least one.
+    pub fn engines(&self) -> &[EngineSpec] {
+        &self.engines
+    }
+
+    /// A server that runs already serves the one variant it was started with.
+    fn check_running_engines(&self, cells: &[MatrixCell]) -> Result<(), MatrixError> {
+        for engine in self.engines.iter().filter(|engine| engine.is_running()) {
+            let variants = distinct(
+                cells
+                    .iter()
+                    .filter(|cell| cell.engine == engine.name)
+                    .map(|cell| format!("{} {} {}", cell.model, cell.quantisation, cell.pruning)),
+            );
+            if variants.len() > 1 {
+                let what = format!(
+                    "the server of {:?} runs with one variant, the rules give it {}: name its \
+                     model and quantisation in an [[include]]",
+                    engine.name,
+                    variants.len()
+                );
+                return Err(self.error(1, "[[engines]] url", what));
+            }
+        }
+        Ok(())
     }
 
     /// Identifies what a sweep of `cells` measures and how; comments and spelling of the file
@@ -428,7 +476,12 @@ impl Matrix {
     /// # Panics
     /// Never: plain data is JSON.
     pub fn digest(&self, cells: &[MatrixCell]) -> Sha256Digest {
-        let meaning = (cells, &self.quality, &self.repetitions);
+        let used: Vec<_> = self
+            .engines
+            .iter()
+            .filter(|engine| cells.iter().any(|cell| cell.engine == engine.name))
+            .collect();
+        let meaning = (cells, used, &self.quality, &self.repetitions);
         Sha256Digest::of(&serde_json::to_vec(&meaning).expect("plain data is JSON"))
     }
 
@@ -511,6 +564,7 @@ fn axis_value(cell: &MatrixCell, axis: &str) -> String {
         "model" => cell.model.clone(),
         "quantisation" => cell.quantisation.clone(),
         "pruning" => cell.pruning.to_string(),
+        "engine" => cell.engine.clone(),
         _ => cell.workload.id.to_string(),
     }
 }
@@ -555,27 +609,32 @@ fn checked_model(source: &Source, model: Spanned<RawModel>) -> Result<ModelEntry
     })
 }
 
-fn checked_workload(source: &Source, workload: &RawWorkload) -> Result<WorkloadSpec, MatrixError> {
-    let within = |value: &Spanned<u32>, low: u32, high: u32| {
-        if (low..=high).contains(value.get_ref()) {
-            Ok(*value.get_ref())
-        } else {
-            let what = format!("{} is outside {low} to {high}", value.get_ref());
-            Err(source.error(value.span().start, what))
+/// candle alone, where no engine is named.
+fn checked_engines(
+    source: &Source,
+    engines: Vec<RawEngine>,
+) -> Result<Vec<EngineSpec>, MatrixError> {
+    if engines.is_empty() {
+        return Ok(vec![EngineSpec::candle()]);
+    }
+    if engines.len() > MAX_ENGINES {
+        let what = format!("{} engines are more than {MAX_ENGINES}", engines.len());
+        return Err(source.error(0, what));
+    }
+    let mut checked: Vec<EngineSpec> = Vec::new();
+    for raw in engines {
+        let at = raw.at();
+        let engine = raw.checked(source)?;
+        if checked.iter().any(|other| other.name == engine.name) {
+            let what = format!(
+                "an engine {:?} is there already: give each its own name",
+                engine.name
+            );
+            return Err(source.error(at, what));
         }
-    };
-    Ok(WorkloadSpec {
-        id: workload
-            .id
-            .get_ref()
-            .parse()
-            .map_err(|error: crate::ids::IdError| {
-                source.error(workload.id.span().start, error.to_string())
-            })?,
-        // The begin-of-sequence token and a few bytes that make every prompt unique.
-        prompt_tokens: within(&workload.prompt_tokens, 16, MAX_PROMPT_TOKENS)?,
-        output_tokens: within(&workload.output_tokens, 2, MAX_OUTPUT_TOKENS)?,
-    })
+        checked.push(engine);
+    }
+    Ok(checked)
 }
 
 fn located_rule(source: &Source, table: &'static str, rule: Spanned<RawRule>) -> Rule {
@@ -585,6 +644,7 @@ fn located_rule(source: &Source, table: &'static str, rule: Spanned<RawRule>) ->
         ("model", rule.model),
         ("quantisation", rule.quantisation),
         ("pruning", rule.pruning),
+        ("engine", rule.engine),
         ("workload", rule.workload),
     ];
     let located = |value: Spanned<String>| Located {
@@ -657,6 +717,12 @@ fn checked_repetitions(
             50.0,
         ),
         ("minutes_per_cell", settings.minutes_per_cell, 0.05, 600.0),
+        (
+            "concurrency_seconds",
+            settings.concurrency_seconds,
+            0.5,
+            3_600.0,
+        ),
         ("cool_seconds", settings.cool_seconds, 0.0, 600.0),
         ("energy_seconds", settings.energy_seconds, 0.5, 600.0),
     ];
@@ -673,126 +739,6 @@ fn checked_repetitions(
         ));
     }
     Ok(settings)
-}
-
-/// A file's text, for errors that name line and key.
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn line(&self, offset: usize) -> usize {
-        1 + self
-            .text
-            .get(..offset)
-            .unwrap_or(self.text)
-            .matches('\n')
-            .count()
-    }
-
-    fn error(&self, offset: usize, what: String) -> MatrixError {
-        self.error_on(self.line(offset), what)
-    }
-
-    /// An error at `key` of the table that begins at `offset`.
-    fn error_in(&self, offset: usize, key: &str, what: String) -> MatrixError {
-        let start = self.line(offset);
-        let spells_key = |line: &&str| {
-            line.split('=')
-                .next()
-                .is_some_and(|left| left.trim() == key)
-        };
-        let ahead = self
-            .text
-            .lines()
-            .skip(start.saturating_sub(1))
-            .position(|line| spells_key(&line));
-        self.error_on(start + ahead.unwrap_or(0), what)
-    }
-
-    fn error_on(&self, line: usize, what: String) -> MatrixError {
-        MatrixError {
-            file: self.file.to_owned(),
-            line,
-            key: self.key_on(line),
-            what,
-        }
-    }
-
-    /// Table header and key that the line stands under.
-    fn key_on(&self, line: usize) -> String {
-        let mut table = "";
-        let mut key = "";
-        for text in self.text.lines().take(line).map(str::trim) {
-            if text.starts_with('[')
-                && text.trim_end_matches(']').len() < text.len()
-                && !text.contains(',')
-            {
-                (table, key) = (text, "");
-            } else if let Some((left, _)) = text.split_once('=') {
-                key = left.trim();
-            }
-        }
-        [table, key]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    fn parse_error(&self, error: &toml::de::Error) -> MatrixError {
-        let line = error.span().map_or(1, |span| self.line(span.start));
-        let message = error.message().trim().to_owned();
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        let suggestion = match (message.starts_with("unknown field"), quoted.next()) {
-            (true, Some(wrong)) => {
-                closest(wrong, quoted).map(|near| format!("; did you mean `{near}`?"))
-            }
-            _ => None,
-        };
-        self.error_on(line, message.clone() + &suggestion.unwrap_or_default())
-    }
-}
-
-fn unknown(axis: &str, value: &str, known: &[String]) -> String {
-    let near = closest(value, known.iter().map(String::as_str));
-    let hint = near
-        .map(|near| format!(" Did you mean {near:?}?"))
-        .unwrap_or_default();
-    format!(
-        "{axis} {value:?} is unknown.{hint} Known: {}",
-        known.join(", ")
-    )
-}
-
-/// The candidate that needs the fewest edits, if they are few.
-fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| {
-            (
-                edits(&word.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[row.len() - 1]
 }
 
 /// Whether `text` fits a pattern in which `*` stands for any characters but `/`.
@@ -823,258 +769,4 @@ fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const GOOD: &str = r#"
-quantisations = ["F16", "Q8_0", "Q4_K"]
-pruning = ["none", "layers-1"]
-
-[[models]]
-name = "small"
-path = "small-f16.gguf"
-
-[[models]]
-name = "large"
-path = "large-f16.gguf"
-
-[[workloads]]
-id = "pp128-tg64"
-prompt_tokens = 128
-output_tokens = 64
-
-[[include]]
-pruning = ["none"]
-
-[[include]]
-model = ["large"]
-quantisation = ["F16"]
-
-[[exclude]]
-model = ["sm*"]
-quantisation = ["Q4_K"]
-
-[repetitions]
-min_seconds = 0.25
-"#;
-
-    fn error_of(from: &str, to: &str) -> MatrixError {
-        assert!(GOOD.contains(from), "{from}");
-        let text = GOOD.replacen(from, to, 1);
-        match Matrix::parse("m.toml", &text) {
-            Err(error) => error,
-            Ok(matrix) => matrix.expand(&[]).expect_err("a mistake"),
-        }
-    }
-
-    #[test]
-    fn rules_keep_and_remove_cells() {
-        let matrix = Matrix::parse("m.toml", GOOD).expect("valid");
-        let labels: Vec<_> = matrix
-            .expand(&[])
-            .expect("cells")
-            .iter()
-            .map(MatrixCell::label)
-            .collect();
-        assert_eq!(
-            labels,
-            [
-                "small F16 pp128-tg64",
-                "small Q8_0 pp128-tg64",
-                "large F16 pp128-tg64",
-                "large F16 layers-1 pp128-tg64",
-                "large Q8_0 pp128-tg64",
-                "large Q4_K pp128-tg64",
-            ]
-        );
-        assert!((matrix.repetitions.min_seconds - 0.25).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_mistake_is_named_with_file_line_key_and_a_suggestion() {
-        for (from, to, line, key, what) in [
-            (
-                "\"Q8_0\"",
-                "\"Q8-0\"",
-                2,
-                "quantisations",
-                "Did you mean \"Q8_0\"?",
-            ),
-            ("\"layers-1\"", "\"layer-1\"", 3, "pruning", "magnitude-30%"),
-            (
-                "prompt_tokens = 128",
-                "promt_tokens = 128",
-                15,
-                "[[workloads]] promt_tokens",
-                "did you mean `prompt_tokens`?",
-            ),
-            (
-                "output_tokens = 64",
-                "output_tokens = 99999",
-                16,
-                "[[workloads]] output_tokens",
-                "outside 2 to 4096",
-            ),
-            (
-                "output_tokens = 64",
-                "output_tokens = \"64\"",
-                16,
-                "[[workloads]] output_tokens",
-                "expected",
-            ),
-            (
-                "model = [\"large\"]",
-                "model = [\"larg\"]",
-                22,
-                "[[include]] model",
-                "Did you mean \"large\"?",
-            ),
-            (
-                "min_seconds = 0.25",
-                "min_seconds = -1",
-                30,
-                "[repetitions] min_seconds",
-                "outside 0.05 to 60",
-            ),
-            (
-                "min_seconds = 0.25",
-                "min_seconds = nan",
-                30,
-                "[repetitions] min_seconds",
-                "outside",
-            ),
-            (
-                "\"small-f16.gguf\"",
-                "\"../small.gguf\"",
-                7,
-                "[[models]] path",
-                "models folder",
-            ),
-            (
-                "name = \"large\"",
-                "name = \"small\"",
-                9,
-                "[[models]] name",
-                "already",
-            ),
-            (
-                "id = \"pp128-tg64\"",
-                "id = \"PP 128\"",
-                14,
-                "[[workloads]] id",
-                "slug",
-            ),
-        ] {
-            let error = error_of(from, to);
-            assert_eq!(
-                (error.file.as_str(), error.line, error.key.as_str()),
-                ("m.toml", line, key),
-                "{error}"
-            );
-            assert!(error.what.contains(what), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_rule_that_fits_nothing_is_refused() {
-        let error = error_of(
-            "model = [\"sm*\"]\n",
-            "model = [\"small\"]\npruning = [\"none\"]\nworkload = [\"pp1\"]\n",
-        );
-        assert_eq!(error.key, "[[exclude]] workload", "{error}");
-        let error = error_of(
-            "[[exclude]]",
-            "[[exclude]]\n[[exclude]]\nmodel = [\"x\"]\n[[exclude]]",
-        );
-        assert!(error.what.contains("unknown"), "{error}");
-    }
-
-    #[test]
-    fn a_pattern_takes_every_fitting_file_by_its_own_name() {
-        let text = GOOD.replace(
-            "name = \"large\"\npath = \"large-f16.gguf\"",
-            "path = \"large*.gguf\"",
-        );
-        let matrix = Matrix::parse("m.toml", &text).expect("valid");
-        let files = [
-            "large-f16.gguf".to_owned(),
-            "large.txt".to_owned(),
-            "other.gguf".to_owned(),
-        ];
-        let cells = matrix.expand(&files).expect("cells");
-        assert!(
-            cells
-                .iter()
-                .any(|cell| cell.model == "large" && cell.file == "large-f16.gguf")
-        );
-        assert!(matrix.expand(&[]).is_err(), "nothing fits the pattern");
-    }
-
-    #[test]
-    fn the_digest_is_that_of_the_meaning() {
-        let digest = |text: &str| {
-            let matrix = Matrix::parse("m.toml", text).expect("valid");
-            matrix.digest(&matrix.expand(&[]).expect("cells"))
-        };
-        assert_eq!(
-            digest(GOOD),
-            digest(&GOOD.replace("\n\n", "\n# a comment\n\n"))
-        );
-        assert_ne!(digest(GOOD), digest(&GOOD.replace("0.25", "0.5")));
-    }
-
-    #[test]
-    fn a_filter_picks_cells_and_refuses_unknown_values() {
-        let cells = Matrix::parse("m.toml", GOOD)
-            .expect("valid")
-            .expand(&[])
-            .expect("cells");
-        let picked = CellFilter {
-            pruning: vec!["layers-1".to_owned()],
-            ..CellFilter::default()
-        };
-        assert_eq!(picked.pick(cells.clone()).map(|kept| kept.len()), Ok(1));
-        let wrong = CellFilter {
-            models: vec!["lagre".to_owned()],
-            ..CellFilter::default()
-        };
-        assert!(
-            wrong
-                .pick(cells)
-                .expect_err("unknown")
-                .contains("Did you mean \"large\"?")
-        );
-    }
-
-    #[test]
-    fn the_shipped_matrix_is_valid() {
-        let text = include_str!("../../model-matrix.toml");
-        let matrix =
-            Matrix::parse("model-matrix.toml", text).unwrap_or_else(|error| panic!("{error}"));
-        let cells = matrix.expand(&[]).unwrap_or_else(|error| panic!("{error}"));
-        assert!(cells.iter().any(|cell| cell.pruning != PruneLabel::None));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_ends_in_an_answer(text in any::<String>()) {
-            prop_assert!(Matrix::parse("m.toml", &text).is_err());
-        }
-
-        #[test]
-        fn any_broken_line_ends_in_an_answer(line in 0_usize..40, with in "[ -~]{0,40}") {
-            let text: Vec<_> = GOOD.lines().enumerate().map(|(i, old)| if i == line { with.as_str() } else { old }).collect();
-            if let Ok(matrix) = Matrix::parse("m.toml", &text.join("\n")) {
-                let _ = matrix.expand(&["small-f16.gguf".to_owned()]);
-            }
-        }
-
-        #[test]
-        fn a_pruning_label_is_read_back(percent in 1_u32..=99, layers in 1_u32..=1_000) {
-            for label in [PruneLabel::None, PruneLabel::Layers(layers), PruneLabel::MagnitudePercent(percent)] {
-                prop_assert_eq!(label.to_string().parse(), Ok(label));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,254 @@
+//! Matrices: mistakes are named, rules keep what they say.
+
+use super::*;
+use proptest::prelude::*;
+
+const GOOD: &str = r#"
+quantisations = ["F16", "Q8_0", "Q4_K"]
+pruning = ["none", "layers-1"]
+
+[[models]]
+name = "small"
+path = "small-f16.gguf"
+
+[[models]]
+name = "large"
+path = "large-f16.gguf"
+
+[[workloads]]
+id = "pp128-tg64"
+prompt_tokens = 128
+output_tokens = 64
+
+[[include]]
+pruning = ["none"]
+
+[[include]]
+model = ["large"]
+quantisation = ["F16"]
+
+[[exclude]]
+model = ["sm*"]
+quantisation = ["Q4_K"]
+
+[repetitions]
+min_seconds = 0.25
+"#;
+
+fn error_of(from: &str, to: &str) -> MatrixError {
+    assert!(GOOD.contains(from), "{from}");
+    let text = GOOD.replacen(from, to, 1);
+    match Matrix::parse("m.toml", &text) {
+        Err(error) => error,
+        Ok(matrix) => matrix.expand(&[]).expect_err("a mistake"),
+    }
+}
+
+#[test]
+fn rules_keep_and_remove_cells() {
+    let matrix = Matrix::parse("m.toml", GOOD).expect("valid");
+    let labels: Vec<_> = matrix
+        .expand(&[])
+        .expect("cells")
+        .iter()
+        .map(MatrixCell::label)
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            "small F16 pp128-tg64",
+            "small Q8_0 pp128-tg64",
+            "large F16 pp128-tg64",
+            "large F16 layers-1 pp128-tg64",
+            "large Q8_0 pp128-tg64",
+            "large Q4_K pp128-tg64",
+        ]
+    );
+    assert!((matrix.repetitions.min_seconds - 0.25).abs() < 1e-9);
+}
+
+#[test]
+fn a_mistake_is_named_with_file_line_key_and_a_suggestion() {
+    for (from, to, line, key, what) in [
+        (
+            "\"Q8_0\"",
+            "\"Q8-0\"",
+            2,
+            "quantisations",
+            "Did you mean \"Q8_0\"?",
+        ),
+        ("\"layers-1\"", "\"layer-1\"", 3, "pruning", "magnitude-30%"),
+        (
+            "prompt_tokens = 128",
+            "promt_tokens = 128",
+            15,
+            "[[workloads]] promt_tokens",
+            "did you mean `prompt_tokens`?",
+        ),
+        (
+            "output_tokens = 64",
+            "output_tokens = 99999",
+            16,
+            "[[workloads]] output_tokens",
+            "outside 2 to 4096",
+        ),
+        (
+            "output_tokens = 64",
+            "output_tokens = \"64\"",
+            16,
+            "[[workloads]] output_tokens",
+            "expected",
+        ),
+        (
+            "model = [\"large\"]",
+            "model = [\"larg\"]",
+            22,
+            "[[include]] model",
+            "Did you mean \"large\"?",
+        ),
+        (
+            "min_seconds = 0.25",
+            "min_seconds = -1",
+            30,
+            "[repetitions] min_seconds",
+            "outside 0.05 to 60",
+        ),
+        (
+            "min_seconds = 0.25",
+            "min_seconds = nan",
+            30,
+            "[repetitions] min_seconds",
+            "outside",
+        ),
+        (
+            "\"small-f16.gguf\"",
+            "\"../small.gguf\"",
+            7,
+            "[[models]] path",
+            "models folder",
+        ),
+        (
+            "name = \"large\"",
+            "name = \"small\"",
+            9,
+            "[[models]] name",
+            "already",
+        ),
+        (
+            "id = \"pp128-tg64\"",
+            "id = \"PP 128\"",
+            14,
+            "[[workloads]] id",
+            "slug",
+        ),
+    ] {
+        let error = error_of(from, to);
+        assert_eq!(
+            (error.file.as_str(), error.line, error.key.as_str()),
+            ("m.toml", line, key),
+            "{error}"
+        );
+        assert!(error.what.contains(what), "{error}");
+    }
+}
+
+#[test]
+fn a_rule_that_fits_nothing_is_refused() {
+    let error = error_of(
+        "model = [\"sm*\"]\n",
+        "model = [\"small\"]\npruning = [\"none\"]\nworkload = [\"pp1\"]\n",
+    );
+    assert_eq!(error.key, "[[exclude]] workload", "{error}");
+    let error = error_of(
+        "[[exclude]]",
+        "[[exclude]]\n[[exclude]]\nmodel = [\"x\"]\n[[exclude]]",
+    );
+    assert!(error.what.contains("unknown"), "{error}");
+}
+
+#[test]
+fn a_pattern_takes_every_fitting_file_by_its_own_name() {
+    let text = GOOD.replace(
+        "name = \"large\"\npath = \"large-f16.gguf\"",
+        "path = \"large*.gguf\"",
+    );
+    let matrix = Matrix::parse("m.toml", &text).expect("valid");
+    let files = [
+        "large-f16.gguf".to_owned(),
+        "large.txt".to_owned(),
+        "other.gguf".to_owned(),
+    ];
+    let cells = matrix.expand(&files).expect("cells");
+    assert!(
+        cells
+            .iter()
+            .any(|cell| cell.model == "large" && cell.file == "large-f16.gguf")
+    );
+    assert!(matrix.expand(&[]).is_err(), "nothing fits the pattern");
+}
+
+#[test]
+fn the_digest_is_that_of_the_meaning() {
+    let digest = |text: &str| {
+        let matrix = Matrix::parse("m.toml", text).expect("valid");
+        matrix.digest(&matrix.expand(&[]).expect("cells"))
+    };
+    assert_eq!(
+        digest(GOOD),
+        digest(&GOOD.replace("\n\n", "\n# a comment\n\n"))
+    );
+    assert_ne!(digest(GOOD), digest(&GOOD.replace("0.25", "0.5")));
+}
+
+#[test]
+fn a_filter_picks_cells_and_refuses_unknown_values() {
+    let cells = Matrix::parse("m.toml", GOOD)
+        .expect("valid")
+        .expand(&[])
+        .expect("cells");
+    let picked = CellFilter {
+        pruning: vec!["layers-1".to_owned()],
+        ..CellFilter::default()
+    };
+    assert_eq!(picked.pick(cells.clone()).map(|kept| kept.len()), Ok(1));
+    let wrong = CellFilter {
+        models: vec!["lagre".to_owned()],
+        ..CellFilter::default()
+    };
+    assert!(
+        wrong
+            .pick(cells)
+            .expect_err("unknown")
+            .contains("Did you mean \"large\"?")
+    );
+}
+
+#[test]
+fn the_shipped_matrix_is_valid() {
+    let text = include_str!("../../../model-matrix.toml");
+    let matrix = Matrix::parse("model-matrix.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    let cells = matrix.expand(&[]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(cells.iter().any(|cell| cell.pruning != PruneLabel::None));
+}
+
+proptest! {
+    #[test]
+    fn any_text_ends_in_an_answer(text in any::<String>()) {
+        prop_assert!(Matrix::parse("m.toml", &text).is_err());
+    }
+
+    #[test]
+    fn any_broken_line_ends_in_an_answer(line in 0_usize..40, with in "[ -~]{0,40}") {
+        let text: Vec<_> = GOOD.lines().enumerate().map(|(i, old)| if i == line { with.as_str() } else { old }).collect();
+        if let Ok(matrix) = Matrix::parse("m.toml", &text.join("\n")) {
+            let _ = matrix.expand(&["small-f16.gguf".to_owned()]);
+        }
+    }
+
+    #[test]
+    fn a_pruning_label_is_read_back(percent in 1_u32..=99, layers in 1_u32..=1_000) {
+        for label in [PruneLabel::None, PruneLabel::Layers(layers), PruneLabel::MagnitudePercent(percent)] {
+            prop_assert_eq!(label.to_string().parse(), Ok(label));
+        }
+    }
+}
