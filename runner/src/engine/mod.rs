@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use domain::matrix::{EngineKind, EngineSpec};
 use domain::record::{EngineFacts, Finish, Outcome, Settings, TokenSource};
 use thiserror::Error;
 
@@ -70,6 +71,17 @@ pub trait Engine: Send {
         Err(EngineError::NotOffered {
             what: "its own timing".to_owned(),
         })
+    }
+}
+
+/// Makes the engine of a spec, with nothing loaded. Servers that are started here compute with so
+/// many threads.
+pub fn open(spec: &EngineSpec, _threads: u32) -> Result<Box<dyn Engine>, EngineError> {
+    match &spec.kind {
+        EngineKind::Candle => Ok(Box::new(candle::CandleEngine::new()?)),
+        EngineKind::OpenAi(_) | EngineKind::LlamaBench(_) => Err(EngineError::NotOffered {
+            what: format!("the engine {:?}", spec.name),
+        }),
     }
 }
 
