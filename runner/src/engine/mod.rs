@@ -97,6 +97,10 @@ pub trait Stream: Send {
 
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that an engine offers or not"
+)]
 pub struct Capabilities {
     /// It hands tokens over as they are made, so that the caller can stamp them. Without it there
     /// is only [`Engine::time_itself`], and nothing can be asked.
