@@ -14,9 +14,11 @@ use domain::ids::Sha256Digest;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::engine::EngineError;
 use crate::gguf::GgufError;
 
 mod cache;
+mod huggingface;
 mod inspect;
 mod prune;
 mod quantise;
@@ -241,6 +243,17 @@ pub enum VariantError {
         /// Why it does not fit.
         problem: String,
     },
+    /// No Hugging Face folder can be made of it.
+    #[error("write {} as a Hugging Face folder: {problem}", path.display())]
+    NoHuggingFaceForm {
+        /// The GGUF.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// The weights are of an architecture or with a vocabulary that this program does not compute with.
+    #[error(transparent)]
+    Foreign(#[from] EngineError),
     /// A file could not be read or written.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -261,6 +274,11 @@ pub enum VariantError {
         /// What candle said.
         source: Box<candle_core::Error>,
     },
+}
+
+/// JSON as files hold it.
+fn as_text(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
 }
 
 /// SHA-256 of a file's bytes, read in pieces.
