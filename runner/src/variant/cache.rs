@@ -11,11 +11,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use domain::ids::Sha256Digest;
+use domain::matrix::AS_IS;
 use tempfile::NamedTempFile;
 
 use super::huggingface::{self, Files};
 use super::quantise::{self, MAKER, Made};
-use super::{VariantError, VariantSpec, digest_of_file};
+use super::{PruneRecipe, VariantError, VariantSpec, digest_of_file};
 use crate::gguf::{self, Gguf};
 
 /// Makes variants, or finds them made before.
@@ -34,10 +35,21 @@ impl VariantCache {
 
     /// The variant's file, made if need be.
     ///
-    /// A spec that removes nothing from a source that has the wanted type already is answered with the source itself.
+    /// A spec that removes nothing from a source that has the wanted type already, or that wants it as it is, is
+    /// answered with the source itself.
     pub fn make(&self, spec: &VariantSpec) -> Result<PathBuf, VariantError> {
+        let Some(wanted) = spec.quant.made() else {
+            if spec.prune != PruneRecipe::None {
+                return Err(VariantError::Prune {
+                    path: spec.source.clone(),
+                    recipe: spec.prune.clone(),
+                    problem: format!("{AS_IS} leaves the file unchanged"),
+                });
+            }
+            return Ok(spec.source.clone());
+        };
         let mut source = Gguf::open(&spec.source)?;
-        if quantise::is_the_source(spec, &source) {
+        if quantise::is_the_source(spec, wanted, &source) {
             return Ok(spec.source.clone());
         }
         let source_digest = digest_of_file(&spec.source)?;
@@ -45,14 +57,17 @@ impl VariantCache {
         if let Some(path) = self.find(&entry) {
             return Ok(path);
         }
-        let made = quantise::make(spec, &mut source, &source_digest)?;
+        let made = quantise::make(spec, wanted, &mut source, &source_digest)?;
         self.keep(&made, &entry)
     }
 
     /// The variant as a folder that Hugging Face's transformers, MLX and vLLM load, made if need be; only F16 and F32
-    /// have this form.
+    /// have this form. A source that is such a folder, and wanted as it is, is the answer.
     pub fn make_huggingface(&self, spec: &VariantSpec) -> Result<PathBuf, VariantError> {
         let weights = self.make(spec)?;
+        if weights.is_dir() {
+            return Ok(weights);
+        }
         let mut gguf = Gguf::open(&weights)?;
         let digest = digest_of_file(&weights)?;
         let entry = self
