@@ -425,10 +425,11 @@ impl Sweep<'_> {
             Ok(recipe) => recipe,
             Err(reason) => return Ok(CellEnd::Lost(reason)),
         };
-        let made = self
-            .variants
-            .make(&recipe)
-            .and_then(|weights| Ok((inspect(&weights)?, weights)));
+        let made = match spec.weights() {
+            WeightsForm::Gguf => self.variants.make(&recipe),
+            WeightsForm::HuggingFace => self.variants.make_huggingface(&recipe),
+        };
+        let made = made.and_then(|weights| Ok((inspect(&weights)?, weights)));
         let (variant, weights) = match made {
             Ok(made) => made,
             Err(error) => return Ok(CellEnd::Lost(error.to_string())),
