@@ -546,15 +546,20 @@ fn asks(
     let workload = timing.workload;
     let streams = workload.concurrency as usize;
     let length = length(timing, warmup);
-    let mut each = 2;
-    if let Some(request_ns) = samples.repetitions.last().and_then(mean_request_ns) {
+    let by_tokens = length
+        .max_tokens
+        .div_ceil(u64::from(workload.output_tokens));
+    let by_tokens = usize::try_from(by_tokens).unwrap_or(usize::MAX);
+    let pace = samples.repetitions.last().and_then(mean_request_ns);
+    let mut each = match pace {
         // A quarter more than the last one's pace asks for, and not one of the very long ones.
-        let by_time = (length.min_ns as f64 / request_ns * 1.25 + 0.5).ceil();
-        let by_tokens = length
-            .max_tokens
-            .div_ceil(u64::from(workload.output_tokens));
-        each = by_time.min(by_tokens as f64) as usize;
-    }
+        Some(request_ns) => {
+            let by_time = (length.min_ns as f64 / request_ns * 1.25 + 0.5).ceil();
+            by_tokens.min(by_time as usize)
+        }
+        None if warmup => 2,
+        None => by_tokens,
+    };
     if warmup {
         each = each.min(WARMUP_REQUESTS);
     }
@@ -566,8 +571,8 @@ fn asks(
     } else {
         1
     };
-    let count = (each * streams).min(by_bytes).min(MAX_ASKS).max(least);
-    (0..count)
+    let count = each.saturating_mul(streams).min(by_bytes).min(MAX_ASKS);
+    (0..count.max(least))
         .map(|_| Ok(ask(bench.engine, workload, prompts)?))
         .collect()
 }
