@@ -328,7 +328,7 @@ fn flop_per_prompt_token(subject: &Subject<'_>) -> f64 {
     );
     // A cold context is part of the prompt that is timed, a cached one lies before it.
     let seen = match workload.kv_state {
-        KvState::Cold => (depth + prompt) / 2.0,
+        KvState::Cold => f64::midpoint(depth, prompt),
         KvState::WarmPrefix | KvState::ExactHit => depth + prompt / 2.0,
     };
     2.0 * subject.variant.params_active as f64 + 2.0 * kv_elements(subject.variant, seen)
