@@ -494,7 +494,7 @@ impl Sweep<'_> {
         let answered = |quality: &Quality| {
             (
                 quality::correct(&self.items, quality),
-                quality.items.len() as u32,
+                quality.items.iter().filter(|item| item.picked).count() as u32,
             )
         };
         CellSummary {
@@ -548,7 +548,13 @@ impl Sweep<'_> {
             })?;
             bench.note_context(samples);
             time_workload(&mut bench, timing, samples)?;
-            quality::ask(&mut bench, items, samples)
+            quality::ask(
+                &mut bench,
+                items,
+                &self.options.suite_seed,
+                timing.workload,
+                samples,
+            )
         });
         catch_unwind(work).unwrap_or_else(|panic| {
             // The message may hold paths: it is for this machine's log, not for the record.
