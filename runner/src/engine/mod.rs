@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::gguf::GgufError;
 
 pub mod candle;
+pub mod openai;
 pub mod scripted;
 
 /// An inference program that can be measured.
@@ -76,10 +77,11 @@ pub trait Engine: Send {
 
 /// Makes the engine of a spec, with nothing loaded. Servers that are started here compute with so
 /// many threads.
-pub fn open(spec: &EngineSpec, _threads: u32) -> Result<Box<dyn Engine>, EngineError> {
+pub fn open(spec: &EngineSpec, threads: u32) -> Result<Box<dyn Engine>, EngineError> {
     match &spec.kind {
         EngineKind::Candle => Ok(Box::new(candle::CandleEngine::new()?)),
-        EngineKind::OpenAi(_) | EngineKind::LlamaBench(_) => Err(EngineError::NotOffered {
+        EngineKind::OpenAi(_) => Ok(Box::new(openai::OpenAiEngine::new(spec, threads)?)),
+        EngineKind::LlamaBench(_) => Err(EngineError::NotOffered {
             what: format!("the engine {:?}", spec.name),
         }),
     }

@@ -285,7 +285,7 @@ fn as_text(value: &serde_json::Value) -> Vec<u8> {
 }
 
 /// SHA-256 of a file's bytes, read in pieces.
-fn digest_of_file(path: &Path) -> Result<Sha256Digest, VariantError> {
+pub(crate) fn digest_of_file(path: &Path) -> Result<Sha256Digest, VariantError> {
     let fault = |source| VariantError::Io {
         doing: "read",
         path: path.to_owned(),
