@@ -1,6 +1,7 @@
 //! The frontier: every answered row as a mark, a staircase through the non-dominated published
 //! values, whiskers on what is on or tied, gutters for what lacks a coordinate.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use askama::Template;
@@ -208,6 +209,12 @@ impl FrontierChart {
         }
         let scene = Scene {
             answer,
+            engines: names::Engines::of(
+                answer
+                    .rows
+                    .iter()
+                    .chain(answer.left_out.iter().map(|one| &one.row)),
+            ),
             x,
             y,
             rows,
@@ -253,6 +260,7 @@ impl FrontierChart {
 
 struct Scene<'a> {
     answer: &'a FrontierAnswer,
+    engines: names::Engines,
     x: Objective,
     y: Objective,
     rows: Vec<Placed<'a>>,
@@ -480,7 +488,7 @@ impl Scene<'_> {
         };
         let mut title = format!(
             "{}: {standing}. Quality {}; decode {}",
-            names::drawable(&names::full(row)),
+            names::drawable(&self.engines.full(row)),
             format::quality(row).in_words(),
             format::decode(row).in_words(),
         );
@@ -649,18 +657,27 @@ impl Scene<'_> {
     }
 
     /// Names without the words that all of them begin with, on before tied. Where setups
-    /// differ, the setup belongs to the name.
+    /// differ, the setup belongs to the name, and the engine where names would be equal.
     fn wanted_labels(&self, marks: &[Mark]) -> Vec<(i32, i32, String)> {
         let several = self
             .rows
             .windows(2)
             .any(|pair| pair[0].row.setup != pair[1].row.setup);
+        let mut told: BTreeMap<(String, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for row in self.rows.iter().map(|placed| placed.row) {
+            let builds = told.entry((names::full(row), &row.setup)).or_default();
+            builds.insert((&row.engine_slug, &row.engine_build_id));
+        }
         let mut wanted: Vec<(Kind, i32, i32, Vec<String>)> = Vec::new();
         for mark in marks {
             let Some(placed) = self.rows.iter().find(|placed| placed.row.id == mark.id) else {
                 continue;
             };
             let mut name = names::full(placed.row);
+            let namesakes = told.get(&(name.clone(), placed.row.setup.as_str()));
+            if namesakes.is_some_and(|builds| builds.len() > 1) {
+                let _ = write!(name, ", {}", self.engines.short(placed.row));
+            }
             if several {
                 let _ = write!(name, ", {}", placed.row.setup_name);
             }
@@ -860,6 +877,7 @@ mod tests {
         let (x, y) = (Objective::Price, Objective::Quality);
         let scene = Scene {
             answer: &answer,
+            engines: names::Engines::default(),
             x,
             y,
             rows,

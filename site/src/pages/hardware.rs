@@ -49,6 +49,8 @@ struct SetupPage {
     /// What was not read.
     note: Option<String>,
     with_joules: bool,
+    with_theory: bool,
+    with_engine: bool,
     with_setup: bool,
     with_model: bool,
 }
@@ -200,6 +202,7 @@ pub(crate) async fn setup(
     layout.title.clone_from(&row.name);
     let (here, unread, results_age) = measured_on(&site, row).await?;
     layout.age = layout.age.or(results_age);
+    let engines = names::Engines::of(here.iter());
     let page = SetupPage {
         layout,
         setup: setup_view(row, &answer),
@@ -218,9 +221,15 @@ pub(crate) async fn setup(
         with_joules: here
             .iter()
             .any(|row| row.joules_per_correct_answer.is_some()),
+        with_theory: here.iter().any(|row| row.decode_of_theory.is_some()),
+        with_engine: engines.differ(),
         with_setup: false,
         with_model: true,
-        rows: here.iter().take(MAX_ROWS).map(RowView::new).collect(),
+        rows: here
+            .iter()
+            .take(MAX_ROWS)
+            .map(|row| RowView::among(row, &engines))
+            .collect(),
     };
     render(StatusCode::OK, &page, &page.layout.twins)
 }
