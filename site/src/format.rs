@@ -170,6 +170,10 @@ fn decimals(value: f64, ci95: Option<(f64, f64)>) -> usize {
 
 /// Fixed decimals, thousands apart: `12,345.6`.
 pub(crate) fn number(value: f64, decimals: usize) -> String {
+    // No reader counts so many digits, and no table has room for them.
+    if value.abs() >= 1e15 {
+        return format!("{value:.1e}");
+    }
     let plain = format!("{value:.decimals$}");
     let (sign, digits) = plain
         .strip_prefix('-')
@@ -361,6 +365,7 @@ mod tests {
         assert_eq!(number(1_234_567.891, 1), "1,234,567.9");
         assert_eq!(number(-1_234.0, 0), "−1,234");
         assert_eq!(number(-0.2, 0), "0");
+        assert_eq!(number(1e302, 1), "1.0e302");
         assert_eq!(usd(1_850.0), "$1,850");
         assert_eq!(usd(12.5), "$12.50");
         assert_eq!(count(3_519_744), "3.52 M");

@@ -16,10 +16,10 @@ const BYTES_PER_SECOND: f64 = 42e9;
 /// Sets engine and build.
 pub(super) fn run_by(row: &mut ResultRow, engine: (&str, &str), version: &str, build: &str) {
     let (name, slug) = engine;
-    row.engine = name.to_owned();
-    row.engine_slug = slug.to_owned();
-    row.engine_version = version.to_owned();
-    row.engine_build_id = build.to_owned();
+    row.engine = name.into();
+    row.engine_slug = slug.into();
+    row.engine_version = version.into();
+    row.engine_build_id = build.into();
     row.engine_build = format!("{version}, -O3 -march=native");
     // The same file for all but the server that loads another format.
     let format = u64::from(engine == MLX);
@@ -172,8 +172,8 @@ pub(super) fn side_by_side() -> Vec<ResultRow> {
     // The second server says nothing of its own time.
     rows[2].engine_decode_tokens_per_second = None;
     rows[2].engine_prefill_tokens_per_second = None;
-    rows[2].flags = "cold-unproven".to_owned();
-    rows[6].flags = "noisy views-disagree".to_owned();
+    rows[2].flags = "cold-unproven".into();
+    rows[6].flags = "noisy views-disagree".into();
     rows[6].noise_reason = Some(
         "decode varies by 7.4 % between repetitions; the engine's clock and the runner's differ by 9.4 %"
             .to_owned(),
@@ -186,7 +186,7 @@ pub(super) fn beside() -> Vec<LeftOut> {
     let start = |id, quant: &str, quality, speed, workload: &str| {
         let mut row = row(id, MODEL, quant, quality, speed, PARAMS);
         run_by(&mut row, LLAMA, "b4400", "0011223344aa");
-        row.workload = workload.to_owned();
+        row.workload = workload.into();
         row
     };
     let mut four = start(0xb0, "Q8_0", 0.824, 1_210.0, "s-c4");
@@ -204,7 +204,7 @@ pub(super) fn beside() -> Vec<LeftOut> {
     );
 
     let mut warm = start(0xb1, "Q8_0", 0.824, 3_110.0, "s-warm");
-    warm.kv_state = "warm_prefix".to_owned();
+    warm.kv_state = "warm_prefix".into();
     warm.depth_tokens = 4_096;
     held_against_memory(&mut warm);
     latencies(&mut warm);
@@ -222,9 +222,8 @@ pub(super) fn beside() -> Vec<LeftOut> {
     latencies(&mut best);
 
     let mut two = start(0xb4, "F16", 0.829, 1_720.0, "s");
-    two.setup = TWO_HOSTS.to_owned();
-    two.setup_name =
-        "Small desktop, 16 GB + Small desktop, 64 GB (Thunderbolt 5, pipeline)".to_owned();
+    two.setup = TWO_HOSTS.into();
+    two.setup_name = "Small desktop, 16 GB + Small desktop, 64 GB (Thunderbolt 5, pipeline)".into();
     two.roofline_reason = Some(
         "a token passes the two machines one after the other, and the share of each is not in the record".to_owned(),
     );
@@ -232,10 +231,10 @@ pub(super) fn beside() -> Vec<LeftOut> {
     let mut above = start(0xb5, "Q2_K", 0.281, 39_800.0, "s");
     held_against_memory(&mut above);
     latencies(&mut above);
-    above.flags = "above-roofline".to_owned();
+    above.flags = "above-roofline".into();
 
     let mut unknown = start(0xb6, "Q4_K", 0.795, 2_400.0, "s-exact");
-    unknown.kv_state = "exact_hit".to_owned();
+    unknown.kv_state = "exact_hit".into();
     for figure in [
         &mut unknown.decode_tokens_per_second,
         &mut unknown.prefill_tokens_per_second,
@@ -257,7 +256,7 @@ pub(super) fn beside() -> Vec<LeftOut> {
     };
     let mut beside: Vec<LeftOut> = [four, warm, best, unknown].map(other).into();
     beside.push(LeftOut {
-        code: "engine-only".to_owned(),
+        code: "no-decode".to_owned(),
         reason: "timed by the engine itself".to_owned(),
         row: bench,
     });

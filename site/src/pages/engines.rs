@@ -239,9 +239,9 @@ mod tests {
         let json = get(&site, "/engines.json").await;
         let list: EnginesAnswer = serde_json::from_str(&json.body).expect("JSON");
         assert_eq!(list.engines.len(), 4);
-        let json = get(&site, &format!("{}.json", LLAMA_BUILD)).await;
+        let json = get(&site, &format!("{LLAMA_BUILD}.json")).await;
         let build: BuildRow = serde_json::from_str(&json.body).expect("JSON");
-        let csv = get(&site, &format!("{}.csv", LLAMA_BUILD)).await;
+        let csv = get(&site, &format!("{LLAMA_BUILD}.csv")).await;
         assert_eq!(csv.content_type, "text/csv; charset=utf-8");
         assert_eq!(csv.body.lines().count(), 1 + build.rows.len());
     }

@@ -49,8 +49,6 @@ struct SetupPage {
     /// What was not read.
     note: Option<String>,
     with_joules: bool,
-    with_theory: bool,
-    with_engine: bool,
     with_setup: bool,
     with_model: bool,
 }
@@ -221,8 +219,6 @@ pub(crate) async fn setup(
         with_joules: here
             .iter()
             .any(|row| row.joules_per_correct_answer.is_some()),
-        with_theory: here.iter().any(|row| row.decode_of_theory.is_some()),
-        with_engine: engines.differ(),
         with_setup: false,
         with_model: true,
         rows: here

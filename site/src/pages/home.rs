@@ -68,8 +68,6 @@ struct Table {
     hidden: usize,
     with_joules: bool,
     with_price: bool,
-    with_theory: bool,
-    with_engine: bool,
     with_setup: bool,
     notes: Vec<String>,
 }
@@ -280,10 +278,6 @@ fn table(answer: &FrontierAnswer) -> Table {
             format!("All of it was measured on {}.", first.setup_name),
         );
     }
-    let with_engine = rows.windows(2).any(|pair| {
-        (&pair[0].engine_slug, &pair[0].engine_build_id)
-            != (&pair[1].engine_slug, &pair[1].engine_build_id)
-    });
     let by_id: BTreeMap<&str, &ResultRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let views = rows.iter().take(MAX_ROWS).map(|row| {
         let mut view = RowView::among(row, &engines);
@@ -296,9 +290,6 @@ fn table(answer: &FrontierAnswer) -> Table {
         hidden: rows.len().saturating_sub(MAX_ROWS),
         with_joules: joules.is_none(),
         with_price: price.is_none(),
-        // With all of them the table would no longer fit a page.
-        with_theory: theory.is_none() && (joules.is_some() || price.is_some()),
-        with_engine,
         with_setup: !one_setup,
         notes,
     }

@@ -6,5 +6,5 @@ pub(crate) mod home;
 pub(crate) mod models;
 pub(crate) mod record;
 pub(crate) mod result;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod words;

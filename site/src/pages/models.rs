@@ -45,8 +45,6 @@ struct ModelPage {
     caption: &'static str,
     notes: Vec<String>,
     with_joules: bool,
-    with_theory: bool,
-    with_engine: bool,
     with_setup: bool,
     with_model: bool,
 }
@@ -142,8 +140,6 @@ pub(crate) async fn show(
         } else {
             "Every result, largest weights first; of one workload the fastest first"
         },
-        with_engine: engines.differ(),
-        with_theory: theory.is_none(),
         with_setup: !one_setup,
         with_model: false,
         with_joules: joules.is_none(),

@@ -65,14 +65,15 @@ struct Theory {
     sentence: Option<String>,
     share: Option<Share>,
     decode: Cell,
-    of_theory: Cell,
+    reached: Cell,
     ceiling: Cell,
     /// What the ceiling rests on.
     basis: Option<String>,
     /// Why there is none.
     reason: String,
     /// Of prefill, against the arithmetic.
-    prefill: Option<(Cell, Option<Share>)>,
+    prefill: Cell,
+    prefill_share: Option<Share>,
 }
 
 /// The same speeds by the runner's clock and by the engine's.
@@ -227,7 +228,12 @@ fn cards(row: &ResultRow) -> Vec<Card> {
             ..card(
                 "Prefill",
                 Cell::new(Quantity::Speed, row.prefill(), speed),
-                "prompt tokens over time to first token: a lower bound",
+                match row.kv_state.as_str() {
+                    "warm_prefix" => {
+                        "uncached prompt tokens over time to first token: a lower bound"
+                    }
+                    _ => "prompt tokens over time to first token: a lower bound",
+                },
             )
         },
         Card {
@@ -366,14 +372,12 @@ fn theory(row: &ResultRow) -> Theory {
         sentence: row.roofline.clone(),
         share: Share::of(row.decode_of_theory()),
         decode: format::decode(row),
-        of_theory: format::of_theory(row),
+        reached: format::of_theory(row),
         ceiling: Cell::alone(Quantity::Speed, ceiling, reason),
         basis: ceiling.and_then(|_| basis(row)),
         reason: reason.unwrap_or("the reason is not recorded").to_owned(),
-        prefill: row.prefill_of_theory().map(|figure| {
-            let cell = Cell::new(Quantity::OfTheory, Some(figure), None);
-            (cell, Share::of(Some(figure)))
-        }),
+        prefill: Cell::new(Quantity::OfTheory, row.prefill_of_theory(), None),
+        prefill_share: Share::of(row.prefill_of_theory()),
     }
 }
 
@@ -434,11 +438,11 @@ fn views(row: &ResultRow) -> Option<Views> {
         (client, Cell::new(Quantity::Speed, engine, None).bare())
     };
     let (decode, prefill) = (cells(client.0, engine.0), cells(client.1, engine.1));
+    // What stands alone stands above already.
+    let rows =
+        [("Decode", decode), ("Prefill", prefill)].map(|(name, (ours, its))| (name, ours, its));
     Some(Views {
-        rows: vec![
-            ("Decode", decode.0, decode.1),
-            ("Prefill", prefill.0, prefill.1),
-        ],
+        rows: rows.into_iter().filter(|_| known(engine)).collect(),
         sentence,
         disagree: disagree && known(client) && known(engine),
     })

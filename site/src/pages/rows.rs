@@ -254,6 +254,11 @@ pub(crate) fn missing_everywhere<'a>(
     ))
 }
 
+/// Some row has a share of theory: the table then has a column for it.
+pub(crate) fn have_theory(rows: &[RowView]) -> bool {
+    rows.iter().any(|row| row.theory.value.is_some())
+}
+
 /// The note for a list in which no row has a share of theory.
 pub(crate) fn missing_theory(rows: &[ResultRow]) -> Option<String> {
     missing_everywhere(
