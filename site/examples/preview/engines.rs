@@ -222,6 +222,7 @@ pub(super) fn beside() -> Vec<LeftOut> {
     latencies(&mut best);
 
     let mut two = start(0xb4, "F16", 0.829, 1_720.0, "s");
+    latencies(&mut two);
     two.setup = TWO_HOSTS.into();
     two.setup_name = "Small desktop, 16 GB + Small desktop, 64 GB (Thunderbolt 5, pipeline)".into();
     two.roofline_reason = Some(

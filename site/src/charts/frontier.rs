@@ -668,16 +668,16 @@ impl Scene<'_> {
             let builds = told.entry((names::full(row), &row.setup)).or_default();
             builds.insert((&row.engine_slug, &row.engine_build_id));
         }
-        let mut wanted: Vec<(Kind, i32, i32, Vec<String>)> = Vec::new();
+        let mut wanted: Vec<(&Mark, Option<String>, Vec<String>)> = Vec::new();
         for mark in marks {
             let Some(placed) = self.rows.iter().find(|placed| placed.row.id == mark.id) else {
                 continue;
             };
             let mut name = names::full(placed.row);
             let namesakes = told.get(&(name.clone(), placed.row.setup.as_str()));
-            if namesakes.is_some_and(|builds| builds.len() > 1) {
-                let _ = write!(name, ", {}", self.engines.short(placed.row));
-            }
+            let engine = namesakes
+                .filter(|builds| builds.len() > 1)
+                .map(|_| names::drawable(&self.engines.short(placed.row)));
             if several {
                 let _ = write!(name, ", {}", placed.row.setup_name);
             }
@@ -685,9 +685,9 @@ impl Scene<'_> {
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect();
-            wanted.push((mark.kind, mark.x, mark.y, words));
+            wanted.push((mark, engine, words));
         }
-        wanted.sort_by_key(|(kind, ..)| *kind == Kind::Tied);
+        wanted.sort_by_key(|(mark, ..)| mark.kind == Kind::Tied);
         let shared = wanted.first().map_or(0, |(.., first)| {
             (0..first.len().saturating_sub(1))
                 .take_while(|i| {
@@ -700,7 +700,18 @@ impl Scene<'_> {
         let shared = if wanted.len() > 1 { shared } else { 0 };
         wanted
             .into_iter()
-            .map(|(_, x, y, words)| (x, y, words[shared..].join(" ")))
+            .map(|(mark, engine, words)| {
+                let name = words[shared..].join(" ");
+                // Of a long label the engine survives: it is what tells namesakes apart.
+                let text = match engine {
+                    Some(engine) => {
+                        let room = labels::MAX_LETTERS.saturating_sub(engine.chars().count() + 2);
+                        format!("{}, {engine}", names::cut(&name, room.max(8)))
+                    }
+                    None => name,
+                };
+                (mark.x, mark.y, text)
+            })
             .collect()
     }
 

@@ -588,6 +588,10 @@ mod tests {
             );
         }
         assert!(chosen.body.contains("with <a href=\"/engines/candle/"));
+        assert!(
+            chosen.body.contains("…, mlx-lm</text>"),
+            "of a long label the engine survives"
+        );
         assert!(!chosen.body.contains("with <a href=\"/engines/llama-cpp/"));
     }
 
