@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::gguf::GgufError;
 
 pub mod candle;
+pub mod llama_bench;
 pub mod scripted;
 
 /// An inference program that can be measured.
@@ -374,6 +375,22 @@ pub enum EngineError {
         /// How they differ.
         what: String,
     },
+    /// A program that times itself did not end in time.
+    #[error("finish {program}: it was stopped after {seconds:.1} s")]
+    NotFinished {
+        /// The program.
+        program: String,
+        /// How long it ran.
+        seconds: f64,
+    },
+    /// What a program printed is not what it should be.
+    #[error("understand the output of {program}: {what}")]
+    Output {
+        /// The program.
+        program: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The prompt cannot be made.
     #[error("make a prompt of {tokens} tokens: {reason}")]
     NoPrompt {
@@ -392,7 +409,7 @@ impl EngineError {
             | Self::PromptTooLong { .. }
             | Self::NotOffered { .. }
             | Self::NoPrompt { .. } => Outcome::Unsupported,
-            Self::Stalled { .. } => Outcome::Timeout,
+            Self::Stalled { .. } | Self::NotFinished { .. } => Outcome::Timeout,
             Self::OutOfMemory { .. } | Self::DeviceOutOfMemory { .. } => Outcome::Oom,
             Self::File(_)
             | Self::EmptyPrompt
@@ -405,6 +422,7 @@ impl EngineError {
             | Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::Protocol { .. }
+            | Self::Output { .. }
             | Self::OtherWeights { .. } => Outcome::Crash,
         }
     }
@@ -430,6 +448,8 @@ impl EngineError {
             Self::Protocol { .. } => "server broke the protocol",
             Self::Stalled { .. } => "server fell silent",
             Self::OtherWeights { .. } => "server serves other weights",
+            Self::NotFinished { .. } => "time limit",
+            Self::Output { .. } => "output not understood",
             Self::NoPrompt { .. } => "no prompt of the asked length",
         }
     }
