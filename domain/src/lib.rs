@@ -20,6 +20,7 @@ pub mod plausibility;
 pub mod query;
 pub mod record;
 pub mod scope;
+pub mod speeds;
 pub mod statistics;
 pub mod suite;
 pub mod text;
