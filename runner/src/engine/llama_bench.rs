@@ -36,6 +36,9 @@ use output::Row;
 /// Longest first run in seconds: it reads the whole file, perhaps from a slow disk.
 const LOAD_SECONDS: u64 = 900;
 
+/// How far its count of parameters may be from the file's: versions differ in what they count.
+const PARAMETERS_TOLERANCE: f64 = 0.01;
+
 /// Where people get the program.
 const HOW_TO_GET: &str = "install llama.cpp (https://github.com/ggml-org/llama.cpp, or `brew install llama.cpp`), put \
                           llama-bench on PATH or name it with program = \"/…/llama-bench\"";
@@ -114,7 +117,9 @@ impl LlamaBenchEngine {
                 }
             })?;
         let rows = output::rows(&finished.stdout).map_err(|what| self.misunderstood(what))?;
-        match rows.iter().find(|row| row.model_n_params != parameters) {
+        let tolerance = (parameters as f64 * PARAMETERS_TOLERANCE) as u64;
+        let differs = |row: &&Row| row.model_n_params.abs_diff(parameters) > tolerance;
+        match rows.iter().find(differs) {
             Some(row) => Err(EngineError::OtherWeights {
                 url: program.clone(),
                 what: format!(
