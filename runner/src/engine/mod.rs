@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::gguf::GgufError;
 
 pub mod candle;
+pub mod llama_bench;
 pub mod openai;
 pub mod scripted;
 
@@ -75,16 +76,14 @@ pub trait Engine: Send {
     }
 }
 
-/// Makes the engine of a spec, with nothing loaded. Servers that are started here compute with so
-/// many threads.
+/// Makes the engine of a spec, with nothing loaded. What is started here computes with so many
+/// threads.
 pub fn open(spec: &EngineSpec, threads: u32) -> Result<Box<dyn Engine>, EngineError> {
-    match &spec.kind {
-        EngineKind::Candle => Ok(Box::new(candle::CandleEngine::new()?)),
-        EngineKind::OpenAi(_) => Ok(Box::new(openai::OpenAiEngine::new(spec, threads)?)),
-        EngineKind::LlamaBench(_) => Err(EngineError::NotOffered {
-            what: format!("the engine {:?}", spec.name),
-        }),
-    }
+    Ok(match &spec.kind {
+        EngineKind::Candle => Box::new(candle::CandleEngine::new()?),
+        EngineKind::OpenAi(_) => Box::new(openai::OpenAiEngine::new(spec, threads)?),
+        EngineKind::LlamaBench(_) => Box::new(llama_bench::LlamaBenchEngine::new(spec, threads)?),
+    })
 }
 
 /// One of several streams.
@@ -392,6 +391,22 @@ pub enum EngineError {
         /// How they differ.
         what: String,
     },
+    /// A program that times itself did not end in time.
+    #[error("finish {program}: it was stopped after {seconds:.1} s")]
+    NotFinished {
+        /// The program.
+        program: String,
+        /// How long it ran.
+        seconds: f64,
+    },
+    /// What a program printed is not what it should be.
+    #[error("understand the output of {program}: {what}")]
+    Output {
+        /// The program.
+        program: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The prompt cannot be made.
     #[error("make a prompt of {tokens} tokens: {reason}")]
     NoPrompt {
@@ -410,7 +425,7 @@ impl EngineError {
             | Self::PromptTooLong { .. }
             | Self::NotOffered { .. }
             | Self::NoPrompt { .. } => Outcome::Unsupported,
-            Self::Stalled { .. } => Outcome::Timeout,
+            Self::Stalled { .. } | Self::NotFinished { .. } => Outcome::Timeout,
             Self::OutOfMemory { .. } | Self::DeviceOutOfMemory { .. } => Outcome::Oom,
             Self::File(_)
             | Self::EmptyPrompt
@@ -423,6 +438,7 @@ impl EngineError {
             | Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::Protocol { .. }
+            | Self::Output { .. }
             | Self::OtherWeights { .. } => Outcome::Crash,
         }
     }
@@ -448,6 +464,8 @@ impl EngineError {
             Self::Protocol { .. } => "server broke the protocol",
             Self::Stalled { .. } => "server fell silent",
             Self::OtherWeights { .. } => "server serves other weights",
+            Self::NotFinished { .. } => "time limit",
+            Self::Output { .. } => "output not understood",
             Self::NoPrompt { .. } => "no prompt of the asked length",
         }
     }
