@@ -126,7 +126,7 @@ fn spec(name: &str, kind: EngineKind) -> EngineSpec {
         name: name.to_owned(),
         kind,
         declared: Declared::default(),
-        cluster: None,
+        machines: None,
     }
 }
 
