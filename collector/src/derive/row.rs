@@ -318,7 +318,11 @@ fn publish_speeds(
     } else {
         (&decode, &prefill)
     };
-    beware_of_spread(&mut result.row, decode_steady, prefill_steady);
+    beware_of_spread(
+        &mut result.row,
+        decode_steady.as_ref(),
+        prefill_steady.as_ref(),
+    );
     beware_of_troubles(&mut result.row, accounts);
     if decode.is_none() {
         result.row.decode_reason = Some(
@@ -391,13 +395,13 @@ fn publish_waits(row: &mut ResultRow, accounts: &[Vec<&DerivedRecord>]) {
 }
 
 /// `noisy`, `spread-over-15-percent` and `unstable`, with the numbers behind them.
-fn beware_of_spread(row: &mut ResultRow, decode: &Option<Published>, prefill: &Option<Published>) {
+fn beware_of_spread(row: &mut ResultRow, decode: Option<&Published>, prefill: Option<&Published>) {
     let speeds = [
         ("decode", decode, NOISY_DECODE),
         ("prefill", prefill, NOISY_PREFILL),
     ];
-    let spread = |published: &Option<Published>| published.as_ref().and_then(|p| p.spread);
-    let half = |published: &Option<Published>| published.as_ref().and_then(|p| p.half_width);
+    let spread = |published: Option<&Published>| published.and_then(|p| p.spread);
+    let half = |published: Option<&Published>| published.and_then(|p| p.half_width);
     let percent = |share: f64| format!("{} %", number(100.0 * share));
     let mut over = |flag: &str, words: Vec<String>| {
         if !words.is_empty() {
@@ -408,7 +412,7 @@ fn beware_of_spread(row: &mut ResultRow, decode: &Option<Published>, prefill: &O
         speeds
             .iter()
             .filter_map(|(name, published, noisy)| {
-                let spread = spread(published).filter(|spread| *spread > limit(*noisy))?;
+                let spread = spread(*published).filter(|spread| *spread > limit(*noisy))?;
                 Some(format!("{name} spreads by {}", percent(spread)))
             })
             .collect::<Vec<_>>()
@@ -424,7 +428,7 @@ fn beware_of_spread(row: &mut ResultRow, decode: &Option<Published>, prefill: &O
     let wide = speeds
         .iter()
         .filter_map(|(name, published, _)| {
-            let half = half(published).filter(|half| *half > STABLE_HALF_WIDTH)?;
+            let half = half(*published).filter(|half| *half > STABLE_HALF_WIDTH)?;
             Some(format!("{name} is known to within {}", percent(half)))
         })
         .collect();

@@ -177,7 +177,9 @@ fn unequal(candidate: &Candidate, choice: &Choice) -> Option<(&'static str, Stri
     if Some(&candidate.cell.comparable) != choice.comparable.as_ref() {
         let shared = choice.workload.as_deref().unwrap_or("another one");
         let reason = if shared == row.workload {
-            format!("another form of workload {shared}, or with speculation")
+            format!(
+                "another form of workload {shared}: streams, depth, cache, samples or speculation differ"
+            )
         } else {
             format!(
                 "measured with workload {}; this frontier compares {shared}",
