@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use domain::hardware::Catalogue;
 use domain::matrix::Matrix;
-use domain::record::Request;
+use domain::plausibility::{self, Rule};
+use domain::record::{Record, Request};
 use domain::scope::Scope;
 use domain::statistics::median;
 use proptest::prelude::*;
@@ -892,6 +894,43 @@ fn the_decode_loop_keeps_every_stream_busy() {
     assert!(phase.end_ns - phase.start_ns >= 3_000_000_000, "{phase:?}");
     assert_eq!(phase.tokens_out, u64::from(phase.requests) * 190);
     assert!(phase.requests >= 4);
+}
+
+#[test]
+fn what_is_measured_honestly_breaks_no_rule_of_the_collector() {
+    let own_clock = |clock: &Arc<VirtualClock>| {
+        plain(clock).timing_itself(|_| SelfTiming {
+            prefill_ns: 12_000_000,
+            decode_ns: 120_000_000,
+        })
+    };
+    type Make<'a> = &'a dyn Fn(&Arc<VirtualClock>) -> ScriptedEngine;
+    let caching: Make = &|clock| plain(clock).caching(|_, held| Some(held));
+    let cases: [(WorkloadSpec, Make); 6] = [
+        (workload(), &plain),
+        (behind(1_000, KvState::Cold), &plain),
+        (behind(1_000, KvState::WarmPrefix), caching),
+        (behind(0, KvState::ExactHit), caching),
+        (streams(4), &|clock| plain(clock).streaming(4)),
+        (workload(), &own_clock),
+    ];
+    for (workload, engine) in cases {
+        let clock = Arc::new(VirtualClock::default());
+        let run = run(&clock, engine(&clock), &workload, &quickstart(), Vec::new());
+        assert_eq!(run.ended, Ok(()));
+        let fixture = include_str!("../../../domain/fixtures/record.json");
+        let mut record: Record = serde_json::from_str(fixture).expect("a record");
+        record.workload = crate::record::workload(&workload);
+        record.repetitions = run.samples.repetitions;
+        record.phases = run.samples.phases;
+        let findings = plausibility::check(&record, &Catalogue::default()).findings;
+        let of_measuring = [Rule::Times, Rule::Tokens, Rule::Cold];
+        let broken: Vec<_> = findings
+            .iter()
+            .filter(|finding| of_measuring.contains(&finding.rule))
+            .collect();
+        assert!(broken.is_empty(), "{workload:?}: {broken:?}");
+    }
 }
 
 #[test]
