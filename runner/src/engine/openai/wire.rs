@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// After the last event, how long the end of the body is waited for, so that the connection can be
 /// used again.
-const END_OF_BODY: Duration = Duration::from_millis(20);
+const END_OF_BODY: Duration = Duration::from_secs(1);
 
 /// A connection to one server.
 #[derive(Debug)]
