@@ -232,7 +232,22 @@ impl Wire {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<Response, EngineError> {
-        match tokio::time::timeout(self.target.stall, request.send()).await {
+        // Some servers (llama.cpp's) close a connection that they said they would keep. What was
+        // closed since the last request is seen here, before it is used again,
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+        let again = request.try_clone();
+        let sent = async {
+            match (request.send().await, again) {
+                // and what closes in between has answered nothing: asked again, it is new.
+                (Err(error), Some(again)) if error.is_request() && !error.is_connect() => {
+                    again.send().await
+                }
+                (sent, _) => sent,
+            }
+        };
+        match tokio::time::timeout(self.target.stall, sent).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(EngineError::Unreachable {
                 url: self.address(path),
