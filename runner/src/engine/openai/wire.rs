@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// After the last event, how long the end of the body is waited for, so that the connection can be
 /// used again.
-const END_OF_BODY: Duration = Duration::from_secs(1);
+const END_OF_BODY: Duration = Duration::from_millis(20);
 
 /// A connection to one server.
 #[derive(Debug)]
@@ -232,22 +232,7 @@ impl Wire {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<Response, EngineError> {
-        // Some servers (llama.cpp's) close a connection that they said they would keep. What was
-        // closed since the last request is seen here, before it is used again,
-        for _ in 0..2 {
-            tokio::task::yield_now().await;
-        }
-        let again = request.try_clone();
-        let sent = async {
-            match (request.send().await, again) {
-                // and what closes in between has answered nothing: asked again, it is new.
-                (Err(error), Some(again)) if error.is_request() && !error.is_connect() => {
-                    again.send().await
-                }
-                (sent, _) => sent,
-            }
-        };
-        match tokio::time::timeout(self.target.stall, sent).await {
+        match tokio::time::timeout(self.target.stall, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(EngineError::Unreachable {
                 url: self.address(path),
