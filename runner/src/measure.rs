@@ -2,8 +2,8 @@
 //! decode loop for joules where there is a counter.
 //!
 //! Times are taken here, at the client's edge: when a request is sent and when each token comes
-//! back ([`request`]), in one or several streams ([`span`]); an engine that only times itself has
-//! a way of its own ([`self_timed`]). Nothing is deleted: warm-ups and void repetitions stay in
+//! back (`request.rs`), in one or several streams (`span.rs`); an engine that only times itself has
+//! a way of its own (`self_timed.rs`). Nothing is deleted: warm-ups and void repetitions stay in
 //! the record with the reason.
 //!
 //! Bounds, so that a record always fits one MiB: [`REPETITIONS_BYTES`] of JSON for all

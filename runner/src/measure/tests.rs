@@ -896,6 +896,9 @@ fn the_decode_loop_keeps_every_stream_busy() {
     assert!(phase.requests >= 4);
 }
 
+/// Makes an engine on a clock.
+type Make<'a> = &'a dyn Fn(&Arc<VirtualClock>) -> ScriptedEngine;
+
 #[test]
 fn what_is_measured_honestly_breaks_no_rule_of_the_collector() {
     let own_clock = |clock: &Arc<VirtualClock>| {
@@ -904,7 +907,6 @@ fn what_is_measured_honestly_breaks_no_rule_of_the_collector() {
             decode_ns: 120_000_000,
         })
     };
-    type Make<'a> = &'a dyn Fn(&Arc<VirtualClock>) -> ScriptedEngine;
     let caching: Make = &|clock| plain(clock).caching(|_, held| Some(held));
     let cases: [(WorkloadSpec, Make); 6] = [
         (workload(), &plain),
