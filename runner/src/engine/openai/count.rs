@@ -20,6 +20,8 @@ pub(super) struct Asked<'a> {
     pub(super) max_tokens: u32,
     /// Prompt tokens that the server must have found, where they are known.
     pub(super) prompt_tokens: Option<u32>,
+    /// Prompt tokens where the server says nothing and they are not known for sure.
+    pub(super) assumed_tokens: Option<u32>,
     /// The end tokens, where they are known.
     pub(super) eos: &'a [u32],
 }
@@ -83,11 +85,7 @@ pub(super) fn count(
 }
 
 /// The server's own total and where it stands; totals of two places must agree.
-fn said(
-    heard: &Heard,
-    finish: Finish,
-    pieces: u32,
-) -> Result<Option<(u32, TokenSource)>, String> {
+fn said(heard: &Heard, finish: Finish, pieces: u32) -> Result<Option<(u32, TokenSource)>, String> {
     let by_ids = Some(heard.ids.len() as u32).filter(|&ids| ids > 0);
     let by_timings = heard.timings.and_then(|timings| timings.predicted_n);
     let by_usage = heard.usage.and_then(|usage| usage.completion_tokens);
@@ -146,7 +144,10 @@ fn ends_counted(
         return false;
     }
     if source == TokenSource::Ids {
-        return heard.ids.last().is_some_and(|last| asked.eos.contains(last));
+        return heard
+            .ids
+            .last()
+            .is_some_and(|last| asked.eos.contains(last));
     }
     let exact = exact_length(heard, vocabulary);
     let last = heard.pieces.last().map_or(Some(0), |piece| piece.so_far);
@@ -216,11 +217,14 @@ fn prompt(heard: &Heard, asked: Asked<'_>) -> Result<(u32, Option<u32>), String>
             "it counts {said} prompt tokens, but {sent} were sent"
         ));
     }
-    let prompt = said.or(asked.prompt_tokens).ok_or_else(|| {
-        "it does not count the prompt's tokens: give the engine a tokenizer = \
+    let prompt = said
+        .or(asked.prompt_tokens)
+        .or(asked.assumed_tokens)
+        .ok_or_else(|| {
+            "it does not count the prompt's tokens: give the engine a tokenizer = \
          \"…/tokenizer.json\""
-            .to_owned()
-    })?;
+                .to_owned()
+        })?;
     match cached {
         Some(cached) if cached > prompt => Err(format!(
             "it found {cached} cached tokens in a prompt of {prompt}"

@@ -418,6 +418,11 @@ impl Served {
         let asked = Asked {
             max_tokens: request.max_output_tokens.max(1),
             prompt_tokens: self.prompt_tokens(&request.prompt),
+            assumed_tokens: if heard.usage.is_some() || heard.timings.is_some() {
+                None
+            } else {
+                self.assumed_tokens(&request.prompt)
+            },
             eos: &self.form.eos,
         };
         let finish = finish(&heard, ended, asked.max_tokens).map_err(broken)?;
@@ -471,15 +476,16 @@ impl Served {
                 Some(text.len() as u32 + extra)
             }
             // Other vocabularies may merge a text's end with what follows it.
-            (Prompt::Text(text), _) if !self.counts_prompts() => {
-                self.vocabulary.count_here(text)
-            }
             (Prompt::Text(_), _) => None,
         }
     }
 
-    fn counts_prompts(&self) -> bool {
-        !matches!(self.capabilities.token_source, TokenSource::Retokenized)
+    /// Tokens of a text prompt by this side's vocabulary, for servers that do not count it.
+    fn assumed_tokens(&self, prompt: &Prompt) -> Option<u32> {
+        match (self.form.endpoint, prompt) {
+            (Endpoint::Completions, Prompt::Text(text)) => self.vocabulary.whole_count_here(text),
+            _ => None,
+        }
     }
 
     /// Finds out what the server can do, by small requests that are thrown away.
@@ -523,9 +529,13 @@ impl Served {
                         self.form.level = less;
                         continue;
                     }
-                    None => return self.listen(wire, &request, &mut |_| ()).and_then(|(heard, ended)| {
-                        self.understand(wire, &request, heard, ended, &mut |_| ())
-                    }),
+                    None => {
+                        return self.listen(wire, &request, &mut |_| ()).and_then(
+                            |(heard, ended)| {
+                                self.understand(wire, &request, heard, ended, &mut |_| ())
+                            },
+                        );
+                    }
                 },
                 Err(error) => return Err(error),
             };

@@ -55,7 +55,8 @@ impl Vocabulary {
             path: path.to_owned(),
             what: crate::gguf::cleaned(&what),
         };
-        let tokenizer = Tokenizer::from_file(path).map_err(|error| unreadable(error.to_string()))?;
+        let tokenizer =
+            Tokenizer::from_file(path).map_err(|error| unreadable(error.to_string()))?;
         Ok(match Self::bytes_of(&tokenizer, eos) {
             Some(bytes) => bytes,
             None => Self::Json(Box::new(tokenizer)),
@@ -98,6 +99,20 @@ impl Vocabulary {
         }
     }
 
+    /// Tokens of a text with what is put before it; `None` where only the server knows.
+    pub(super) fn whole_count_here(&self, text: &str) -> Option<u32> {
+        match self {
+            Self::Bytes {
+                begins_with_bos, ..
+            } => Some(text.len() as u32 + u32::from(*begins_with_bos)),
+            Self::Json(tokenizer) => tokenizer
+                .encode_fast(text, true)
+                .ok()
+                .map(|encoding| encoding.len() as u32),
+            Self::Asked(_) | Self::Unknown => None,
+        }
+    }
+
     /// Tokens of a text without what is put before it; `None` where nobody knows.
     pub(super) fn count(&self, text: &str, wire: &Wire) -> Result<Option<u32>, EngineError> {
         match self {
@@ -114,7 +129,9 @@ impl Vocabulary {
                 begins_with_bos,
             } => {
                 let bos = begins_with_bos.then(|| tokenizer.bos());
-                Ok(Some(bos.into_iter().chain(tokenizer.encode(text)).collect()))
+                Ok(Some(
+                    bos.into_iter().chain(tokenizer.encode(text)).collect(),
+                ))
             }
             Self::Json(tokenizer) => Ok(tokenizer
                 .encode(text, true)
@@ -186,7 +203,8 @@ impl Vocabulary {
             };
         }
         let count = |at: usize| -> Result<u32, EngineError> {
-            self.count(&text[..at], wire)?.ok_or_else(|| unknown(tokens))
+            self.count(&text[..at], wire)?
+                .ok_or_else(|| unknown(tokens))
         };
         // Counts almost always grow with the text, so halving finds the neighbourhood. No
         // tokenizer makes more tokens than bytes.
