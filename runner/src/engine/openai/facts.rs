@@ -42,7 +42,7 @@ pub(super) fn of(
     how: &OpenAiSpec,
     threads: u32,
     weights: &Path,
-    gguf: Option<Gguf>,
+    gguf: Option<&Gguf>,
     served: &Served,
 ) -> EngineFacts {
     let mut facts = unknown(spec);
@@ -106,7 +106,7 @@ pub(super) fn of(
         args.push(format!("system-prompt-sha256={}", digest(prompt)));
     }
     if how.endpoint == Endpoint::Chat
-        && let Some(template) = template(weights, gguf.as_ref(), served)
+        && let Some(template) = template(weights, gguf, served)
     {
         args.push(format!("chat-template-sha256={template}"));
     }

@@ -233,7 +233,14 @@ impl OpenAiEngine {
         // The first answer may have to wait until the weights are loaded.
         wire.set_stall(patience);
         served.learn(&mut wire, self.stall())?;
-        served.facts = facts::of(&self.spec, &self.how, self.threads, weights, gguf, &served);
+        served.facts = facts::of(
+            &self.spec,
+            &self.how,
+            self.threads,
+            weights,
+            gguf.as_ref(),
+            &served,
+        );
         Ok(Loaded { wire, served })
     }
 }
@@ -519,25 +526,22 @@ impl Served {
         loop {
             let (heard, ended) = match self.listen(wire, &request, &mut |_| ()) {
                 Ok(heard) => heard,
-                Err(EngineError::Refused {
-                    status: 400 | 404 | 422 | 500,
-                    url,
-                    reason,
-                }) => match self.form.level.less() {
-                    Some(less) => {
-                        tracing::debug!(%url, %reason, "the server refuses a request; it is asked for less");
-                        self.form.level = less;
-                        continue;
-                    }
-                    None => {
-                        return self.listen(wire, &request, &mut |_| ()).and_then(
-                            |(heard, ended)| {
-                                self.understand(wire, &request, heard, ended, &mut |_| ())
-                            },
-                        );
-                    }
-                },
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // MLX answers 404 to whatever it cannot do, others 500.
+                    let refused = matches!(
+                        error,
+                        EngineError::Refused {
+                            status: 400 | 404 | 422 | 500,
+                            ..
+                        }
+                    );
+                    let Some(less) = self.form.level.less().filter(|_| refused) else {
+                        return Err(error);
+                    };
+                    tracing::debug!(%error, "the server refuses a request; it is asked for less");
+                    self.form.level = less;
+                    continue;
+                }
             };
             if let Some(fingerprint) = &heard.fingerprint {
                 self.flavour.read_fingerprint(fingerprint);

@@ -302,10 +302,9 @@ impl Style {
     }
 
     pub(super) fn answer(&self, body: &Value) -> Reply {
-        let keys = body.as_object().expect("an object").keys();
+        let mut keys = body.as_object().expect("an object").keys();
         if let Some(key) = keys
-            .filter(|key| !self.known_keys.is_empty() && !self.known_keys.contains(&key.as_str()))
-            .next_back()
+            .rfind(|key| !self.known_keys.is_empty() && !self.known_keys.contains(&key.as_str()))
         {
             let message = format!("Unrecognized request argument supplied: {key}");
             return Reply::json(422, &json!({"error": {"message": message}}));

@@ -317,8 +317,8 @@ fn the_end_token_is_no_output_whether_it_is_counted_or_not() {
     for counts_end in [true, false] {
         for timings in [true, false] {
             let fake = Fake::honest(Style {
-                counts_end,
                 timings,
+                counts_end,
                 ..Style::default()
             });
             let mut engine = fake.loaded();
