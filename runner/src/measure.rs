@@ -805,5 +805,6 @@ fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
 }
 
 #[cfg(test)]
-#[path = "measure/tests.rs"]
+mod real_server;
+#[cfg(test)]
 mod tests;
