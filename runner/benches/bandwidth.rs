@@ -1,5 +1,6 @@
 //! The bandwidth probe against a STREAM-style read compiled from C, alternating, on the same
-//! cores and sizes: `cargo bench -p runner --bench bandwidth`.
+//! cores and sizes: `cargo bench -p runner --bench bandwidth` (with `--profile dev` it builds sooner; the
+//! runner is optimised there too).
 //!
 //! Prints the medians and the ratio's interval over the rounds. Both take the best of several
 //! passes, each in memory of its own. Needs `cc`.

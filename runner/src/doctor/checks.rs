@@ -189,7 +189,7 @@ fn governor(governor: Option<&str>, clock_mhz: Option<u64>) -> Check {
 }
 
 fn processors(cores: u32, threads: u32) -> Check {
-    let evidence = format!("{cores} cores, an engine gets {threads} threads");
+    let evidence = format!("{cores} cores; threads of an engine: {threads}");
     if threads > cores {
         Check::new("processors", Warn, evidence).fix(format!(
             "--threads {cores} or fewer: threads that share a core stall each other"
