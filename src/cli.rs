@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Joulemark measures local AI: quality, speed, cost and joules, on real machines.
 #[derive(Debug, Parser)]
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         joulemark quickstart                     measure the reference models here and open the frontier\n  \
         joulemark sweep --dry-run                what model-matrix.toml would measure, and for how long\n  \
         joulemark sweep --collector URL          measure it and submit each result\n  \
+        joulemark doctor                         what this machine can measure, and what would spoil it\n  \
         joulemark serve                          collector and site on one port\n\n\
         Exit codes: 0 fine, 1 the answer is no, 2 usage or a bad file, 5 infrastructure,\n\
         130 interrupted (what was finished is kept)."
@@ -58,6 +60,8 @@ pub(crate) enum Verb {
     Sweep(Sweep),
     /// Send what the spool still holds.
     Submit(Submit),
+    /// What this machine can measure, what would spoil it, and the fix. Changes nothing.
+    Doctor(Doctor),
     /// Make and show the key that signs.
     #[command(subcommand)]
     Key(Key),
@@ -203,6 +207,60 @@ pub(crate) struct Submit {
     /// Print what would be sent and send nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `joulemark doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 fit (warnings allowed), 1 unfit, 5 a probe could not run.\n\n\
+    Its JSON is what the matrix of another machine names as the survey of this one."
+)]
+pub(crate) struct Doctor {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Whose engines to look for [default: model-matrix.toml, if it is here].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) matrix: Option<PathBuf>,
+    /// Threads that an engine would get [default: one fewer than the cores].
+    #[arg(long, value_name = "N", env = "JOULEMARK_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// No colour; without it, colour goes to terminals only.
+    #[arg(long, env = "NO_COLOR", value_name = "ANY", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    pub(crate) no_color: Option<std::ffi::OsString>,
+}
+
+/// Where the value of each setting of `joulemark doctor` came from: its flag and the origin.
+pub(crate) fn origins() -> Vec<(String, String)> {
+    let mut command = Cli::command();
+    command.build();
+    // Parsed once already, so that this cannot fail; if it does, nothing is claimed.
+    let Ok(matches) = command.clone().try_get_matches_from(std::env::args_os()) else {
+        return Vec::new();
+    };
+    let Some((name, typed)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let Some(verb) = command.find_subcommand(name) else {
+        return Vec::new();
+    };
+    ["data", "models", "profiles", "matrix", "threads"]
+        .into_iter()
+        .filter_map(|id| {
+            verb.get_arguments()
+                .find(|argument| argument.get_id() == id)
+        })
+        .map(|argument| {
+            let flag = format!("--{}", argument.get_id());
+            let variable = argument.get_env().unwrap_or_default().to_string_lossy();
+            let origin = match typed.value_source(argument.get_id().as_str()) {
+                Some(ValueSource::CommandLine) => flag.clone(),
+                Some(ValueSource::EnvVariable) => variable.into_owned(),
+                _ => "default".to_owned(),
+            };
+            (flag, origin)
+        })
+        .collect()
 }
 
 /// `joulemark key`.

@@ -79,6 +79,11 @@ impl Config {
             .or_infrastructure()
     }
 
+    /// The folder of hardware profiles.
+    pub(crate) fn profiles(&self) -> &Path {
+        &self.profiles
+    }
+
     /// Reads every hardware profile.
     pub(crate) fn catalogue(&self) -> Result<Catalogue, Failure> {
         read_catalogue(&self.profiles).or_usage()

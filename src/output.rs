@@ -1,5 +1,6 @@
 //! Standard output is the result, and this is the only file that writes to it.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_BORDERS_ONLY};
@@ -72,6 +73,12 @@ impl Report {
         }
         writer.flush()
     }
+}
+
+/// Whether a result on standard output may have colour: it is a terminal and `NO_COLOR`
+/// (<https://no-color.org>) is unset or empty.
+pub(crate) fn may_colour(no_color: Option<&OsStr>) -> bool {
+    io::stdout().is_terminal() && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// Prints one line of a result. A closed pipe is the reader's right, not an error of ours.

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure, OrExit as _};
 /// candle reads the number from the environment, which a running program cannot change safely.
 /// So where it is not what is wanted, the program starts itself anew, in its own place.
 pub(crate) fn settle(asked: Option<usize>) -> Result<(), Failure> {
-    let wanted = asked.unwrap_or_else(all_but_one);
+    let wanted = wanted(asked);
     if threads() == wanted {
         return Ok(());
     }
@@ -35,6 +35,11 @@ pub(crate) fn settle(asked: Option<usize>) -> Result<(), Failure> {
         error: anyhow::Error::new(anew.exec())
             .context("failed to start anew with another number of threads"),
     })
+}
+
+/// What an engine gets: what was asked for, or all cores but one.
+pub(crate) fn wanted(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(all_but_one)
 }
 
 fn all_but_one() -> usize {

@@ -3,6 +3,7 @@
 //! Read at phase edges, outside of timed spans. Every fact is optional; what cannot be read is
 //! left out. Linux only for now: elsewhere every fact is unknown.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,7 @@ impl ContextReader {
 
     /// The machine's state at `at_ns` of the record's clock.
     pub fn read(&self, at_ns: u64) -> Context {
+        let throttle = self.throttle();
         Context {
             at_ns,
             host: 0,
@@ -45,13 +47,20 @@ impl ContextReader {
             governor: self
                 .text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .map(|text| Name::cleaned(&text)),
-            thermal_level: None,
+            thermal_level: self.thermal_level().map(|text| Name::cleaned(&text)),
             temp_mc: self.temp_mc(),
             clock_mhz: self.clock_mhz(),
-            power_limit_mw: None,
+            power_limit_mw: self.power_limit_mw(),
             pstate: None,
-            throttle_reasons: None,
-            throttle_ns: None,
+            throttle_reasons: throttle.as_ref().map(|throttle| {
+                throttle
+                    .reasons
+                    .iter()
+                    .copied()
+                    .map(Name::cleaned)
+                    .collect()
+            }),
+            throttle_ns: throttle.and_then(|throttle| throttle.ns),
             foreign_gpu_processes: None,
             load_ppm: self.load_ppm(),
             pressure_ppm: self.pressure_ppm(),
@@ -81,65 +90,137 @@ impl ContextReader {
             .max()
     }
 
-    /// Bytes paged in so far: the major faults of the engine's processes and the host's swap-ins.
-    /// Unknown where the engine is out of sight.
+    /// [`Self::paged_bytes`] of an engine, wherever it runs here; `None` where that is out of
+    /// sight, or one of the engine's processes is gone.
     pub fn paged_bytes_of(&self, processes: &Processes) -> Option<u64> {
-        // The command may hold spaces: fields are counted after its closing parenthesis, where
-        // the first is number 3 and the major faults number 12 (proc_pid_stat(5)).
-        let faults = |folder: &String| {
-            let stat = self.text(&format!("{folder}/stat"))?;
-            stat.rsplit_once(')')?
-                .1
-                .split_whitespace()
-                .nth(9)?
-                .parse::<u64>()
-                .ok()
+        match processes {
+            Processes::Here => self.paged_bytes(),
+            Processes::Children(_) => {
+                let pids = self.family(processes)?;
+                let faults = self.sum_of(&pids, |stat, _| stat_field(stat, MAJOR_FAULTS))?;
+                Some((faults + self.swapped_in()?) * self.page_bytes)
+            }
+            Processes::Unknown => None,
+        }
+    }
+
+    /// [`Self::reset_peak`] of all of an engine's processes; `false` if one could not be reset.
+    pub fn reset_peak_of(&self, processes: &Processes) -> bool {
+        match processes {
+            Processes::Here => self.reset_peak(),
+            Processes::Children(_) => self.family(processes).is_some_and(|pids| {
+                // Each is tried: a peak that stays is in no figure, as `false` says.
+                pids.iter().fold(true, |all, pid| {
+                    let file = self.root.join(format!("proc/{pid}/clear_refs"));
+                    fs::write(file, "5").is_ok() && all
+                })
+            }),
+            Processes::Unknown => false,
+        }
+    }
+
+    /// [`Self::peak_bytes`] of an engine: the peaks of its processes added up, which is at least
+    /// what they held at one time. Pages that they share are counted for each.
+    pub fn peak_bytes_of(&self, processes: &Processes, peak_was_reset: bool) -> Option<u64> {
+        match processes {
+            Processes::Here => self.peak_bytes(peak_was_reset),
+            Processes::Children(_) if peak_was_reset => {
+                let pids = self.family(processes)?;
+                self.sum_of(&pids, |_, pid| self.peak_of(&pid.to_string()))
+            }
+            Processes::Children(_) | Processes::Unknown => None,
+        }
+    }
+
+    /// The named processes and everything that they started; `None` if a named one is gone.
+    fn family(&self, processes: &Processes) -> Option<BTreeSet<u32>> {
+        let Processes::Children(named) = processes else {
+            return None;
         };
-        let faults: u64 = process_folders(processes)?
-            .iter()
-            .map(faults)
-            .sum::<Option<_>>()?;
-        let vmstat = self.text("proc/vmstat")?;
-        let swapped: u64 = vmstat
+        let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let entries = fs::read_dir(self.root.join("proc")).ok()?;
+        for entry in entries.filter_map(Result::ok) {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let parent = text_of(&entry.path(), "stat").and_then(|stat| stat_field(&stat, PARENT));
+            if let Some(parent) = parent {
+                parents.entry(parent as u32).or_default().push(pid);
+            }
+        }
+        let mut found = BTreeSet::new();
+        let mut todo = named.clone();
+        // Ends: a process is looked at once.
+        while let Some(pid) = todo.pop() {
+            if found.insert(pid) {
+                todo.extend(parents.get(&pid).into_iter().flatten());
+            }
+        }
+        let alive = |pid: &u32| self.root.join(format!("proc/{pid}")).exists();
+        (!named.is_empty() && named.iter().all(alive)).then_some(found)
+    }
+
+    /// One figure over processes. One that ended since they were listed has no more figures, and
+    /// leaves the sum unknown.
+    fn sum_of(
+        &self,
+        pids: &BTreeSet<u32>,
+        figure: impl Fn(&str, u32) -> Option<u64>,
+    ) -> Option<u64> {
+        pids.iter()
+            .map(|pid| figure(&self.text(&format!("proc/{pid}/stat"))?, *pid))
+            .sum()
+    }
+
+    /// Bytes paged in so far: this process's major faults and the host's swap-ins.
+    pub fn paged_bytes(&self) -> Option<u64> {
+        let faults = stat_field(&self.text("proc/self/stat")?, MAJOR_FAULTS)?;
+        Some((faults + self.swapped_in()?) * self.page_bytes)
+    }
+
+    /// Pages that the host swapped in.
+    fn swapped_in(&self) -> Option<u64> {
+        self.text("proc/vmstat")?
             .lines()
             .find_map(|line| line.strip_prefix("pswpin "))?
             .trim()
             .parse()
-            .ok()?;
-        Some((faults + swapped) * self.page_bytes)
+            .ok()
     }
 
-    /// Forgets the memory peak of the engine's processes, so that the next one is of one
-    /// repetition; `false` where the system does not allow it.
-    pub fn reset_peak_of(&self, processes: &Processes) -> bool {
+    /// Forgets the process's memory peak, so that the next one is of one repetition; `false`
+    /// where the system does not allow it.
+    pub fn reset_peak(&self) -> bool {
         // Writing 5 resets VmHWM (proc_pid_clear_refs(5)).
-        let reset =
-            |folder: &String| fs::write(self.root.join(folder).join("clear_refs"), "5").is_ok();
-        process_folders(processes).is_some_and(|folders| folders.iter().all(reset))
+        fs::write(self.root.join("proc/self/clear_refs"), "5").is_ok()
     }
 
-    /// Peak resident memory of the engine's processes since [`Self::reset_peak_of`], if that
-    /// worked: the peak of a whole program says nothing of one repetition. Where the engine runs
-    /// inside this process, whatever else it does (in a quickstart, collector and site) is in the
-    /// figure.
-    pub fn peak_bytes_of(&self, processes: &Processes, peak_was_reset: bool) -> Option<u64> {
+    /// Peak resident memory of this process since [`Self::reset_peak`], if that worked: the peak
+    /// of a whole program says nothing of one repetition. The engine runs inside this process;
+    /// whatever else it does (in a quickstart, collector and site) is in the figure.
+    pub fn peak_bytes(&self, peak_was_reset: bool) -> Option<u64> {
         if !peak_was_reset {
             return None;
         }
-        let peak = |folder: &String| {
-            let status = self.text(&format!("{folder}/status"))?;
-            let value = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmHWM:"))?;
-            value
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()?
-                .checked_mul(1_024)
-        };
-        process_folders(processes)?.iter().map(peak).sum()
+        self.peak_of("self")
+    }
+
+    fn peak_of(&self, process: &str) -> Option<u64> {
+        let status = self.text(&format!("proc/{process}/status"))?;
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        value
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1_024)
     }
 
     fn text(&self, path: &str) -> Option<String> {
@@ -162,6 +243,88 @@ impl ContextReader {
             (true, false) => Some("mains"),
             _ => None,
         }
+    }
+
+    /// Cooling that slows the processor down: `none`, or how far of how many steps.
+    fn thermal_level(&self) -> Option<String> {
+        let devices = fs::read_dir(self.root.join("sys/class/thermal")).ok()?;
+        let steps = |path: &Path| {
+            let kind = text_of(path, "type")?.to_lowercase();
+            let slows = kind.contains("processor") || kind.contains("cpufreq");
+            let now: u64 = text_of(path, "cur_state").filter(|_| slows)?.parse().ok()?;
+            Some((now, text_of(path, "max_state")?.parse::<u64>().ok()?))
+        };
+        let worst = devices
+            .filter_map(Result::ok)
+            .filter_map(|device| steps(&device.path()))
+            .max()?;
+        Some(match worst {
+            (0, _) => "none".to_owned(),
+            (now, max) => format!("{now} of {max}"),
+        })
+    }
+
+    /// Long-term power limits of all packages, where the processor's driver says them.
+    fn power_limit_mw(&self) -> Option<u64> {
+        let zones = fs::read_dir(self.root.join("sys/class/powercap")).ok()?;
+        let limits: Vec<u64> = zones
+            .filter_map(Result::ok)
+            .filter(|zone| {
+                zone.file_name()
+                    .to_string_lossy()
+                    .starts_with("intel-rapl:")
+            })
+            .filter(|zone| {
+                text_of(&zone.path(), "name").is_some_and(|name| name.starts_with("package-"))
+            })
+            .filter_map(|zone| {
+                text_of(&zone.path(), "constraint_0_power_limit_uw")?
+                    .parse::<u64>()
+                    .ok()
+            })
+            .collect();
+        (!limits.is_empty()).then(|| limits.iter().sum::<u64>() / 1_000)
+    }
+
+    /// What the processor's own throttle counters say (Intel only): for each CPU the longer of its
+    /// core's and its package's time, and of these the mean, so that it grows no faster than time
+    /// does and no CPU's throttling is lost.
+    fn throttle(&self) -> Option<Throttle> {
+        let cpus = fs::read_dir(self.root.join("sys/devices/system/cpu")).ok()?;
+        let folders: Vec<PathBuf> = cpus
+            .filter_map(Result::ok)
+            .map(|cpu| cpu.path().join("thermal_throttle"))
+            .filter(|folder| folder.is_dir())
+            .collect();
+        if folders.is_empty() {
+            return None;
+        }
+        let number = |folder: &Path, file: &str| text_of(folder, file)?.parse::<u64>().ok();
+        let times: Vec<u64> = folders
+            .iter()
+            .filter_map(|folder| {
+                number(folder, "core_throttle_total_time_ms")
+                    .max(number(folder, "package_throttle_total_time_ms"))
+            })
+            .collect();
+        let counted = |file: &str| {
+            folders
+                .iter()
+                .any(|folder| number(folder, file).is_some_and(|count| count > 0))
+        };
+        let reasons = [
+            ("core-thermal", "core_throttle_count"),
+            ("package-thermal", "package_throttle_count"),
+        ];
+        Some(Throttle {
+            ns: (!times.is_empty())
+                .then(|| times.iter().sum::<u64>() * 1_000_000 / times.len() as u64),
+            reasons: reasons
+                .into_iter()
+                .filter(|(_, file)| counted(file))
+                .map(|(reason, _)| reason)
+                .collect(),
+        })
     }
 
     fn clock_mhz(&self) -> Option<u64> {
@@ -206,15 +369,25 @@ impl ContextReader {
     }
 }
 
-/// Where the system describes them; `None` for processes out of sight.
-fn process_folders(processes: &Processes) -> Option<Vec<String>> {
-    match processes {
-        Processes::Here => Some(vec!["proc/self".to_owned()]),
-        Processes::Children(pids) if !pids.is_empty() => {
-            Some(pids.iter().map(|pid| format!("proc/{pid}")).collect())
-        }
-        Processes::Children(_) | Processes::Unknown => None,
-    }
+/// Throttling since the machine started.
+struct Throttle {
+    ns: Option<u64>,
+    reasons: Vec<&'static str>,
+}
+
+/// Fields of `/proc/PID/stat` after the command, which may hold spaces: the first after its
+/// closing parenthesis is number 3, the parent number 4, the major faults number 12
+/// (`proc_pid_stat(5)`).
+const PARENT: usize = 1;
+const MAJOR_FAULTS: usize = 9;
+
+fn stat_field(stat: &str, field: usize) -> Option<u64> {
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(field)?
+        .parse()
+        .ok()
 }
 
 /// The page size from the auxiliary vector, entry 6 (getauxval(3), `AT_PAGESZ`).
@@ -288,28 +461,92 @@ mod tests {
             ("proc/self/stat", "12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 11\n"),
             ("proc/vmstat", "pgpgin 5\npswpin 20\n"),
         ]);
-        assert_eq!(reader.paged_bytes_of(&Processes::Here), Some(29 * 4_096));
+        assert_eq!(reader.paged_bytes(), Some(29 * 4_096));
     }
 
     #[test]
-    fn an_engine_in_other_processes_is_read_there() {
-        let stat = "9 (server) S 1 2 3 4 5 6 7 8 4 10 11\n";
+    fn throttling_is_the_mean_over_the_cores() {
+        let cpu = |number: u32, file: &str| {
+            format!("sys/devices/system/cpu/cpu{number}/thermal_throttle/{file}")
+        };
+        let files = [
+            (cpu(0, "core_throttle_total_time_ms"), "300"),
+            (cpu(0, "package_throttle_total_time_ms"), "100"),
+            (cpu(0, "core_throttle_count"), "7"),
+            (cpu(0, "package_throttle_count"), "0"),
+            (cpu(1, "core_throttle_total_time_ms"), "0"),
+            (cpu(1, "package_throttle_total_time_ms"), "100"),
+            (cpu(1, "core_throttle_count"), "0"),
+        ];
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), *text))
+            .collect();
+        let (_root, reader) = reader(&files);
+        let context = reader.read(0);
+        assert_eq!(context.throttle_ns, Some(200_000_000));
+        let reasons = context.throttle_reasons.expect("known");
+        assert_eq!(
+            reasons.iter().map(Name::as_str).collect::<Vec<_>>(),
+            ["core-thermal"]
+        );
+    }
+
+    #[test]
+    fn cooling_and_power_limits_are_read_where_they_are() {
         let (_root, reader) = reader(&[
-            ("proc/9/stat", stat),
-            ("proc/10/stat", stat),
-            ("proc/9/status", "VmHWM:\t  100 kB\n"),
-            ("proc/10/status", "VmHWM:\t  28 kB\n"),
-            ("proc/vmstat", "pswpin 2\n"),
+            ("sys/class/thermal/cooling_device0/type", "Processor"),
+            ("sys/class/thermal/cooling_device0/cur_state", "2"),
+            ("sys/class/thermal/cooling_device0/max_state", "10"),
+            ("sys/class/thermal/cooling_device1/type", "Fan"),
+            ("sys/class/thermal/cooling_device1/cur_state", "3"),
+            ("sys/class/thermal/cooling_device1/max_state", "3"),
+            ("sys/class/powercap/intel-rapl:0/name", "package-0"),
+            (
+                "sys/class/powercap/intel-rapl:0/constraint_0_power_limit_uw",
+                "65000000",
+            ),
+            ("sys/class/powercap/intel-rapl:1/name", "psys"),
+            (
+                "sys/class/powercap/intel-rapl:1/constraint_0_power_limit_uw",
+                "90000000",
+            ),
         ]);
-        let both = Processes::Children(vec![9, 10]);
-        assert_eq!(reader.paged_bytes_of(&both), Some(10 * 4_096));
-        assert!(reader.reset_peak_of(&both));
-        assert_eq!(reader.peak_bytes_of(&both, true), Some(131_072));
-        assert_eq!(reader.peak_bytes_of(&both, false), None);
-        assert_eq!(reader.paged_bytes_of(&Processes::Unknown), None);
-        assert!(!reader.reset_peak_of(&Processes::Unknown));
-        let ended = Processes::Children(vec![9, 11]);
-        assert_eq!(reader.paged_bytes_of(&ended), None);
+        let context = reader.read(0);
+        assert_eq!(
+            context.thermal_level.as_ref().map(Name::as_str),
+            Some("2 of 10")
+        );
+        assert_eq!(context.power_limit_mw, Some(65_000));
+    }
+
+    #[test]
+    fn a_server_is_counted_with_what_it_started() {
+        let (root, reader) = reader(&[
+            ("proc/7/stat", "7 (server (a)) S 1 2 3 4 5 6 7 8 10 0\n"),
+            ("proc/7/status", "Name: a\nVmHWM:\t 100 kB\n"),
+            ("proc/7/clear_refs", ""),
+            ("proc/8/stat", "8 (worker) S 7 2 3 4 5 6 7 8 20 0\n"),
+            ("proc/8/status", "VmHWM:\t 30 kB\n"),
+            ("proc/8/clear_refs", ""),
+            ("proc/9/stat", "9 (other) S 1 2 3 4 5 6 7 8 99 0\n"),
+            ("proc/9/status", "VmHWM:\t 999 kB\n"),
+            ("proc/vmstat", "pswpin 4\n"),
+        ]);
+        let server = Processes::Children(vec![7]);
+        assert_eq!(reader.paged_bytes_of(&server), Some(34 * 4_096));
+        assert!(reader.reset_peak_of(&server));
+        assert_eq!(
+            fs::read_to_string(root.path().join("proc/8/clear_refs")).expect("written"),
+            "5"
+        );
+        assert_eq!(reader.peak_bytes_of(&server, true), Some(130 * 1_024));
+        assert_eq!(reader.peak_bytes_of(&server, false), None);
+        for unseen in [Processes::Unknown, Processes::Children(vec![7, 70])] {
+            assert_eq!(reader.paged_bytes_of(&unseen), None);
+            assert_eq!(reader.peak_bytes_of(&unseen, true), None);
+            assert!(!reader.reset_peak_of(&unseen));
+        }
     }
 
     #[test]
@@ -321,12 +558,9 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(
-            (
-                reader.paged_bytes_of(&Processes::Here),
-                reader.peak_bytes_of(&Processes::Here, true)
-            ),
+            (reader.paged_bytes(), reader.peak_bytes(false)),
             (None, None)
         );
-        assert!(!reader.reset_peak_of(&Processes::Here));
+        assert!(!reader.reset_peak());
     }
 }

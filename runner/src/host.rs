@@ -77,6 +77,14 @@ pub fn available_memory_bytes(root: &Path) -> Option<u64> {
     meminfo(root, "MemAvailable")
 }
 
+/// Space that is left for this user where `folder` is or will be made; `None` where the system
+/// does not say.
+pub fn free_disk_bytes(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|folder| folder.is_dir())?;
+    let found = rustix::fs::statvfs(there).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
+}
+
 /// One line of `/proc/meminfo`.
 pub(crate) fn meminfo(root: &Path, key: &str) -> Option<u64> {
     let text = text_of(root, "proc/meminfo")?;

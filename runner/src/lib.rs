@@ -13,6 +13,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod doctor;
 pub mod engine;
 pub mod gguf;
 pub mod host;
@@ -21,6 +22,7 @@ pub mod machines;
 pub mod measure;
 pub mod meter;
 pub mod plan;
+pub mod probe;
 pub mod prompt;
 pub mod quality;
 pub mod record;

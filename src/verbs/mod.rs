@@ -1,6 +1,7 @@
 //! One verb per file.
 
 mod completions;
+mod doctor;
 mod key;
 mod man;
 mod measuring;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Quickstart(args) => asynchronous(quickstart::run(args, config()?)),
         Verb::Serve(args) => asynchronous(serve::run(args, config()?)),
         Verb::Sweep(args) => asynchronous(sweep::run(args, config()?)),
+        Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),

@@ -33,6 +33,14 @@ pub fn data_folder_of_root() -> Option<PathBuf> {
         .then(|| PathBuf::from("/var/lib/joulemark"))
 }
 
+/// Major versions of every PostgreSQL that is installed and new enough, the preferred one first.
+pub fn installed_majors() -> Vec<u32> {
+    find::installed()
+        .iter()
+        .map(|binaries| binaries.major)
+        .collect()
+}
+
 /// Why the private PostgreSQL does not run.
 #[derive(Debug, Error)]
 pub enum PostgresError {

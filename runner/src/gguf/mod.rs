@@ -15,8 +15,14 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use domain::text::Name;
 use thiserror::Error;
 
+mod header;
+mod keys;
+
 #[cfg(test)]
 pub(crate) mod fixture;
+
+pub use header::{Header, StoredTensor};
+pub use keys::{Keys, PerLayer};
 
 /// Why a weights file cannot be used.
 #[derive(Debug, Error)]
@@ -36,6 +42,24 @@ pub enum GgufError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A tensor's type is one that candle does not know.
+    #[error("read {}: a tensor is stored as {dtype}, which is not computed with here", path.display())]
+    UnknownType {
+        /// The file.
+        path: PathBuf,
+        /// The type.
+        dtype: String,
+    },
+    /// The file is one of several, and not the first.
+    #[error("read {}: it is part {part} of {parts}; name the first one, NAME-00001-of-{parts:05}.gguf", path.display())]
+    NotTheFirst {
+        /// The file.
+        path: PathBuf,
+        /// Its number, counted from 1.
+        part: u32,
+        /// How many there are.
+        parts: u32,
     },
     /// A metadata key is absent.
     #[error("read {}: the key {key} is missing", path.display())]
@@ -96,9 +120,15 @@ impl Gguf {
         let file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let mut reader = BufReader::new(file);
-        let content = read_header(&mut reader).map_err(|reason| GgufError::Header {
-            path: path.to_owned(),
-            reason: cleaned(&reason),
+        let content = read_header(&mut reader).map_err(|reason| {
+            let path = path.to_owned();
+            match header::unknown_type(&reason) {
+                Some(dtype) => GgufError::UnknownType { path, dtype },
+                None => GgufError::Header {
+                    path,
+                    reason: cleaned(&reason),
+                },
+            }
         })?;
         let gguf = Self {
             path: path.to_owned(),
@@ -110,11 +140,6 @@ impl Gguf {
             gguf.check_bounds(name, info)?;
         }
         Ok(gguf)
-    }
-
-    /// Where the file lies.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Length of the whole file in bytes.
@@ -161,99 +186,6 @@ impl Gguf {
         .map_err(|error| self.bad_tensor(name, format!("cannot be read: {error}")))
     }
 
-    /// A text, if the key is there.
-    pub fn text(&self, key: &str) -> Result<Option<&str>, GgufError> {
-        self.value(key, "a text", |value| match value {
-            Value::String(text) => Some(text.as_str()),
-            _ => None,
-        })
-    }
-
-    /// A whole number from 0 to `u32::MAX`, of whatever integer type, if the key is there.
-    pub fn number(&self, key: &str) -> Result<Option<u32>, GgufError> {
-        self.value(
-            key,
-            "a whole number of at most 32 bits",
-            |value| match *value {
-                Value::I8(number) => u32::try_from(number).ok(),
-                Value::I16(number) => u32::try_from(number).ok(),
-                Value::I32(number) => u32::try_from(number).ok(),
-                Value::I64(number) => u32::try_from(number).ok(),
-                Value::Bool(_) => None,
-                ref unsigned => unsigned
-                    .to_u64()
-                    .ok()
-                    .and_then(|number| number.try_into().ok()),
-            },
-        )
-    }
-
-    /// A finite decimal number, if the key is there.
-    pub fn decimal(&self, key: &str) -> Result<Option<f64>, GgufError> {
-        self.value(key, "a finite decimal number", |value| match *value {
-            Value::F32(number) => Some(f64::from(number)).filter(|number| number.is_finite()),
-            Value::F64(number) => Some(number).filter(|number| number.is_finite()),
-            _ => None,
-        })
-    }
-
-    /// A truth value, if the key is there.
-    pub fn truth(&self, key: &str) -> Result<Option<bool>, GgufError> {
-        self.value(key, "true or false", |value| value.to_bool().ok())
-    }
-
-    /// A list of texts, if the key is there.
-    pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>, GgufError> {
-        self.value(key, "a list of texts", |value| {
-            value
-                .to_vec()
-                .ok()?
-                .iter()
-                .map(|item| item.to_string().ok().cloned())
-                .collect()
-        })
-    }
-
-    /// `found`, or the error that `key` is missing.
-    pub fn required<T>(&self, key: &str, found: Option<T>) -> Result<T, GgufError> {
-        found.ok_or_else(|| GgufError::MissingKey {
-            path: self.path.clone(),
-            key: key.to_owned(),
-        })
-    }
-
-    /// The error that `key` has a problem.
-    pub fn bad_key(&self, key: &str, problem: impl Into<String>) -> GgufError {
-        GgufError::BadKey {
-            path: self.path.clone(),
-            key: key.to_owned(),
-            problem: problem.into(),
-        }
-    }
-
-    /// The error that `tensor` has a problem.
-    pub fn bad_tensor(&self, tensor: &str, problem: impl Into<String>) -> GgufError {
-        GgufError::BadTensor {
-            path: self.path.clone(),
-            tensor: cleaned(tensor),
-            problem: problem.into(),
-        }
-    }
-
-    fn value<'a, T>(
-        &'a self,
-        key: &str,
-        wanted: &str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, GgufError> {
-        match self.content.metadata.get(key) {
-            None => Ok(None),
-            Some(value) => read(value)
-                .map(Some)
-                .ok_or_else(|| self.bad_key(key, format!("does not hold {wanted}"))),
-        }
-    }
-
     /// Refuses a tensor whose size overflows, breaks its blocks, or reaches past the end of the file.
     fn check_bounds(&self, name: &str, info: &TensorInfo) -> Result<(), GgufError> {
         let dims = info.shape.dims();
@@ -298,6 +230,16 @@ impl Gguf {
                 ),
             )),
         }
+    }
+}
+
+impl Keys for Gguf {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn entry(&self, key: &str) -> Option<&Value> {
+        self.content.metadata.get(key)
     }
 }
 

@@ -168,31 +168,44 @@ pub struct Estimate {
     pub basis: Name,
 }
 
+/// Scopes known to hold the whole processor, widest first. Modelled power (`soc.model`) is never a
+/// measurement; parts of a package do not hold it all.
+const CONTAIN_CPU: [Scope; 7] = [
+    Scope::WallAc,
+    Scope::Battery,
+    Scope::SystemDc,
+    Scope::PlatformPsys,
+    Scope::Module,
+    Scope::SocPkg,
+    Scope::CpuPkg,
+];
+
+/// The scope of the headline that meters of these scopes and kinds would give.
+pub fn headline_scope(meters: &[(Scope, MeterKind)]) -> Option<Scope> {
+    CONTAIN_CPU.into_iter().find(|wanted| {
+        let fits =
+            |(scope, kind): &(Scope, MeterKind)| scope == wanted && *kind != MeterKind::Model;
+        meters.iter().any(fits)
+    })
+}
+
 /// Which meters carry the headline: the widest scope known to contain the CPU, every device of
 /// it. `None` if no trace is of such a scope. Scopes of which none contains the other never mix.
 pub fn choose_headline(traces: &[MeterTrace]) -> Option<(ScopeKey, Vec<u32>)> {
-    // Modelled power (`soc.model`) is never a measurement; parts of a package do not hold it all.
-    const CONTAIN_CPU: [Scope; 7] = [
-        Scope::WallAc,
-        Scope::Battery,
-        Scope::SystemDc,
-        Scope::PlatformPsys,
-        Scope::Module,
-        Scope::SocPkg,
-        Scope::CpuPkg,
-    ];
-    CONTAIN_CPU.into_iter().find_map(|scope| {
-        let of_scope = |trace: &MeterTrace| {
-            trace.scope == scope && trace.used && trace.kind != MeterKind::Model
-        };
-        let meters: Vec<u32> = (0..)
-            .zip(traces)
-            .filter(|(_, trace)| of_scope(trace))
-            .map(|(index, _)| index)
-            .collect();
-        let key = ScopeKey::of(&[scope]).ok()?;
-        (!meters.is_empty()).then_some((key, meters))
-    })
+    let used: Vec<_> = traces
+        .iter()
+        .filter(|trace| trace.used)
+        .map(|trace| (trace.scope, trace.kind))
+        .collect();
+    let scope = headline_scope(&used)?;
+    let of_scope =
+        |trace: &MeterTrace| trace.scope == scope && trace.used && trace.kind != MeterKind::Model;
+    let meters = (0..)
+        .zip(traces)
+        .filter(|(_, trace)| of_scope(trace))
+        .map(|(index, _)| index)
+        .collect();
+    Some((ScopeKey::of(&[scope]).ok()?, meters))
 }
 
 /// What a record says about its joules.

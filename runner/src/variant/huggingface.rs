@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::quantise::{MAKER, keys};
 use super::{VariantError, as_text};
 use crate::engine::candle::{Dimensions, tokenizer};
-use crate::gguf::{Gguf, cleaned, type_label};
+use crate::gguf::{Gguf, Keys, cleaned, type_label};
 
 /// The file of the model's dimensions.
 pub(super) const CONFIG: &str = "config.json";

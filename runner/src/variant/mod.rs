@@ -254,6 +254,14 @@ pub enum VariantError {
         /// Why not.
         problem: String,
     },
+    /// A Hugging Face folder is damaged or not understood.
+    #[error("read {}: it {problem}", path.display())]
+    BadFolder {
+        /// The file in it.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The weights are of an architecture or with a vocabulary that this program does not compute with.
     #[error(transparent)]
     Foreign(#[from] EngineError),

@@ -15,7 +15,7 @@ use super::prune::{
     dropped_layers, elements_in, layer_of, parts_per_million, renumbered, zero_smallest,
 };
 use super::{MadeType, PruneRecipe, VariantError, VariantSpec};
-use crate::gguf::{Gguf, cleaned, type_label};
+use crate::gguf::{Gguf, Keys, cleaned, type_label};
 
 /// Who made a file: part of its bytes and of the cache's key, so a later version never passes off an older file.
 pub(super) const MAKER: &str = concat!("joulemark ", env!("CARGO_PKG_VERSION"));

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::engine::Engine;
 use crate::engine::candle::CandleEngine;
-use crate::gguf::Gguf;
 use crate::gguf::fixture::{self, Fixture};
+use crate::gguf::{Gguf, Keys};
 
 /// A source file and a cache beside it.
 struct Workshop {

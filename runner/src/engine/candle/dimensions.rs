@@ -1,7 +1,7 @@
 //! A Llama model's dimensions, read from GGUF metadata and checked before anything is allocated by them.
 
 use crate::engine::EngineError;
-use crate::gguf::{self, Gguf, GgufError};
+use crate::gguf::{self, Gguf, GgufError, Keys};
 
 /// No published model comes near this in any dimension; below it, products of two dimensions cannot overflow.
 const LARGEST_DIMENSION: u32 = 1 << 24;

@@ -1,6 +1,6 @@
 //! candle, in process: own forward pass for the Llama architecture over quantised matrices.
 //!
-//! Runs GGUF files of architecture `llama` with a byte-level vocabulary. Greedy; one request at a time; every request
+//! Runs GGUF files of architecture `llama` with a byte-level vocabulary. Greedy or drawn; one request at a time; every request
 //! starts from an empty cache. The first passes after loading are slower, because candle repacks some quantised
 //! matrices on first use: warm up before timing.
 
@@ -15,10 +15,11 @@ use domain::text::Name;
 use super::{
     Capabilities, Engine, EngineError, GenerateRequest, Generated, Needs, Prompt, TokenEvent,
 };
-use crate::gguf::{self, Gguf};
+use crate::gguf::{self, Gguf, GgufError, Keys};
 use crate::prompt::fit_bytes;
 
 mod cache;
+mod choice;
 mod dimensions;
 mod model;
 mod weights;
@@ -27,6 +28,7 @@ mod weights;
 mod tests;
 
 use cache::Cache;
+use choice::Choice;
 pub(crate) use dimensions::Dimensions;
 use model::{Model, Rows};
 
@@ -166,7 +168,13 @@ impl Engine for CandleEngine {
 
 impl Loaded {
     fn open(path: &Path, device: &Device) -> Result<Self, EngineError> {
-        let mut gguf = Gguf::open(path)?;
+        let mut gguf = Gguf::open(path).map_err(|error| match error {
+            GgufError::UnknownType { path, dtype } => EngineError::Unsupported {
+                path,
+                what: format!("a tensor is stored as {dtype}"),
+            },
+            other => EngineError::File(other),
+        })?;
         let dimensions = Dimensions::read(&gguf)?;
         let (tokenizer, begins_with_bos) = tokenizer(&gguf, dimensions.vocabulary)?;
         let model = Model::load(&mut gguf, dimensions, device)?;
@@ -194,6 +202,7 @@ impl Loaded {
             }
         };
         self.check(&prompt, request.max_output_tokens)?;
+        let mut choice = Choice::new(request.sampling)?;
         self.cache
             .clear(prompt.len() + request.max_output_tokens as usize)?;
 
@@ -212,7 +221,7 @@ impl Loaded {
                 break Finish::Timeout;
             }
             let logits = self.pass(input, Rows::Last)?;
-            let token = self.choose(&logits, request.ban_eos)?;
+            let token = self.choose(&mut choice, &logits, request.ban_eos)?;
             last_chosen = first_chosen.is_some().then(Instant::now);
             first_chosen = first_chosen.or_else(|| Some(Instant::now()));
             if output.len() == request.max_output_tokens as usize {
@@ -256,31 +265,22 @@ impl Loaded {
             .map_err(computing("compute a forward pass"))
     }
 
-    /// The most likely token; of equals the one with the smallest id, so that answers are reproducible.
-    fn choose(&self, logits: &Tensor, ban_eos: bool) -> Result<u32, EngineError> {
+    fn choose(
+        &self,
+        choice: &mut Choice,
+        logits: &Tensor,
+        ban_eos: bool,
+    ) -> Result<u32, EngineError> {
         let logits: Vec<f32> = logits
             .squeeze(0)
             .and_then(|row| row.to_vec1())
             .map_err(computing("read the logits"))?;
-        let banned = ban_eos.then(|| self.tokenizer.eos() as usize);
-        let mut best = (0, f32::NEG_INFINITY);
-        for (token, &logit) in logits.iter().enumerate() {
-            if logit.is_nan() {
-                return Err(EngineError::NotFinite {
-                    path: self.path.clone(),
-                });
-            }
-            if logit > best.1 && Some(token) != banned {
-                best = (token, logit);
-            }
-        }
-        if best.1.is_finite() {
-            Ok(best.0 as u32)
-        } else {
-            Err(EngineError::NotFinite {
+        let banned = ban_eos.then(|| self.tokenizer.eos());
+        choice
+            .choose(&logits, banned)
+            .ok_or_else(|| EngineError::NotFinite {
                 path: self.path.clone(),
             })
-        }
     }
 
     fn check(&self, prompt: &[u32], output: u32) -> Result<(), EngineError> {

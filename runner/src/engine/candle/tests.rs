@@ -767,6 +767,66 @@ fn facts_and_settings_say_what_ran() {
     );
 }
 
+#[test]
+fn a_pass_reads_each_type_as_wide_as_candle_holds_it() {
+    // (type, bytes of so many weights): candle-core's blocks, and 16 x 256 weights of its x86 tile for Q4_K. The tiles
+    // of Q8_0 are as large as its blocks, and those of Q6_K serve several tokens at once only.
+    let q4k = if cfg!(target_arch = "x86_64") {
+        (3_072, 4_096)
+    } else {
+        (144, 256)
+    };
+    for (dtype, (bytes, weights)) in [
+        (GgmlDType::F32, (4, 1)),
+        (GgmlDType::F16, (4, 1)),
+        (GgmlDType::BF16, (4, 1)),
+        (GgmlDType::Q8_0, (34, 32)),
+        (GgmlDType::Q6K, (210, 256)),
+        (GgmlDType::Q4K, q4k),
+        (GgmlDType::Q4_0, (18, 32)),
+        (GgmlDType::Q2K, (84, 256)),
+    ] {
+        let fixture = Fixture {
+            layers: 1,
+            dtype,
+            ..Fixture::reference()
+        };
+        let (engine, ..) = loaded(&fixture);
+        let matrices = 288 * 256 + 4 * 256 * 256 + 3 * 768 * 256;
+        let norms = 3 * 256 * 4;
+        assert_eq!(
+            engine.settings().weight_bytes_per_pass,
+            Some(matrices / weights * bytes + norms),
+            "{dtype:?}"
+        );
+    }
+}
+
+#[test]
+fn drawn_answers_come_back_with_their_seed_and_greedy_ones_without() {
+    let (mut engine, ..) = loaded(&Fixture::tiny());
+    let mut answer = |sampling| {
+        let asked = GenerateRequest {
+            sampling,
+            ..request(&PROMPT, 32, true)
+        };
+        engine
+            .generate(&asked, &mut |_| ())
+            .expect("answers")
+            .output
+    };
+    let drawn = |temperature_ppm, seed| Sampling::Drawn {
+        temperature_ppm,
+        seed,
+    };
+    let first = answer(drawn(1_000_000, 1));
+    assert_eq!(first.len(), 32);
+    assert!(!first.contains(&EOS));
+    assert_eq!(answer(drawn(1_000_000, 1)), first);
+    assert_ne!(answer(drawn(1_000_000, 2)), first);
+    assert_eq!(answer(drawn(1, 1)), answer(Sampling::Greedy));
+}
+
 /// Loading and asking must end, well or in an error, whatever the bytes are.
 fn survives(bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -9,7 +9,7 @@ use candle_core::{Device, Module, Result, Tensor};
 
 use super::computing;
 use crate::engine::EngineError;
-use crate::gguf::{Gguf, GgufError};
+use crate::gguf::{Gguf, GgufError, Keys};
 
 /// Takes tensors out of a file one by one, checking shapes; at the end nothing may be left over.
 #[derive(Debug)]

@@ -20,6 +20,8 @@ pub(super) struct Asked<'a> {
     pub(super) max_tokens: u32,
     /// Prompt tokens that the server must have found, where they are known.
     pub(super) prompt_tokens: Option<u32>,
+    /// Prompt tokens where the server says nothing and they are not known for sure.
+    pub(super) assumed_tokens: Option<u32>,
     /// The end tokens, where they are known.
     pub(super) eos: &'a [u32],
 }
@@ -215,11 +217,14 @@ fn prompt(heard: &Heard, asked: Asked<'_>) -> Result<(u32, Option<u32>), String>
             "it counts {said} prompt tokens, but {sent} were sent"
         ));
     }
-    let prompt = said.or(asked.prompt_tokens).ok_or_else(|| {
-        "it does not count the prompt's tokens: give the engine a tokenizer = \
+    let prompt = said
+        .or(asked.prompt_tokens)
+        .or(asked.assumed_tokens)
+        .ok_or_else(|| {
+            "it does not count the prompt's tokens: give the engine a tokenizer = \
          \"…/tokenizer.json\""
-            .to_owned()
-    })?;
+                .to_owned()
+        })?;
     match cached {
         Some(cached) if cached > prompt => Err(format!(
             "it found {cached} cached tokens in a prompt of {prompt}"

@@ -42,7 +42,7 @@ pub(super) fn of(
     how: &OpenAiSpec,
     threads: u32,
     weights: &Path,
-    gguf: Option<Gguf>,
+    gguf: Option<&Gguf>,
     served: &Served,
 ) -> EngineFacts {
     let mut facts = unknown(spec);
@@ -106,7 +106,7 @@ pub(super) fn of(
         args.push(format!("system-prompt-sha256={}", digest(prompt)));
     }
     if how.endpoint == Endpoint::Chat
-        && let Some(template) = template(weights, gguf.as_ref(), served)
+        && let Some(template) = template(weights, gguf, served)
     {
         args.push(format!("chat-template-sha256={template}"));
     }
@@ -151,7 +151,8 @@ fn launch_words(command: &[String]) -> Vec<String> {
             .any(|hint| word.contains(hint))
     };
     let hidden = |word: &str| word.contains(['/', '\\', '{']);
-    let is_flag = |word: &str| word.starts_with('-');
+    let number = |word: &str| word.parse::<f64>().is_ok();
+    let is_flag = |word: &str| word.starts_with('-') && !number(word);
     let mut words = command.iter().skip(1).map(String::as_str).peekable();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
@@ -189,7 +190,7 @@ mod tests {
         .map(str::to_owned);
         assert_eq!(
             launch_words(&command),
-            ["--kv-bits=8", "--flash-attn", "--seed", "-1", "server"]
+            ["--kv-bits=8", "--flash-attn", "--seed=-1", "server"]
         );
     }
 }

@@ -233,7 +233,14 @@ impl OpenAiEngine {
         // The first answer may have to wait until the weights are loaded.
         wire.set_stall(patience);
         served.learn(&mut wire, self.stall())?;
-        served.facts = facts::of(&self.spec, &self.how, self.threads, weights, gguf, &served);
+        served.facts = facts::of(
+            &self.spec,
+            &self.how,
+            self.threads,
+            weights,
+            gguf.as_ref(),
+            &served,
+        );
         Ok(Loaded { wire, served })
     }
 }
@@ -418,6 +425,11 @@ impl Served {
         let asked = Asked {
             max_tokens: request.max_output_tokens.max(1),
             prompt_tokens: self.prompt_tokens(&request.prompt),
+            assumed_tokens: if heard.usage.is_some() || heard.timings.is_some() {
+                None
+            } else {
+                self.assumed_tokens(&request.prompt)
+            },
             eos: &self.form.eos,
         };
         let finish = finish(&heard, ended, asked.max_tokens).map_err(broken)?;
@@ -471,13 +483,16 @@ impl Served {
                 Some(text.len() as u32 + extra)
             }
             // Other vocabularies may merge a text's end with what follows it.
-            (Prompt::Text(text), _) if !self.counts_prompts() => self.vocabulary.count_here(text),
             (Prompt::Text(_), _) => None,
         }
     }
 
-    fn counts_prompts(&self) -> bool {
-        !matches!(self.capabilities.token_source, TokenSource::Retokenized)
+    /// Tokens of a text prompt by this side's vocabulary, for servers that do not count it.
+    fn assumed_tokens(&self, prompt: &Prompt) -> Option<u32> {
+        match (self.form.endpoint, prompt) {
+            (Endpoint::Completions, Prompt::Text(text)) => self.vocabulary.whole_count_here(text),
+            _ => None,
+        }
     }
 
     /// Finds out what the server can do, by small requests that are thrown away.
@@ -511,25 +526,22 @@ impl Served {
         loop {
             let (heard, ended) = match self.listen(wire, &request, &mut |_| ()) {
                 Ok(heard) => heard,
-                Err(EngineError::Refused {
-                    status: 400 | 404 | 422 | 500,
-                    url,
-                    reason,
-                }) => match self.form.level.less() {
-                    Some(less) => {
-                        tracing::debug!(%url, %reason, "the server refuses a request; it is asked for less");
-                        self.form.level = less;
-                        continue;
-                    }
-                    None => {
-                        return self.listen(wire, &request, &mut |_| ()).and_then(
-                            |(heard, ended)| {
-                                self.understand(wire, &request, heard, ended, &mut |_| ())
-                            },
-                        );
-                    }
-                },
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // MLX answers 404 to whatever it cannot do, others 500.
+                    let refused = matches!(
+                        error,
+                        EngineError::Refused {
+                            status: 400 | 404 | 422 | 500,
+                            ..
+                        }
+                    );
+                    let Some(less) = self.form.level.less().filter(|_| refused) else {
+                        return Err(error);
+                    };
+                    tracing::debug!(%error, "the server refuses a request; it is asked for less");
+                    self.form.level = less;
+                    continue;
+                }
             };
             if let Some(fingerprint) = &heard.fingerprint {
                 self.flavour.read_fingerprint(fingerprint);

@@ -19,7 +19,7 @@ const MAX_TRIES: u32 = 64;
 pub(super) enum Vocabulary {
     /// One token per byte.
     Bytes {
-        tokenizer: ByteTokenizer,
+        tokenizer: Box<ByteTokenizer>,
         begins_with_bos: bool,
     },
     /// Whatever a `tokenizer.json` says.
@@ -44,7 +44,7 @@ impl Vocabulary {
         let tokens = gguf.texts("tokenizer.ggml.tokens").ok()??;
         let (tokenizer, begins_with_bos) = candle::tokenizer(gguf, tokens.len()).ok()?;
         Some(Self::Bytes {
-            tokenizer,
+            tokenizer: Box::new(tokenizer),
             begins_with_bos,
         })
     }
@@ -77,7 +77,7 @@ impl Vocabulary {
         };
         let found = ByteTokenizer::from_tokens(&tokens, bos, eos.unwrap_or(bos)).ok()?;
         whole.then_some(Self::Bytes {
-            tokenizer: found,
+            tokenizer: Box::new(found),
             begins_with_bos,
         })
     }
@@ -93,6 +93,20 @@ impl Vocabulary {
             Self::Bytes { .. } => Some(text.len() as u32),
             Self::Json(tokenizer) => tokenizer
                 .encode_fast(text, false)
+                .ok()
+                .map(|encoding| encoding.len() as u32),
+            Self::Asked(_) | Self::Unknown => None,
+        }
+    }
+
+    /// Tokens of a text with what is put before it; `None` where only the server knows.
+    pub(super) fn whole_count_here(&self, text: &str) -> Option<u32> {
+        match self {
+            Self::Bytes {
+                begins_with_bos, ..
+            } => Some(text.len() as u32 + u32::from(*begins_with_bos)),
+            Self::Json(tokenizer) => tokenizer
+                .encode_fast(text, true)
                 .ok()
                 .map(|encoding| encoding.len() as u32),
             Self::Asked(_) | Self::Unknown => None,

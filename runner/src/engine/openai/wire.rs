@@ -27,10 +27,6 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// After the last event, how long the end of the body is waited for, so that the connection can be
-/// used again.
-const END_OF_BODY: Duration = Duration::from_millis(20);
-
 /// A connection to one server.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -97,6 +93,9 @@ impl Wire {
             // A proxy would be measured too.
             .no_proxy()
             .tcp_nodelay(true)
+            // Servers close idle connections (llama.cpp after five requests), and a runtime that
+            // only runs during requests sees that too late: each request connects anew.
+            .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT.min(target.stall))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
@@ -204,8 +203,6 @@ impl Wire {
                 .read(&line)
                 .map_err(|what| self.protocol(path, &what))?;
             if next == Next::End {
-                let rest = async { while let Some(Ok(_)) = lines.next().await {} };
-                let _ = tokio::time::timeout(END_OF_BODY, rest).await;
                 return Ok(Ended::Wanted);
             }
         }
