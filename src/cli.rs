@@ -217,25 +217,38 @@ pub(crate) enum Key {
 /// `joulemark variant`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Variant {
-    /// Quantise and prune a GGUF into the variant cache; prints the file made.
+    /// Quantise and prune a GGUF into the variant cache; prints the file or folder made.
     Make {
         /// Source GGUF.
         source: PathBuf,
-        /// Quantisation: F16, Q8_0, Q6_K, Q4_K, Q4_0 or Q2_K.
+        /// Quantisation: F16, Q8_0, Q6_K, Q4_K, Q4_0, Q2_K, or as-is.
         #[arg(long, default_value = "F16")]
         quant: String,
         /// Pruning: none, layers-1 (drop one layer), magnitude-30% (zero the smallest 30 %).
         #[arg(long, default_value = "none")]
         prune: String,
+        /// What to write; only F16 and F32 have the Hugging Face form.
+        #[arg(long, value_enum, default_value_t = Form::Gguf)]
+        form: Form,
     },
-    /// Say what a GGUF is, read from the file itself.
+    /// Say what weights are, read from the GGUF or Hugging Face folder itself.
     Inspect {
-        /// The GGUF.
+        /// The GGUF (of several files: the first), or a folder of config.json and safetensors.
         file: PathBuf,
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
+}
+
+/// Form of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// One GGUF file.
+    Gguf,
+    /// A folder that transformers, MLX and vLLM load.
+    #[value(name = "huggingface")]
+    HuggingFace,
 }
 
 /// How to print a result.

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod gguf;
 pub mod host;
 pub mod keys;
+pub mod machines;
 pub mod measure;
 pub mod meter;
 pub mod plan;

@@ -4,7 +4,7 @@ use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
     Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings, SetupRef,
-    SuiteRef, VariantFacts, Workload,
+    SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts, Workload,
 };
 use domain::text::Name;
 
@@ -24,23 +24,32 @@ pub struct SweepFacts {
     pub suite: Option<SuiteRef>,
     /// This program.
     pub runner: RunnerFacts,
-    /// The setup, if recognised.
-    pub setup: SetupRef,
-    /// This machine.
-    pub host: Host,
-    /// The engine.
-    pub engine: EngineFacts,
-    /// Its settings.
-    pub settings: Settings,
     /// Watts to assume, if the user asked.
     pub estimate: Option<Estimate>,
     /// Why there are no meters, if there are none.
-    pub no_meters: Option<domain::record::UnavailableEnergy>,
+    pub no_meters: Option<UnavailableEnergy>,
+}
+
+/// What answered.
+#[derive(Debug, Clone)]
+pub struct Machines {
+    /// The setup, if recognised.
+    pub setup: SetupRef,
+    /// The machines; the first is this one unless it is only the client.
+    pub hosts: Vec<Host>,
+    /// The engine ran on this machine alone, so that its counters cover the work.
+    pub is_here: bool,
 }
 
 /// What is a cell's own.
 #[derive(Debug)]
 pub struct CellFacts {
+    /// The machines.
+    pub machines: Machines,
+    /// The engine.
+    pub engine: EngineFacts,
+    /// Its settings.
+    pub settings: Settings,
     /// The weights.
     pub variant: VariantFacts,
     /// What was asked.
@@ -60,7 +69,18 @@ pub struct CellFacts {
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     let unavailable = cell.sampled.trouble.or_else(|| sweep.no_meters.clone());
-    let energy = energy_claim(&cell.sampled.traces, unavailable, sweep.estimate.as_ref());
+    let elsewhere = (!cell.machines.is_here).then(|| UnavailableEnergy {
+        reason: UnavailableReason::ScopeMismatch,
+        detail: Name::cleaned(
+            "other machines did the work, and only this one's counters were read",
+        ),
+    });
+    let traces = if cell.machines.is_here {
+        cell.sampled.traces
+    } else {
+        Vec::new()
+    };
+    let energy = energy_claim(&traces, elsewhere.or(unavailable), sweep.estimate.as_ref());
     Record {
         schema: Name::cleaned(SCHEMA),
         audience: sweep.audience,
@@ -75,15 +95,15 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         checkpoint: None,
         suite: sweep.suite.clone(),
         runner: sweep.runner.clone(),
-        setup: sweep.setup.clone(),
-        hosts: vec![sweep.host.clone()],
-        engine: sweep.engine.clone(),
-        settings: sweep.settings.clone(),
+        setup: cell.machines.setup,
+        hosts: cell.machines.hosts,
+        engine: cell.engine,
+        settings: cell.settings,
         variant: cell.variant,
         workload: workload(&cell.workload),
         repetitions: cell.samples.repetitions,
         phases: cell.samples.phases,
-        meters: cell.sampled.traces,
+        meters: traces,
         energy,
         context: cell.samples.context,
         quality: cell.samples.quality,
@@ -216,21 +236,23 @@ mod tests {
             sweep: Sha256Digest([0; 32]),
             suite: None,
             runner: host::runner_facts(),
-            setup: SetupRef {
-                slug: None,
-                interconnect: None,
-                split: None,
-            },
-            host: survey.host,
-            engine: crate::engine::Engine::facts(&crate::engine::scripted::ScriptedEngine::new()),
-            settings: crate::engine::Engine::settings(
-                &crate::engine::scripted::ScriptedEngine::new(),
-            ),
             estimate: None,
             no_meters: None,
         };
         let workload = WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64);
+        let scripted = crate::engine::scripted::ScriptedEngine::new();
         let cell = CellFacts {
+            machines: Machines {
+                setup: SetupRef {
+                    slug: None,
+                    interconnect: None,
+                    split: None,
+                },
+                hosts: vec![survey.host],
+                is_here: true,
+            },
+            engine: crate::engine::Engine::facts(&scripted),
+            settings: crate::engine::Engine::settings(&scripted),
             variant: plan::tests::facts(1, 1),
             workload,
             samples,

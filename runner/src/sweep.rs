@@ -18,9 +18,12 @@ use std::time::Duration;
 
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, Sha256Digest};
-use domain::matrix::{CellFilter, Matrix, MatrixCell, MatrixError, PruneLabel};
+use domain::matrix::{
+    AS_IS, CellFilter, EngineKind, EngineSpec, Matrix, MatrixCell, MatrixError, PruneLabel,
+    WeightsForm,
+};
 use domain::record::{
-    Audience, EngineFacts, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts,
+    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
 use domain::suite::{self, Item};
@@ -29,9 +32,10 @@ use thiserror::Error;
 
 use crate::clock::{Clock, RealClock};
 use crate::context::ContextReader;
-use crate::engine::{Engine, Needs};
+use crate::engine::{self, Capabilities, Engine, EngineError, Needs};
 use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
+use crate::machines::{self, MachinesError};
 use crate::measure::{
     Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
@@ -40,7 +44,7 @@ use crate::meter::sampler::Sampler;
 use crate::meter::{self, Estimate, Meters};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
 use crate::quality;
-use crate::record::{CellFacts, SweepFacts, assemble};
+use crate::record::{CellFacts, Machines, SweepFacts, assemble};
 use crate::seal::seal;
 use crate::spool::{Spool, SpoolError};
 use crate::state::{FinishedCell, StateError, StateFile};
@@ -83,6 +87,9 @@ pub enum SweepError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The machines an engine runs on.
+    #[error(transparent)]
+    Machines(#[from] MachinesError),
     /// No randomness for the sweep's id.
     #[error("begin a sweep: the system has no randomness")]
     Randomness,
@@ -226,26 +233,84 @@ impl SweepReport {
     }
 }
 
+/// The engines of a matrix, opened when a cell first needs them.
+pub struct Engines {
+    open: Box<OpenEngine>,
+    opened: BTreeMap<String, Box<dyn Engine>>,
+}
+
+/// Makes the engine of a spec, with nothing loaded.
+type OpenEngine = dyn FnMut(&EngineSpec) -> Result<Box<dyn Engine>, EngineError> + Send;
+
+impl fmt::Debug for Engines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engines")
+            .field("opened", &self.opened.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engines {
+    /// The real ones; servers that are started compute with so many threads.
+    pub fn real(threads: u32) -> Self {
+        Self::opened_by(move |spec| engine::open(spec, threads))
+    }
+
+    /// Those that `open` makes.
+    pub fn opened_by(
+        open: impl FnMut(&EngineSpec) -> Result<Box<dyn Engine>, EngineError> + Send + 'static,
+    ) -> Self {
+        Self {
+            open: Box::new(open),
+            opened: BTreeMap::new(),
+        }
+    }
+
+    /// Lends the engine of a spec until it is put back.
+    fn take(&mut self, spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+        match self.opened.remove(&spec.name) {
+            Some(engine) => Ok(engine),
+            None => (self.open)(spec),
+        }
+    }
+
+    fn put_back(&mut self, spec: &EngineSpec, engine: Box<dyn Engine>) {
+        self.opened.insert(spec.name.clone(), engine);
+    }
+
+    /// What the engine of a spec says before it is loaded.
+    fn before_load(
+        &mut self,
+        spec: &EngineSpec,
+    ) -> Result<(EngineFacts, Capabilities), EngineError> {
+        let engine = self.take(spec)?;
+        let said = (engine.facts(), engine.capabilities());
+        self.put_back(spec, engine);
+        Ok(said)
+    }
+}
+
 /// What a sweep would do now.
 pub fn plan_sweep(
     options: &SweepOptions,
     machine: &Machine,
-    engine: &dyn Engine,
+    engines: &mut Engines,
 ) -> Result<Plan, SweepError> {
-    Ok(prepare(options, machine, engine)?.0)
+    Ok(prepare(options, machine, engines)?.0)
 }
 
 /// Sweeps. Blocking; `on_event` is called from this thread.
 pub fn run(
     options: &SweepOptions,
     mut machine: Machine,
-    engine: &mut dyn Engine,
+    mut engines: Engines,
     on_event: &mut dyn FnMut(SweepEvent),
 ) -> Result<SweepReport, SweepError> {
-    let (plan, state) = prepare(options, &machine, engine)?;
+    let (plan, state) = prepare(options, &machine, &mut engines)?;
     let finished_before = state.state.finished.clone();
     let items = quality::items(&options.suite_seed, options.matrix.quality.items);
-    let facts = sweep_facts(options, &mut machine, engine, plan.sweep, !items.is_empty());
+    let facts = sweep_facts(options, &machine, plan.sweep, !items.is_empty());
+    let machines = machines(options, &mut machine)?;
     let sampler = Sampler::spawn(
         std::mem::take(&mut machine.meters.meters),
         Arc::clone(&machine.clock),
@@ -258,7 +323,8 @@ pub fn run(
     let mut sweep = Sweep {
         options,
         machine: &machine,
-        engine,
+        engines,
+        machines,
         on_event,
         sampler,
         items,
@@ -284,7 +350,9 @@ pub fn run(
 struct Sweep<'a> {
     options: &'a SweepOptions,
     machine: &'a Machine,
-    engine: &'a mut dyn Engine,
+    engines: Engines,
+    /// By engine, this machine's where the matrix names none.
+    machines: BTreeMap<String, Machines>,
     on_event: &'a mut dyn FnMut(SweepEvent),
     sampler: Sampler,
     items: Vec<Item>,
@@ -351,24 +419,34 @@ impl Sweep<'_> {
 
     /// One cell, from source weights to the outbox.
     fn cell(&mut self, planned: &PlannedCell) -> Result<CellEnd, SweepError> {
-        let spec = match variant_spec(&self.options.models.join(&planned.cell.file), &planned.cell)
-        {
-            Ok(spec) => spec,
+        let spec = engine_spec(self.options, &planned.cell);
+        let source = self.options.models.join(&planned.cell.file);
+        let recipe = match variant_spec(&source, &planned.cell) {
+            Ok(recipe) => recipe,
             Err(reason) => return Ok(CellEnd::Lost(reason)),
         };
         let made = self
             .variants
-            .make(&spec)
+            .make(&recipe)
             .and_then(|weights| Ok((inspect(&weights)?, weights)));
         let (variant, weights) = match made {
             Ok(made) => made,
             Err(error) => return Ok(CellEnd::Lost(error.to_string())),
         };
 
+        let mut engine = match self.engines.take(spec) {
+            Ok(engine) => engine,
+            Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
+        };
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let ended = self.measure(planned, &weights, &mut samples);
+        let ended = self.measure(planned, engine.as_mut(), &weights, &mut samples);
         let sampled = self.sampler.stop();
+        // As it is now: a loaded server says more than one that is not.
+        let (engine_facts, settings) = (engine.facts(), engine.settings());
+        // The next cell's load replaces the weights; until then they are not needed.
+        let _ = catch_unwind(AssertUnwindSafe(|| engine.unload()));
+        self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
             Err(Stopped::Failed { outcome, class }) => (outcome, Some(class)),
@@ -376,6 +454,9 @@ impl Sweep<'_> {
         };
 
         let cell = CellFacts {
+            machines: self.machines[&spec.name].clone(),
+            engine: engine_facts,
+            settings,
             variant,
             workload: planned.cell.workload.clone(),
             ended_ms: self.machine.clock.unix_ms(),
@@ -431,13 +512,14 @@ impl Sweep<'_> {
     fn measure(
         &mut self,
         planned: &PlannedCell,
+        engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
     ) -> Result<(), Stopped> {
         let on_event = &mut *self.on_event;
         let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
         let mut bench = Bench {
-            engine: &mut *self.engine,
+            engine,
             sampler: &self.sampler,
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
@@ -467,17 +549,14 @@ impl Sweep<'_> {
             time_workload(&mut bench, timing, samples)?;
             quality::ask(&mut bench, items, samples)
         });
-        let ended = catch_unwind(work).unwrap_or_else(|panic| {
+        catch_unwind(work).unwrap_or_else(|panic| {
             // The message may hold paths: it is for this machine's log, not for the record.
             tracing::error!(panic = panic_text(panic.as_ref()), "the engine panicked");
             Err(Stopped::Failed {
                 outcome: Outcome::Crash,
                 class: "engine panicked".to_owned(),
             })
-        });
-        // The next cell's load replaces the weights; until then they are not needed.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.engine.unload()));
-        ended
+        })
     }
 
     /// Waits until the machine is about as cool as at the start, where it says how warm it is.
@@ -508,7 +587,7 @@ enum CellEnd {
 fn prepare(
     options: &SweepOptions,
     machine: &Machine,
-    engine: &dyn Engine,
+    engines: &mut Engines,
 ) -> Result<(Plan, StateFile), SweepError> {
     let states = options.data.join("sweeps");
     fs::create_dir_all(&states).map_err(|source| SweepError::Data {
@@ -517,11 +596,21 @@ fn prepare(
     })?;
     let cells = options.matrix.expand(&model_files(&options.models)?)?;
     let cells = options.filter.pick(cells).map_err(SweepError::Filter)?;
-    let digest = job_digest(
-        options.matrix.digest(&cells),
-        options.audience,
-        &engine.facts(),
-    );
+    let known: BTreeMap<String, Result<(EngineFacts, Capabilities), String>> = options
+        .matrix
+        .engines()
+        .iter()
+        .filter(|spec| cells.iter().any(|cell| cell.engine == spec.name))
+        .map(|spec| {
+            let said = engines.before_load(spec);
+            (
+                spec.name.clone(),
+                said.map_err(|error| format!("failed to {error}")),
+            )
+        })
+        .collect();
+    let builds: Vec<&EngineFacts> = known.values().flatten().map(|(facts, _)| facts).collect();
+    let digest = job_digest(options.matrix.digest(&cells), options.audience, &builds);
     let mut id = [0; 32];
     getrandom::fill(&mut id).map_err(|_| SweepError::Randomness)?;
     // One file a matrix: a quickstart does not forget another matrix's interrupted sweep.
@@ -534,9 +623,16 @@ fn prepare(
         &options.spool,
     )?;
 
-    let mut known: BTreeMap<String, Result<VariantFacts, String>> = BTreeMap::new();
+    let (mut kept, mut refused) = (Vec::new(), Vec::new());
+    for cell in cells {
+        match unmeasurable(engine_spec(options, &cell), &known[&cell.engine], &cell) {
+            None => kept.push(cell),
+            Some(reason) => refused.push(SkippedCell { cell, reason }),
+        }
+    }
+    let mut sources: BTreeMap<String, Result<VariantFacts, String>> = BTreeMap::new();
     let source = |file: &str| {
-        let facts = known
+        let facts = sources
             .entry(file.to_owned())
             .or_insert_with(|| source_facts(&options.models, file));
         facts.clone()
@@ -549,14 +645,61 @@ fn prepare(
         has_meters: !machine.meters.meters.is_empty(),
         finished: &state.finished(),
     };
-    let plan = plan(cells, source, &circumstances);
+    let mut plan = plan(kept, source, &circumstances);
+    plan.skipped.extend(refused);
     Ok((plan, state))
+}
+
+/// The engine that a cell names.
+fn engine_spec<'a>(options: &'a SweepOptions, cell: &MatrixCell) -> &'a EngineSpec {
+    let mut engines = options.matrix.engines().iter();
+    engines
+        .find(|spec| spec.name == cell.engine)
+        .expect("cells are made of the matrix's engines")
+}
+
+/// Why a cell cannot be measured, as far as that is known before its engine is loaded.
+fn unmeasurable(
+    spec: &EngineSpec,
+    said: &Result<(EngineFacts, Capabilities), String>,
+    cell: &MatrixCell,
+) -> Option<String> {
+    let (_, can) = match said {
+        Ok(said) => said,
+        Err(reason) => return Some(reason.clone()),
+    };
+    if spec.weights() == WeightsForm::HuggingFace
+        && !["F16", AS_IS].contains(&cell.quantisation.as_str())
+    {
+        return Some(format!(
+            "{} loads Hugging Face folders, which are written in F16 only",
+            spec.name
+        ));
+    }
+    // A server tells what it can do once it is loaded.
+    if matches!(spec.kind, EngineKind::OpenAi(_)) {
+        return None;
+    }
+    let workload = &cell.workload;
+    if workload.concurrency > can.max_streams {
+        return Some(format!(
+            "{} answers {} requests at once, the workload asks {}",
+            spec.name, can.max_streams, workload.concurrency
+        ));
+    }
+    if workload.kv_state != KvState::Cold && !can.reuses_prefix {
+        return Some(format!("{} keeps no prompt cache to measure", spec.name));
+    }
+    if workload.samples > 1 && !can.client_view {
+        return Some(format!("{} answers no questions", spec.name));
+    }
+    None
 }
 
 /// What an interrupted sweep is told apart by: cells finished with another engine build, number
 /// of threads or for another collector are other cells.
-fn job_digest(matrix: Sha256Digest, audience: Audience, engine: &EngineFacts) -> Sha256Digest {
-    let job = serde_json::to_vec(&(matrix, audience, engine)).expect("facts are JSON");
+fn job_digest(matrix: Sha256Digest, audience: Audience, builds: &[&EngineFacts]) -> Sha256Digest {
+    let job = serde_json::to_vec(&(matrix, audience, builds)).expect("facts are JSON");
     Sha256Digest::of(&job)
 }
 
@@ -603,14 +746,33 @@ fn variant_spec(source: &Path, cell: &MatrixCell) -> Result<VariantSpec, String>
     })
 }
 
-fn sweep_facts(
+/// The machines that each engine runs on.
+fn machines(
     options: &SweepOptions,
     machine: &mut Machine,
-    engine: &dyn Engine,
+) -> Result<BTreeMap<String, Machines>, MachinesError> {
+    let setup = host::recognise(&mut machine.survey, &options.catalogue);
+    let here = Machines {
+        setup,
+        hosts: vec![machine.survey.host.clone()],
+        is_here: true,
+    };
+    let of = |spec: &EngineSpec| match &spec.machines {
+        Some(named) => machines::resolve(named, &machine.survey.host, &options.catalogue),
+        None => Ok(here.clone()),
+    };
+    let engines = options.matrix.engines().iter();
+    engines
+        .map(|spec| Ok((spec.name.clone(), of(spec)?)))
+        .collect()
+}
+
+fn sweep_facts(
+    options: &SweepOptions,
+    machine: &Machine,
     sweep: Sha256Digest,
     asks_suite: bool,
 ) -> SweepFacts {
-    let setup = host::recognise(&mut machine.survey, &options.catalogue);
     let suite = asks_suite.then(|| SuiteRef {
         version: Name::cleaned(suite::REFERENCE_V1),
         digest: Sha256Digest(suite::digest()),
@@ -621,10 +783,6 @@ fn sweep_facts(
         sweep,
         suite,
         runner: host::runner_facts(),
-        setup,
-        host: machine.survey.host.clone(),
-        engine: engine.facts(),
-        settings: engine.settings(),
         estimate: options.estimate.clone(),
         no_meters: machine.meters.unavailable.clone(),
     }

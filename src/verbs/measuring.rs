@@ -10,12 +10,12 @@ use domain::ids::Sha256Digest;
 use domain::matrix::{CellFilter, Matrix};
 use domain::record::Audience;
 use domain::text::Name;
-use runner::engine::candle::CandleEngine;
+use runner::engine::candle::threads;
 use runner::keys::RunnerKey;
 use runner::meter::Estimate;
 use runner::spool::Spool;
 use runner::submit::{DrainOptions, DrainReport, drain};
-use runner::sweep::{Machine, SweepError, SweepEvent, SweepOptions, SweepReport};
+use runner::sweep::{Engines, Machine, SweepError, SweepEvent, SweepOptions, SweepReport};
 use tokio::runtime::Handle;
 
 use crate::cli::Measuring;
@@ -109,9 +109,8 @@ pub(crate) async fn run(
     let between = destination.clone();
     let runtime = Handle::current();
     let mut sweep = tokio::task::spawn_blocking(move || {
-        let mut engine = engine()?;
         let mut drained = DrainReport::default();
-        let report = runner::sweep::run(&options, Machine::here(), &mut engine, &mut |event| {
+        let report = runner::sweep::run(&options, Machine::here(), engines(), &mut |event| {
             progress.tell(&event);
             if let (SweepEvent::CellFinished(_), Some(destination)) = (&event, &between) {
                 let once = DrainOptions {
@@ -169,11 +168,10 @@ pub(crate) async fn run(
     Ok((report, Some(drained)))
 }
 
-/// The engine that measures.
-pub(crate) fn engine() -> Result<CandleEngine, Failure> {
-    CandleEngine::new()
-        .context("failed to start the engine")
-        .or_infrastructure()
+/// The engines of this machine; servers that are started compute with as many threads as our own
+/// engine.
+pub(crate) fn engines() -> Engines {
+    Engines::real(u32::try_from(threads()).unwrap_or(1))
 }
 
 fn patience(destination: &Destination) -> DrainOptions {
@@ -215,7 +213,10 @@ pub(crate) fn exit(report: &SweepReport) -> Exit {
 /// The code that a sweep's error ends with.
 pub(crate) fn failure(error: SweepError) -> Failure {
     let exit = match error {
-        SweepError::Matrix(_) | SweepError::Filter(_) | SweepError::Models { .. } => Exit::Usage,
+        SweepError::Matrix(_)
+        | SweepError::Filter(_)
+        | SweepError::Models { .. }
+        | SweepError::Machines(_) => Exit::Usage,
         SweepError::Spool(_)
         | SweepError::State(_)
         | SweepError::Data { .. }

@@ -7,7 +7,7 @@ use domain::record::VariantFacts;
 use runner::variant::{VariantCache, VariantError, VariantSpec, inspect};
 use serde_json::{Value, json};
 
-use crate::cli::Variant;
+use crate::cli::{Form, Variant};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::output::{self, Report};
@@ -19,7 +19,8 @@ pub(crate) fn run(args: Variant, config: &Config) -> Outcome {
             source,
             quant,
             prune,
-        } => make(source, &quant, &prune, config),
+            form,
+        } => make(source, &quant, &prune, form, config),
         Variant::Inspect { file, format } => {
             let facts = or_bad_file(inspect(&file))?;
             report(&facts).print(format).or_infrastructure()?;
@@ -28,15 +29,19 @@ pub(crate) fn run(args: Variant, config: &Config) -> Outcome {
     }
 }
 
-fn make(source: PathBuf, quant: &str, prune: &str, config: &Config) -> Outcome {
+fn make(source: PathBuf, quant: &str, prune: &str, form: Form, config: &Config) -> Outcome {
     let spec = VariantSpec {
         source,
         quant: quant.parse().or_usage()?,
         prune: prune.parse().or_usage()?,
     };
     config.make_data_folder()?;
-    let file = or_bad_file(VariantCache::new(config.variants()).make(&spec))?;
-    output::line(&file.display().to_string()).or_infrastructure()?;
+    let variants = VariantCache::new(config.variants());
+    let made = or_bad_file(match form {
+        Form::Gguf => variants.make(&spec),
+        Form::HuggingFace => variants.make_huggingface(&spec),
+    })?;
+    output::line(&made.display().to_string()).or_infrastructure()?;
     Ok(Exit::Fine)
 }
 

@@ -25,7 +25,7 @@ pub struct EngineSpec {
     /// What the user says of it; a server's own word goes before it.
     pub declared: Declared,
     /// The machines it runs on, where that is not this one alone.
-    pub cluster: Option<Cluster>,
+    pub machines: Option<Machines>,
 }
 
 /// What an engine is and how it is driven.
@@ -131,32 +131,32 @@ pub struct Declared {
     pub speculation: Option<SpeculationMethod>,
 }
 
-/// Several machines that answer as one.
+/// The machines an engine runs on, where that is not this one alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cluster {
+pub struct Machines {
     /// The setup's profile, if there is one.
     pub setup: Option<Slug>,
-    /// How the machines are connected.
-    pub interconnect: String,
-    /// How they share the work.
-    pub split: Split,
-    /// The machines; the first is this one unless it says otherwise.
-    pub hosts: Vec<ClusterHost>,
+    /// How several are connected.
+    pub interconnect: Option<String>,
+    /// How several share the work.
+    pub split: Option<Split>,
+    /// Each of them.
+    pub hosts: Vec<MachineHost>,
 }
 
-/// One machine of a cluster. Without a survey only its profile is known.
+/// One machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClusterHost {
-    /// Its hardware profile.
+pub struct MachineHost {
+    /// Its hardware profile, where the survey does not tell.
     pub profile: Option<Slug>,
-    /// What `joulemark doctor --json` printed on it: a file, relative to the current folder.
-    /// `here` for the machine that measures.
+    /// What `joulemark doctor --json` printed on it: a file, relative to the current folder; or
+    /// [`HERE`].
     pub survey: String,
 }
 
-/// The survey of the machine that measures.
+/// The survey of the machine that measures, which need not be written to a file.
 pub const HERE: &str = "here";
 
 #[derive(Deserialize)]
@@ -187,7 +187,7 @@ pub(super) struct RawEngine {
     gpu_layers: Option<u32>,
     flash_attention: Option<bool>,
     speculation: Option<SpeculationMethod>,
-    cluster: Option<Spanned<Cluster>>,
+    machines: Option<Spanned<Machines>>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl EngineSpec {
             name: CANDLE.to_owned(),
             kind: EngineKind::Candle,
             declared: Declared::default(),
-            cluster: None,
+            machines: None,
         }
     }
 
@@ -250,9 +250,7 @@ impl RawEngine {
             }),
         };
         self.check_foreign_keys(source)?;
-        if let Some(cluster) = &self.cluster {
-            check_cluster(source, cluster)?;
-        }
+        self.check_machines(source)?;
         Ok(EngineSpec {
             name,
             kind,
@@ -267,7 +265,7 @@ impl RawEngine {
                 flash_attention: self.flash_attention,
                 speculation: self.speculation,
             },
-            cluster: self.cluster.map(Spanned::into_inner),
+            machines: self.machines.map(Spanned::into_inner),
         })
     }
 
@@ -358,13 +356,44 @@ impl RawEngine {
             None => Ok(()),
         }
     }
+
+    fn check_machines(&self, source: &Source) -> Result<(), MatrixError> {
+        let Some(machines) = &self.machines else {
+            return match &self.url {
+                Some(url) if !is_loopback(url.get_ref()) => {
+                    let what = "the server is on another machine: say which in [engines.machines], \
+                                or its speed would be published as this one's";
+                    Err(source.error(url.span().start, what.to_owned()))
+                }
+                _ => Ok(()),
+            };
+        };
+        let at = machines.span().start;
+        let machines = machines.get_ref();
+        let count = machines.hosts.len();
+        if !(1..=64).contains(&count) {
+            let what = format!("an engine runs on 1 to 64 machines, {count} are listed");
+            return Err(source.error(at, what));
+        }
+        if count > 1 && (machines.interconnect.is_none() || machines.split.is_none()) {
+            let what = "say how several machines are connected and share the work: interconnect \
+                        and split = { method = \"tensor\", layout = \"...\" }";
+            return Err(source.error(at, what.to_owned()));
+        }
+        Ok(())
+    }
 }
 
-fn check_cluster(source: &Source, cluster: &Spanned<Cluster>) -> Result<(), MatrixError> {
-    let hosts = &cluster.get_ref().hosts;
-    if hosts.len() < 2 || hosts.len() > 64 {
-        let what = format!("a cluster has 2 to 64 hosts, this one {}", hosts.len());
-        return Err(source.error(cluster.span().start, what));
-    }
-    Ok(())
+/// The address is of this machine.
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or(v6),
+        None => host.rsplit_once(':').map_or(host, |(host, _)| host),
+    };
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

@@ -21,8 +21,8 @@ mod source;
 mod workload;
 
 pub use engines::{
-    CANDLE, Cluster, ClusterHost, Declared, Endpoint, EngineKind, EngineSpec, HERE, LlamaBenchSpec,
-    MAX_ENGINES, OpenAiSpec, Server, WeightsForm,
+    CANDLE, Declared, Endpoint, EngineKind, EngineSpec, HERE, LlamaBenchSpec, MAX_ENGINES,
+    MachineHost, Machines, OpenAiSpec, Server, WeightsForm,
 };
 pub use workload::{MAX_CONCURRENCY, MAX_SAMPLES, Verifier, WARM_SHARE, WorkloadSpec};
 

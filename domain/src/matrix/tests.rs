@@ -252,3 +252,152 @@ proptest! {
         }
     }
 }
+
+const ENGINES: &str = r#"
+quantisations = ["F16", "Q8_0"]
+
+[[models]]
+name = "small"
+path = "small-f16.gguf"
+
+[[engines]]
+name = "candle"
+kind = "candle"
+
+[[engines]]
+name = "llama.cpp"
+kind = "openai"
+command = ["llama-server", "-m", "{weights}", "--port", "{port}"]
+
+[[engines]]
+name = "spark"
+kind = "openai"
+url = "http://127.0.0.1:8000/v1/"
+
+[[workloads]]
+id = "pp128-tg64"
+prompt_tokens = 128
+output_tokens = 64
+
+[[workloads]]
+id = "warm"
+prompt_tokens = 128
+output_tokens = 64
+depth_tokens = 512
+kv_state = "warm_prefix"
+
+[[include]]
+engine = ["candle", "llama.cpp"]
+workload = ["pp128-tg64"]
+
+[[include]]
+engine = ["spark"]
+quantisation = ["Q8_0"]
+"#;
+
+fn engines_error(from: &str, to: &str) -> MatrixError {
+    assert!(ENGINES.contains(from), "{from}");
+    let text = ENGINES.replacen(from, to, 1);
+    match Matrix::parse("m.toml", &text) {
+        Err(error) => error,
+        Ok(matrix) => matrix.expand(&[]).expect_err("a mistake"),
+    }
+}
+
+#[test]
+fn engines_are_an_axis_and_named_unless_they_are_our_own() {
+    let matrix = Matrix::parse("m.toml", ENGINES).unwrap_or_else(|error| panic!("{error}"));
+    let cells = matrix.expand(&[]).unwrap_or_else(|error| panic!("{error}"));
+    let labels: Vec<_> = cells.iter().map(MatrixCell::label).collect();
+    assert_eq!(
+        labels,
+        [
+            "small F16 pp128-tg64",
+            "small F16 pp128-tg64 on llama.cpp",
+            "small Q8_0 pp128-tg64",
+            "small Q8_0 pp128-tg64 on llama.cpp",
+            "small Q8_0 pp128-tg64 on spark",
+            "small Q8_0 warm on spark",
+        ]
+    );
+    let EngineKind::OpenAi(spark) = &matrix.engines()[2].kind else {
+        panic!("a server");
+    };
+    let url = "http://127.0.0.1:8000".to_owned();
+    assert_eq!(spark.server, Server::Running { url });
+    let picked = CellFilter {
+        engines: vec!["spark".to_owned()],
+        ..CellFilter::default()
+    };
+    assert_eq!(picked.pick(cells).map(|kept| kept.len()), Ok(2));
+}
+
+#[test]
+fn a_matrix_without_engines_is_measured_by_our_own() {
+    let matrix = Matrix::parse("m.toml", GOOD).expect("valid");
+    assert_eq!(matrix.engines(), [EngineSpec::candle()]);
+}
+
+#[test]
+fn mistakes_in_engines_and_workloads_say_what_to_do() {
+    for (from, to, line, what) in [
+        ("\"{port}\"", "\"8000\"", 15, "{weights} and {port}"),
+        ("name = \"spark\"", "name = \"candle\"", 18, "already"),
+        ("name = \"spark\"", "name = \"a spark\"", 18, "no name"),
+        ("127.0.0.1:8000", "10.0.0.7:8000", 20, "[engines.machines]"),
+        (
+            "http://127.0.0.1:8000/v1/",
+            "127.0.0.1:8000",
+            20,
+            "write a url",
+        ),
+        ("http://127", "http://me:secret@127", 20, "without user"),
+        (
+            "kind = \"candle\"",
+            "kind = \"candle\"\nurl = \"http://[::1]:80\"",
+            10,
+            "url means nothing",
+        ),
+        ("kind = \"candle\"", "kind = \"candel\"", 10, "candel"),
+        ("depth_tokens = 512\n", "", 31, "depth_tokens"),
+        (
+            "depth_tokens = 512",
+            "depth_tokens = 512\nconcurrency = 4",
+            33,
+            "cold",
+        ),
+        ("kv_state = \"warm_prefix\"", "samples = 4", 32, "majority"),
+        (
+            "kv_state = \"warm_prefix\"",
+            "samples = 4\nverifier = \"majority\"",
+            32,
+            "temperature",
+        ),
+        ("quantisation = [\"Q8_0\"]", "", 1, "one variant"),
+    ] {
+        let error = engines_error(from, to);
+        assert!(error.what.contains(what), "{to}: {error}");
+        assert_eq!(error.line, line, "{error}");
+    }
+}
+
+#[test]
+fn several_machines_say_how_they_share_the_work() {
+    let one = "\n[engines.machines]\nhosts = [{ survey = \"spark.json\" }]\n\n[[workloads]]";
+    let remote =
+        ENGINES
+            .replace("127.0.0.1:8000", "10.0.0.7:8000")
+            .replacen("\n[[workloads]]", one, 1);
+    let matrix = Matrix::parse("m.toml", &remote).unwrap_or_else(|error| panic!("{error}"));
+    assert!(matrix.engines()[2].machines.is_some());
+
+    let two = remote.replace("}]", "}, { survey = \"here\" }]");
+    let error = Matrix::parse("m.toml", &two).expect_err("unconnected");
+    assert!(error.what.contains("interconnect"), "{error}");
+    let whole = two.replace(
+        "[engines.machines]",
+        "[engines.machines]\ninterconnect = \"Thunderbolt 5\"\n\
+         split = { method = \"prefill-decode\", layout = \"prefill on host 0, decode on host 1\" }",
+    );
+    assert!(Matrix::parse("m.toml", &whole).is_ok());
+}

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use domain::matrix::{EngineKind, EngineSpec};
 use domain::record::{EngineFacts, Finish, Outcome, Settings, TokenSource};
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use crate::gguf::GgufError;
 
 pub mod candle;
 pub mod llama_bench;
+pub mod openai;
 pub mod scripted;
 
 /// An inference program that can be measured.
@@ -74,6 +76,18 @@ pub trait Engine: Send {
     }
 }
 
+/// Makes the engine of a spec, with nothing loaded. Servers that are started here compute with so
+/// many threads.
+pub fn open(spec: &EngineSpec, threads: u32) -> Result<Box<dyn Engine>, EngineError> {
+    match &spec.kind {
+        EngineKind::Candle => Ok(Box::new(candle::CandleEngine::new()?)),
+        EngineKind::OpenAi(_) => Ok(Box::new(openai::OpenAiEngine::new(spec, threads)?)),
+        EngineKind::LlamaBench(_) => Ok(Box::new(llama_bench::LlamaBenchEngine::new(
+            spec, threads,
+        )?)),
+    }
+}
+
 /// One of several streams.
 pub trait Stream: Send {
     /// As [`Engine::generate`].
@@ -86,6 +100,10 @@ pub trait Stream: Send {
 
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that an engine offers or not"
+)]
 pub struct Capabilities {
     /// It hands tokens over as they are made, so that the caller can stamp them. Without it there
     /// is only [`Engine::time_itself`], and nothing can be asked.

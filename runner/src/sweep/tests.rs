@@ -125,13 +125,19 @@ fn records(options: &SweepOptions) -> Vec<Record> {
         .collect()
 }
 
+/// One engine, whatever the spec.
+fn alone(engine: ScriptedEngine) -> Engines {
+    let mut engine = Some(engine);
+    Engines::opened_by(move |_| Ok(Box::new(engine.take().expect("opened once"))))
+}
+
 fn sweep(
     options: &SweepOptions,
     machine: Machine,
-    engine: &mut ScriptedEngine,
+    engine: ScriptedEngine,
 ) -> (SweepReport, Vec<String>) {
     let mut events = Vec::new();
-    let report = run(options, machine, engine, &mut |event| {
+    let report = run(options, machine, alone(engine), &mut |event| {
         events.push(match event {
             SweepEvent::Planned(plan) => format!("planned {}", plan.cells.len()),
             SweepEvent::Skipped(skipped) => format!("skipped {}", skipped.cell.label()),
@@ -148,7 +154,7 @@ fn sweep(
 fn every_cell_is_measured_sealed_and_stored() {
     let bed = Bed::new();
     let options = bed.options();
-    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert!(report.is_whole());
     assert_eq!(events[..3], ["planned 4", "started 1/4", "finished Ok"]);
     let records = records(&options);
@@ -187,14 +193,14 @@ fn one_failing_cell_is_published_as_failed_and_the_rest_goes_on() {
     let bed = Bed::new();
     let options = bed.options();
     let loads = AtomicU32::new(0);
-    let mut engine = bed.engine().failing_loads(move |_| {
+    let engine = bed.engine().failing_loads(move |_| {
         let second = loads.fetch_add(1, Ordering::Relaxed) == 1;
         second.then_some(EngineError::OutOfMemory {
             what: "the weights",
             bytes: 1 << 40,
         })
     });
-    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut engine);
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), engine);
     assert_eq!(
         events
             .iter()
@@ -213,7 +219,7 @@ fn one_failing_cell_is_published_as_failed_and_the_rest_goes_on() {
         failed[0].outcome_class.as_ref().map(Name::as_str),
         Some("out of memory")
     );
-    let (again, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    let (again, _) = sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert_eq!(
         again.recorded.len(),
         4,
@@ -225,11 +231,11 @@ fn one_failing_cell_is_published_as_failed_and_the_rest_goes_on() {
 fn a_panicking_engine_crashes_its_cell_alone() {
     let bed = Bed::new();
     let options = bed.options();
-    let mut engine = bed.engine().failing_requests(|number| {
+    let engine = bed.engine().failing_requests(|number| {
         assert!(number != 20, "a scripted panic about /some/path");
         None
     });
-    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut engine);
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), engine);
     let outcomes: Vec<_> = report.recorded.iter().map(|cell| cell.outcome).collect();
     assert_eq!(
         outcomes,
@@ -260,7 +266,7 @@ fn an_interrupted_sweep_measures_only_the_rest() {
         let report = run(
             &options,
             bed.machine(Vec::new()),
-            &mut bed.engine(),
+            alone(bed.engine()),
             &mut |event| match event {
                 SweepEvent::CellFinished(_) => finished += 1,
                 // In the middle of the third cell.
@@ -279,12 +285,12 @@ fn an_interrupted_sweep_measures_only_the_rest() {
     };
     let options = bed.options();
     assert_eq!(
-        plan_sweep(&options, &bed.machine(Vec::new()), &bed.engine())
+        plan_sweep(&options, &bed.machine(Vec::new()), &mut alone(bed.engine()))
             .expect("plans")
             .finished,
         2
     );
-    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert_eq!(
         (
             report.sweep,
@@ -310,7 +316,7 @@ fn a_missing_model_is_skipped_with_the_reason() {
     let bed = Bed::new();
     fs::remove_file(bed.folder.path().join("models/b-f16.gguf")).expect("was there");
     let options = bed.options();
-    let (report, events) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    let (report, events) = sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert_eq!((report.recorded.len(), report.skipped.len()), (2, 2));
     assert_eq!(
         events
@@ -332,11 +338,7 @@ fn a_counter_makes_the_joules_measured_and_a_guess_stays_a_guess() {
     let bed = Bed::new();
     let options = bed.options();
     let meter = ScriptedMeter::steady(Scope::CpuPkg, 30);
-    sweep(
-        &options,
-        bed.machine(vec![Box::new(meter)]),
-        &mut bed.engine(),
-    );
+    sweep(&options, bed.machine(vec![Box::new(meter)]), bed.engine());
     for record in records(&options) {
         assert!(
             matches!(&record.energy, EnergyClaim::Measured(claim) if claim.scope.to_string() == "cpu.pkg")
@@ -359,7 +361,7 @@ fn a_counter_makes_the_joules_measured_and_a_guess_stays_a_guess() {
         estimate,
         ..bed.options()
     };
-    sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert!(
         records(&options)
             .iter()
@@ -378,7 +380,7 @@ fn a_filter_sweeps_only_what_was_picked() {
         filter,
         ..bed.options()
     };
-    let (report, _) = sweep(&options, bed.machine(Vec::new()), &mut bed.engine());
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), bed.engine());
     assert_eq!(report.recorded.len(), 2);
     let wrong = CellFilter {
         models: vec!["c".to_owned()],
@@ -389,7 +391,7 @@ fn a_filter_sweeps_only_what_was_picked() {
         ..options
     };
     assert!(matches!(
-        plan_sweep(&options, &bed.machine(Vec::new()), &bed.engine()),
+        plan_sweep(&options, &bed.machine(Vec::new()), &mut alone(bed.engine())),
         Err(SweepError::Filter(_))
     ));
 }

@@ -11,12 +11,15 @@ use std::str::FromStr;
 
 use candle_core::quantized::GgmlDType;
 use domain::ids::Sha256Digest;
+use domain::matrix::AS_IS;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::gguf::GgufError;
+use crate::engine::EngineError;
+use crate::gguf::{GgufError, type_label};
 
 mod cache;
+mod huggingface;
 mod inspect;
 mod prune;
 mod quantise;
@@ -53,10 +56,12 @@ pub enum Quantisation {
     Q4_0,
     /// 2 bits in blocks of 256.
     Q2K,
+    /// Whatever the source has: the file stays as it is.
+    AsIs,
 }
 
 impl Quantisation {
-    /// All, from large to small.
+    /// All that can be made, from large to small.
     pub const ALL: [Self; 6] = [
         Self::F16,
         Self::Q8_0,
@@ -68,32 +73,31 @@ impl Quantisation {
 
     /// As GGUF's world spells it.
     pub fn label(self) -> &'static str {
-        crate::gguf::type_label(self.dtype())
+        self.made().map_or(AS_IS, |made| type_label(made.dtype))
     }
 
-    fn dtype(self) -> GgmlDType {
-        match self {
-            Self::F16 => GgmlDType::F16,
-            Self::Q8_0 => GgmlDType::Q8_0,
-            Self::Q6K => GgmlDType::Q6K,
-            Self::Q4K => GgmlDType::Q4K,
-            Self::Q4_0 => GgmlDType::Q4_0,
-            Self::Q2K => GgmlDType::Q2K,
-        }
+    /// What matrices become; `None` if nothing is made.
+    fn made(self) -> Option<MadeType> {
+        let (dtype, file_type) = match self {
+            Self::F16 => (GgmlDType::F16, 1),
+            Self::Q8_0 => (GgmlDType::Q8_0, 7),
+            Self::Q6K => (GgmlDType::Q6K, 18),
+            Self::Q4K => (GgmlDType::Q4K, 14),
+            Self::Q4_0 => (GgmlDType::Q4_0, 2),
+            Self::Q2K => (GgmlDType::Q2K, 10),
+            Self::AsIs => return None,
+        };
+        Some(MadeType { dtype, file_type })
     }
+}
 
+/// The type of a made file's matrices.
+#[derive(Debug, Clone, Copy)]
+struct MadeType {
+    dtype: GgmlDType,
     /// `general.file_type`: the `llama_ftype` in which all matrices have this type
     /// (<https://github.com/ggml-org/llama.cpp/blob/master/include/llama.h>).
-    fn file_type(self) -> u32 {
-        match self {
-            Self::F16 => 1,
-            Self::Q8_0 => 7,
-            Self::Q6K => 18,
-            Self::Q4K => 14,
-            Self::Q4_0 => 2,
-            Self::Q2K => 10,
-        }
-    }
+    file_type: u32,
 }
 
 impl fmt::Display for Quantisation {
@@ -107,6 +111,7 @@ impl FromStr for Quantisation {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let found = Self::ALL
             .into_iter()
+            .chain([Self::AsIs])
             .find(|quantisation| quantisation.label().eq_ignore_ascii_case(text));
         found.ok_or_else(|| SpecError::Quantisation(text.chars().take(80).collect()))
     }
@@ -199,7 +204,7 @@ fn ratio_ppm(percent: &str) -> Option<u32> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// Not a quantisation.
-    #[error("read {0:?} as a quantisation: choose F16, Q8_0, Q6_K, Q4_K, Q4_0 or Q2_K")]
+    #[error("read {0:?} as a quantisation: choose F16, Q8_0, Q6_K, Q4_K, Q4_0, Q2_K or as-is")]
     Quantisation(String),
     /// Not a pruning.
     #[error(
@@ -241,6 +246,17 @@ pub enum VariantError {
         /// Why it does not fit.
         problem: String,
     },
+    /// No Hugging Face folder can be made of it.
+    #[error("write {} as a Hugging Face folder: {problem}", path.display())]
+    NoHuggingFaceForm {
+        /// The GGUF.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// The weights are of an architecture or with a vocabulary that this program does not compute with.
+    #[error(transparent)]
+    Foreign(#[from] EngineError),
     /// A file could not be read or written.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -263,8 +279,13 @@ pub enum VariantError {
     },
 }
 
+/// JSON as files hold it.
+fn as_text(value: &serde_json::Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
+
 /// SHA-256 of a file's bytes, read in pieces.
-fn digest_of_file(path: &Path) -> Result<Sha256Digest, VariantError> {
+pub(crate) fn digest_of_file(path: &Path) -> Result<Sha256Digest, VariantError> {
     let fault = |source| VariantError::Io {
         doing: "read",
         path: path.to_owned(),

@@ -14,7 +14,7 @@ use domain::ids::Sha256Digest;
 use super::prune::{
     dropped_layers, elements_in, layer_of, parts_per_million, renumbered, zero_smallest,
 };
-use super::{PruneRecipe, Quantisation, VariantError, VariantSpec};
+use super::{MadeType, PruneRecipe, VariantError, VariantSpec};
 use crate::gguf::{Gguf, cleaned, type_label};
 
 /// Who made a file: part of its bytes and of the cache's key, so a later version never passes off an older file.
@@ -38,8 +38,7 @@ pub(super) struct Made {
 }
 
 /// The source already is the variant: nothing is removed and all its matrices have the wanted type.
-pub(super) fn is_the_source(spec: &VariantSpec, source: &Gguf) -> bool {
-    let dtype = spec.quant.dtype();
+pub(super) fn is_the_source(spec: &VariantSpec, wanted: MadeType, source: &Gguf) -> bool {
     let mut matrices = source
         .tensors()
         .into_values()
@@ -47,12 +46,13 @@ pub(super) fn is_the_source(spec: &VariantSpec, source: &Gguf) -> bool {
         .peekable();
     spec.prune == PruneRecipe::None
         && matrices.peek().is_some()
-        && matrices.all(|info| info.ggml_dtype == dtype)
+        && matrices.all(|info| info.ggml_dtype == wanted.dtype)
 }
 
 /// Makes the variant of an open source whose digest is known.
 pub(super) fn make(
     spec: &VariantSpec,
+    wanted: MadeType,
     source: &mut Gguf,
     digest: &Sha256Digest,
 ) -> Result<Made, VariantError> {
@@ -113,8 +113,8 @@ pub(super) fn make(
             tensor = pruned;
             removed += zeroed;
         }
-        let dtype = stored_type(&tensor, spec.quant);
-        fallbacks += u32::from(tensor.rank() > 1 && dtype != spec.quant.dtype());
+        let dtype = stored_type(&tensor, wanted.dtype);
+        fallbacks += u32::from(tensor.rank() > 1 && dtype != wanted.dtype);
         tensors.insert(
             new_name,
             QTensor::quantize(&tensor, dtype).map_err(convert)?,
@@ -136,7 +136,7 @@ pub(super) fn make(
                 block_count.as_str(),
                 Value::U32(layers - dropped.len() as u32),
             ),
-            ("general.file_type", Value::U32(spec.quant.file_type())),
+            ("general.file_type", Value::U32(wanted.file_type)),
             ("general.quantization_version", Value::U32(2)),
             (keys::SOURCE, text(&digest.to_string())),
             (keys::QUANTISATION, text(spec.quant.label())),
@@ -160,7 +160,7 @@ fn method(recipe: &PruneRecipe) -> &'static str {
     }
 }
 
-fn stored_type(tensor: &Tensor, wanted: Quantisation) -> GgmlDType {
+fn stored_type(tensor: &Tensor, wanted: GgmlDType) -> GgmlDType {
     let fits = |dtype: GgmlDType| {
         tensor
             .dims()
@@ -169,8 +169,8 @@ fn stored_type(tensor: &Tensor, wanted: Quantisation) -> GgmlDType {
     };
     if tensor.rank() < 2 {
         GgmlDType::F32
-    } else if fits(wanted.dtype()) {
-        wanted.dtype()
+    } else if fits(wanted) {
+        wanted
     } else if fits(GgmlDType::Q8_0) {
         GgmlDType::Q8_0
     } else {

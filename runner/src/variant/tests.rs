@@ -393,6 +393,21 @@ fn the_source_itself_is_the_variant_that_changes_nothing() {
 }
 
 #[test]
+fn as_is_is_the_source_whatever_its_type_and_prunes_nothing() {
+    let workshop = Workshop::of(&Fixture {
+        dtype: GgmlDType::Q8_0,
+        ..Fixture::tiny()
+    });
+    let as_is = "as-is".parse().expect("a quantisation");
+    let found = workshop.make(as_is, PruneRecipe::None).expect("found");
+    assert_eq!(found, workshop.source);
+    assert!(!workshop.folder.path().join("variants").exists(), "no copy");
+    let pruned = workshop.make(as_is, PruneRecipe::Magnitude { ratio_ppm: 1 });
+    let error = pruned.expect_err("refused").to_string();
+    assert!(error.contains("as-is"), "{error}");
+}
+
+#[test]
 fn matrices_that_cannot_take_the_type_fall_back_and_are_counted() {
     let fallbacks = |fixture: &Fixture, quant| {
         let workshop = Workshop::of(fixture);
@@ -510,7 +525,7 @@ fn hostile_names_are_cleaned_and_bad_metadata_is_refused() {
 
 #[test]
 fn labels_read_back_and_unknown_ones_list_the_choices() {
-    for quant in Quantisation::ALL {
+    for quant in Quantisation::ALL.into_iter().chain([Quantisation::AsIs]) {
         assert_eq!(quant.to_string().parse(), Ok(quant));
     }
     for text in [

@@ -8,22 +8,22 @@ const LARGEST_DIMENSION: u32 = 1 << 24;
 
 /// Dimensions of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Dimensions {
-    pub(super) layers: usize,
-    pub(super) width: usize,
-    pub(super) feed_forward: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) head_dim: usize,
-    pub(super) vocabulary: usize,
-    pub(super) context: u32,
-    pub(super) rope_base: f64,
-    pub(super) rms_epsilon: f32,
+pub(crate) struct Dimensions {
+    pub(crate) layers: usize,
+    pub(crate) width: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) context: u32,
+    pub(crate) rope_base: f64,
+    pub(crate) rms_epsilon: f32,
 }
 
 impl Dimensions {
     /// Reads the `llama.*` keys; what this engine would compute wrongly is refused, never ignored.
-    pub(super) fn read(gguf: &Gguf) -> Result<Self, EngineError> {
+    pub(crate) fn read(gguf: &Gguf) -> Result<Self, EngineError> {
         let unsupported = |what: String| EngineError::Unsupported {
             path: gguf.path().to_owned(),
             what,

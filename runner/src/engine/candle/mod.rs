@@ -27,7 +27,7 @@ mod weights;
 mod tests;
 
 use cache::Cache;
-use dimensions::Dimensions;
+pub(crate) use dimensions::Dimensions;
 use model::{Model, Rows};
 
 /// The in-process engine.
@@ -320,7 +320,10 @@ fn device() -> Result<Device, EngineError> {
 }
 
 /// The file's vocabulary, and whether a sequence begins with its begin token.
-fn tokenizer(gguf: &Gguf, vocabulary: usize) -> Result<(ByteTokenizer, bool), EngineError> {
+pub(crate) fn tokenizer(
+    gguf: &Gguf,
+    vocabulary: usize,
+) -> Result<(ByteTokenizer, bool), EngineError> {
     let unsupported = |what: String| EngineError::Unsupported {
         path: gguf.path().to_owned(),
         what,

@@ -48,7 +48,7 @@ fn engine(program: &str, args: &[&str]) -> LlamaBenchEngine {
             flash_attention: Some(true),
             ..Declared::default()
         },
-        cluster: None,
+        machines: None,
     };
     LlamaBenchEngine::new(&spec, 2).expect("a llama-bench")
 }
