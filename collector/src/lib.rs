@@ -17,6 +17,7 @@ mod fixtures;
 pub mod frontier;
 pub mod http;
 pub mod ingest;
+mod numbers;
 pub mod postgres;
 pub mod snapshot;
 pub mod store;

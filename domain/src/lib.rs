@@ -19,6 +19,7 @@ pub mod matrix;
 pub mod plausibility;
 pub mod query;
 pub mod record;
+pub mod roofline;
 pub mod scope;
 pub mod speeds;
 pub mod statistics;

@@ -2,7 +2,7 @@
 //!
 //! Broken rules do not refuse a record: it is stored, quarantined and shown with the reason.
 //! So every bound must hold for every real machine. Bandwidth and compute are those of the
-//! machine's profile; where there is none, or where the weights fit in a cache (tiny models on
+//! machines' profiles, added up; where there is none, or where the weights fit in a cache (tiny models on
 //! a CPU do, and run far above memory bandwidth), an absolute bound takes their place that no
 //! single device reaches. The checks are pure and total: no record makes them panic.
 
@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::energy::MAX_DEVICE_POWER;
-use crate::hardware::HardwareProfile;
+use crate::hardware::{Catalogue, HardwareProfile};
 use crate::record::{
-    Finish, KvKind, KvState, MeterKind, Record, Repetition, Request, SpeculationMethod,
+    Finish, Host, KvState, MeterKind, Record, Repetition, Request, SpeculationMethod,
 };
+use crate::roofline::{active_file_bytes, active_weight_bytes, kv_bytes, mean_context_tokens};
 use crate::scope::Scope;
+use crate::speeds::{self, Part, last_event_ns};
 
 /// Measured over theoretical speed up to which a data sheet may be off.
 const SHEET_TOLERANCE: f64 = 1.05;
@@ -44,6 +46,15 @@ const COPY_MIN_GAPS: usize = 16;
 /// Time per request that belongs to neither TTFT nor gaps, such as making the next prompt.
 const BETWEEN_REQUESTS_NS: u64 = 20_000_000;
 
+/// Share of its context or prompt that a warm request must at least have had cached, in percent.
+const WARM_PERCENT: u64 = 90;
+
+/// An engine may hold matrices wider or narrower than the file does (a file of 16 bits held in
+/// four, one of four bits held in 32), but not without bound: who claims to read next to nothing
+/// would have no roofline.
+const HELD_AT_LEAST: f64 = 0.25;
+const HELD_AT_MOST: f64 = 8.0;
+
 /// A rule of this page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +77,7 @@ pub enum Rule {
     Quality,
     /// Shares are shares; sizes fit each other.
     Ranges,
-    /// A cold cache is cold.
+    /// A cold cache is cold, and a warm one warm.
     Cold,
 }
 
@@ -119,14 +130,14 @@ impl Findings {
     }
 }
 
-/// Checks a record; `hardware` is the profile of the machine when it is known.
-pub fn check(record: &Record, hardware: Option<&HardwareProfile>) -> Findings {
+/// Checks a record; its hosts' profiles are those of the catalogue.
+pub fn check(record: &Record, catalogue: &Catalogue) -> Findings {
     let checks = [
         (Rule::Times, times(record)),
         (Rule::Tokens, tokens(record)),
         (Rule::Copy, copies(record)),
-        (Rule::Decode, decode(record, hardware)),
-        (Rule::Prefill, prefill(record, hardware)),
+        (Rule::Decode, decode(record, catalogue)),
+        (Rule::Prefill, prefill(record, catalogue)),
         (Rule::Fit, fit(record)),
         (Rule::Joules, joules(record)),
         (Rule::Quality, quality(record)),
@@ -155,27 +166,15 @@ fn counting(record: &Record) -> impl Iterator<Item = &Repetition> {
         .filter(|rep| !rep.warmup && rep.void.is_none())
 }
 
-/// The last token's moment; `None` without a token, or beyond what a clock can say.
-fn last_event_ns(request: &Request) -> Option<u64> {
-    let gaps_us = request
-        .gaps_us
-        .iter()
-        .try_fold(0u64, |sum, gap| sum.checked_add(*gap))?;
-    request
-        .first_event_ns?
-        .checked_add(gaps_us.checked_mul(1_000)?)
-}
-
-/// Seconds from the first token to the last, and the tokens emitted in them.
-fn decode_span(request: &Request) -> Option<(f64, f64)> {
-    let first = request.first_event_ns?;
-    let seconds = last_event_ns(request)?.checked_sub(first)? as f64 / 1e9;
-    let in_first_event = match &request.event_tokens {
-        Some(tokens) => *tokens.first()?,
-        None => 1,
+/// The engine timed the request itself: there are no events, and it is of one phase.
+fn is_engine_only(request: &Request) -> bool {
+    let (prompt, output) = (request.prompt_tokens, request.output_tokens);
+    let phase = match (request.engine_prefill_ns, request.engine_decode_ns) {
+        (Some(ns), None) => ns > 0 && prompt > 0 && output == 0,
+        (None, Some(ns)) => ns > 0 && prompt == 0 && output > 0,
+        _ => false,
     };
-    let tokens = f64::from(request.output_tokens.checked_sub(in_first_event)?);
-    Some((seconds, tokens))
+    phase && request.first_event_ns.is_none() && request.gaps_us.is_empty()
 }
 
 fn times(record: &Record) -> Check {
@@ -198,13 +197,54 @@ fn times(record: &Record) -> Check {
             "a phase does not run forward".into()
         })?;
     }
-    counting(record).try_for_each(repetition_times)
+    engine_times(record)?;
+    // Before a warm request its context is loaded, outside of any request's time.
+    let closed_loop = record.workload.kv_state == KvState::Cold;
+    counting(record).try_for_each(|rep| repetition_times(rep, closed_loop))
 }
 
-fn repetition_times(rep: &Repetition) -> Check {
+/// Engines that time themselves do not say when: together they were busy no longer than it took.
+fn engine_times(record: &Record) -> Check {
+    let (mut busy, mut wall) = (0.0, 0.0);
+    for rep in counting(record) {
+        let own = || {
+            rep.requests
+                .iter()
+                .filter(|request| is_engine_only(request))
+        };
+        if own().next().is_none() {
+            continue;
+        }
+        wall += (rep.end_ns - rep.start_ns) as f64;
+        busy += own()
+            .filter_map(|request| request.engine_prefill_ns.or(request.engine_decode_ns))
+            .map(|ns| ns as f64)
+            .sum::<f64>();
+    }
+    ensure(busy <= 1.01 * wall, || {
+        format!(
+            "the engine says it was busy for {:.3} s of {:.3} s",
+            busy / 1e9,
+            wall / 1e9
+        )
+    })
+}
+
+/// What one stream did in a repetition.
+#[derive(Default)]
+struct StreamTimes {
+    /// In TTFT and gaps.
+    busy_ns: u64,
+    /// Its last token.
+    ended_ns: u64,
+    /// When it sent its last request.
+    last_sent_ns: u64,
+    requests: u64,
+}
+
+fn repetition_times(rep: &Repetition, closed_loop: bool) -> Check {
     let place = rep.rep;
-    let wall_ns = rep.end_ns - rep.start_ns;
-    let mut streams: BTreeMap<u32, (u64, u64, u64)> = BTreeMap::new();
+    let mut streams: BTreeMap<u32, StreamTimes> = BTreeMap::new();
     for request in &rep.requests {
         let (Some(first), Some(last)) = (request.first_event_ns, last_event_ns(request)) else {
             continue;
@@ -223,35 +263,89 @@ fn repetition_times(rep: &Repetition) -> Check {
         ensure(request.gaps_us.is_empty() || last > first, || {
             format!("repetition {place} emits its tokens in no time")
         })?;
-        let (busy, ended, count) = streams.entry(request.stream).or_default();
+        let stream = streams.entry(request.stream).or_default();
         // Gaps are whole microseconds: each may be off by one half.
         let rounding = 1_000 * (request.gaps_us.len() as u64 + 1);
-        ensure(request.sent_ns.saturating_add(rounding) >= *ended, || {
-            format!("requests of one stream overlap in repetition {place}")
-        })?;
-        *busy = busy.saturating_add(last - request.sent_ns);
-        *ended = last;
-        *count += 1;
+        ensure(
+            request.sent_ns.saturating_add(rounding) >= stream.ended_ns,
+            || format!("requests of one stream overlap in repetition {place}"),
+        )?;
+        stream.busy_ns = stream.busy_ns.saturating_add(last - request.sent_ns);
+        stream.ended_ns = last;
+        stream.last_sent_ns = request.sent_ns;
+        stream.requests += 1;
     }
-    for (busy, _, count) in streams.into_values() {
-        let between = BETWEEN_REQUESTS_NS
-            .saturating_mul(count + 1)
-            .max(wall_ns / 100);
-        ensure(busy.saturating_add(between) >= wall_ns, || {
+    if closed_loop {
+        accounted_for(rep, &streams)
+    } else {
+        Ok(())
+    }
+}
+
+/// Every stream asks again at once until all end together, so TTFT and gaps make up its time:
+/// from the start to its last token, and of the last stream to the end. Nobody asks once another
+/// stream has ended.
+fn accounted_for(rep: &Repetition, streams: &BTreeMap<u32, StreamTimes>) -> Check {
+    let place = rep.rep;
+    let between = |requests: u64| {
+        BETWEEN_REQUESTS_NS
+            .saturating_mul(requests + 1)
+            .max((rep.end_ns - rep.start_ns) / 100)
+    };
+    for stream in streams.values() {
+        let own_ns = stream.ended_ns.saturating_sub(rep.start_ns);
+        let told = stream.busy_ns.saturating_add(between(stream.requests));
+        ensure(told >= own_ns, || {
             format!(
                 "TTFT and gaps of repetition {place} add up to {:.3} s of {:.3} s",
-                busy as f64 / 1e9,
-                wall_ns as f64 / 1e9
+                stream.busy_ns as f64 / 1e9,
+                own_ns as f64 / 1e9
             )
         })?;
     }
-    Ok(())
+    let Some(last) = streams.values().map(|stream| stream.ended_ns).max() else {
+        return Ok(());
+    };
+    ensure(last.saturating_add(between(0)) >= rep.end_ns, || {
+        format!(
+            "the last token of repetition {place} comes {:.3} s before its end",
+            (rep.end_ns - last) as f64 / 1e9
+        )
+    })?;
+    let first_to_end = streams.values().map(|stream| stream.ended_ns).min();
+    let last_to_ask = streams.values().map(|stream| stream.last_sent_ns).max();
+    let together = first_to_end
+        .zip(last_to_ask)
+        .is_none_or(|(ended, asked)| asked <= ended.saturating_add(between(0)));
+    ensure(together, || {
+        format!("the streams of repetition {place} did not run together")
+    })
 }
 
 fn tokens(record: &Record) -> Check {
+    let requests = || counting(record).flat_map(|rep| &rep.requests);
+    ensure(
+        requests().all(is_engine_only) || !requests().any(is_engine_only),
+        || "some requests are timed by the engine alone, others are not".into(),
+    )?;
     for rep in counting(record) {
         let place = rep.rep;
+        ensure(
+            rep.requests
+                .iter()
+                .all(|request| request.stream < record.workload.concurrency.max(1)),
+            || {
+                format!(
+                    "repetition {place}: more streams than {}",
+                    record.workload.concurrency
+                )
+            },
+        )?;
         for request in &rep.requests {
+            if is_engine_only(request) {
+                engine_tokens(record, place, request)?;
+                continue;
+            }
             let counted = match (&request.event_tokens, request.first_event_ns) {
                 (_, None) => Some(0),
                 (None, Some(_)) => u64::try_from(request.gaps_us.len())
@@ -302,6 +396,23 @@ fn tokens(record: &Record) -> Check {
     Ok(())
 }
 
+/// A request of one phase has the asked tokens of that phase.
+fn engine_tokens(record: &Record, place: u32, request: &Request) -> Check {
+    let asked = &record.workload;
+    let with_context = asked.prompt_tokens.saturating_add(asked.depth_tokens);
+    let fits = if request.output_tokens > 0 {
+        request.output_tokens == asked.output_tokens
+    } else {
+        [asked.prompt_tokens, with_context].contains(&request.prompt_tokens)
+    };
+    ensure(fits, || {
+        format!(
+            "repetition {place}: {} prompt and {} output tokens, {} and {} asked",
+            request.prompt_tokens, request.output_tokens, asked.prompt_tokens, asked.output_tokens
+        )
+    })
+}
+
 fn copies(record: &Record) -> Check {
     let mut seen: BTreeMap<&[u64], u32> = BTreeMap::new();
     for rep in counting(record) {
@@ -321,140 +432,127 @@ fn copies(record: &Record) -> Check {
     Ok(())
 }
 
-/// Bytes of weights read per pass: routed experts by the used share, no embedding look-up.
-fn active_bytes(record: &Record) -> f64 {
-    let variant = &record.variant;
-    let routed = match (
-        variant.routed_expert_bytes,
-        variant.experts_used,
-        variant.experts_total,
-    ) {
-        (Some(bytes), Some(used), Some(total)) if total > 0 => {
-            bytes as f64 * f64::from(used.min(total)) / f64::from(total)
-        }
-        (bytes, _, _) => bytes.unwrap_or(0) as f64,
+/// What all hosts together can do at most: each as its profile says for all of its devices, or
+/// else `unknown` for each of them. The second value: every host has a profile that says it.
+fn all_hosts(
+    record: &Record,
+    catalogue: &Catalogue,
+    sheet: impl Fn(&HardwareProfile) -> Option<f64>,
+    unknown: f64,
+) -> (f64, bool) {
+    let devices = |host: &Host| {
+        let gpus = host.gpus.iter().filter(|gpu| gpu.used).count();
+        gpus.clamp(1, 1_024) as f64
     };
-    variant.dense_bytes as f64
-        + variant.head_bytes as f64
-        + variant.shared_expert_bytes.unwrap_or(0) as f64
-        + routed
-}
-
-/// Bytes of the KV cache at a number of tokens.
-fn kv_bytes(record: &Record, tokens: f64) -> f64 {
-    let width = |kind: Option<&crate::text::Name>| match kind.map(crate::text::Name::as_str) {
-        Some("f32") => 4.0,
-        Some("q8_0") => 34.0 / 32.0,
-        Some("q4_0" | "q4_1" | "q5_0" | "q5_1") => 18.0 / 32.0,
-        _ => 2.0,
-    };
-    let settings = &record.settings;
-    let bytes_per_element = f64::midpoint(
-        width(settings.kv_type_k.as_ref()),
-        width(settings.kv_type_v.as_ref()),
-    );
-    let elements = |layer: &crate::record::KvLayout| {
-        let cached = match (layer.kind, layer.window_tokens) {
-            (KvKind::State, _) => return layer.state_elements.unwrap_or(0) as f64,
-            (KvKind::Window, Some(window)) => tokens.min(window as f64),
-            _ => tokens,
-        };
-        cached * layer.elements_per_token as f64
-    };
-    record
-        .variant
-        .kv
-        .iter()
-        .map(|layer| f64::from(layer.layers) * elements(layer) * bytes_per_element)
-        .sum()
-}
-
-/// Devices that may have worked together.
-fn devices(record: &Record) -> f64 {
-    let gpus = record
+    let known = |host: &Host| sheet(catalogue.hardware(host.profile.as_ref()?)?);
+    let sum = record
         .hosts
         .iter()
-        .flat_map(|host| &host.gpus)
-        .filter(|gpu| gpu.used)
-        .count();
-    gpus.max(record.hosts.len()).clamp(1, 1_024) as f64
+        .take(1_024)
+        .map(|host| known(host).unwrap_or(unknown) * devices(host))
+        .sum::<f64>();
+    let all_known =
+        !record.hosts.is_empty() && record.hosts.iter().all(|host| known(host).is_some());
+    (if sum > 0.0 { sum } else { unknown }, all_known)
 }
 
-fn decode(record: &Record, hardware: Option<&HardwareProfile>) -> Check {
-    let active = active_bytes(record);
-    let sheet = hardware
-        .and_then(|profile| profile.memory_bandwidth_gb_s)
-        .map(|gb_s| gb_s * 1e9)
-        .filter(|_| active > CACHE_RESIDENT_BYTES);
-    let (bandwidth, known) = match sheet {
-        Some(bandwidth) => (
-            bandwidth * devices(record) * SHEET_TOLERANCE,
-            "its data sheet",
-        ),
-        None => (MAX_BYTES_PER_SECOND * devices(record), "any device"),
+fn decode(record: &Record, catalogue: &Catalogue) -> Check {
+    // What the engine says it reads may be less than the file; both bound what it can have read.
+    let active = active_weight_bytes(&record.variant, &record.settings)
+        .min(active_file_bytes(&record.variant));
+    let cached_at_most = CACHE_RESIDENT_BYTES * record.hosts.len().max(1) as f64;
+    let sheet = |profile: &HardwareProfile| {
+        let gb_s = profile.memory_bandwidth_gb_s?;
+        (active > cached_at_most).then_some(gb_s * 1e9 * SHEET_TOLERANCE)
     };
-    let workload = &record.workload;
-    let streams = f64::from(workload.concurrency.max(1));
-    let depth = f64::from(workload.depth_tokens)
-        + f64::from(workload.prompt_tokens)
-        + f64::from(workload.output_tokens) / 2.0;
-    let per_pass = active + streams * kv_bytes(record, depth);
-    let speculates = record.settings.speculation.method != SpeculationMethod::None;
+    let (bandwidth, from_sheet) = all_hosts(record, catalogue, sheet, MAX_BYTES_PER_SECOND);
+    let known = if from_sheet {
+        "its data sheet"
+    } else {
+        "any device"
+    };
+    let cache = kv_bytes(
+        &record.variant,
+        &record.settings,
+        mean_context_tokens(&record.workload),
+    );
+    let within = |place: u32, read: f64| {
+        ensure(read <= bandwidth, || {
+            format!(
+                "repetition {place}: {:.1} GB/s would be read, {known} delivers {:.1}",
+                read / 1e9,
+                bandwidth / 1e9
+            )
+        })
+    };
+    let streams = f64::from(record.workload.concurrency.max(1));
     for rep in counting(record) {
+        let place = rep.rep;
+        let mut most_per_pass = 1.0f64;
         for request in &rep.requests {
-            let Some((seconds, tokens)) = decode_span(request) else {
+            let Some(speed) = decode_part(request).and_then(Part::per_second) else {
                 continue;
             };
-            if seconds <= 0.0 || tokens <= 0.0 {
-                continue;
-            }
-            let tokens_per_pass = match request.passes {
-                Some(passes) if speculates && passes > 0 => {
-                    (f64::from(request.output_tokens) / f64::from(passes)).max(1.0)
-                }
-                _ => 1.0,
-            };
-            let passes_per_second = tokens / seconds / tokens_per_pass;
-            let place = rep.rep;
+            let tokens_per_pass = tokens_per_pass(record, request);
+            most_per_pass = most_per_pass.max(tokens_per_pass);
+            let passes_per_second = speed / tokens_per_pass;
             ensure(passes_per_second <= MAX_PASSES_PER_SECOND, || {
                 format!(
                     "repetition {place}: {passes_per_second:.0} passes per second, no machine makes \
                      {MAX_PASSES_PER_SECOND:.0}"
                 )
             })?;
-            let read = passes_per_second * per_pass;
-            ensure(read <= bandwidth, || {
-                format!(
-                    "repetition {place}: {:.1} GB/s would be read, {known} delivers {:.1}",
-                    read / 1e9,
-                    bandwidth / 1e9
-                )
-            })?;
+            // Other streams may wait meanwhile: what is sure is this one's own cache.
+            within(place, passes_per_second * (active + cache))?;
+        }
+        // Together they share passes, of one token for each stream at most, and no caches.
+        if let Some(all) = speeds::aggregate_tokens_per_second(rep).filter(|_| streams > 1.0) {
+            let rounds = all / most_per_pass;
+            within(place, rounds / streams * active + rounds * cache)?;
         }
     }
     Ok(())
 }
 
-fn prefill(record: &Record, hardware: Option<&HardwareProfile>) -> Check {
-    let peak = hardware
-        .and_then(|profile| profile.fp16_dense_tflops)
-        .map_or(MAX_FLOP_PER_SECOND, |tflops| {
-            tflops * 1e12 * FASTEST_FORMAT * SHEET_TOLERANCE
-        })
-        * devices(record);
+/// By the client's clock; by the engine's where there is no other.
+fn decode_part(request: &Request) -> Option<Part> {
+    if is_engine_only(request) {
+        speeds::engine_decode_part(request)
+    } else {
+        speeds::decode_part(request)
+    }
+}
+
+fn tokens_per_pass(record: &Record, request: &Request) -> f64 {
+    let speculates = record.settings.speculation.method != SpeculationMethod::None;
+    match request.passes {
+        Some(passes) if speculates && passes > 0 => {
+            (f64::from(request.output_tokens) / f64::from(passes)).max(1.0)
+        }
+        _ => 1.0,
+    }
+}
+
+fn prefill(record: &Record, catalogue: &Catalogue) -> Check {
+    let sheet = |profile: &HardwareProfile| {
+        Some(profile.fp16_dense_tflops? * 1e12 * FASTEST_FORMAT * SHEET_TOLERANCE)
+    };
+    let (peak, _) = all_hosts(record, catalogue, sheet, MAX_FLOP_PER_SECOND);
     let per_token = 2.0 * record.variant.params_active as f64;
     for rep in counting(record) {
         for request in &rep.requests {
-            let ttft = request
-                .first_event_ns
-                .and_then(|first| first.checked_sub(request.sent_ns));
-            let Some(seconds) = ttft.filter(|ns| *ns > 0).map(|ns| ns as f64 / 1e9) else {
+            let part = if is_engine_only(request) {
+                speeds::engine_prefill_part(request)
+            } else {
+                speeds::prefill_part(request)
+            };
+            // Where nobody counted what was cached, a warm prompt may have been cached whole.
+            let counted =
+                record.workload.kv_state == KvState::Cold || request.cached_tokens.is_some();
+            let Some(speed) = part.filter(|_| counted).and_then(Part::per_second) else {
                 continue;
             };
-            let fresh = request
-                .prompt_tokens
-                .saturating_sub(request.cached_tokens.unwrap_or(0));
-            let needed = per_token * f64::from(fresh) / seconds;
+            let needed = per_token * speed;
             ensure(needed <= peak, || {
                 format!(
                     "repetition {}: prefill would compute {:.2} TFLOP/s, the device does {:.2}",
@@ -504,7 +602,8 @@ fn fit(record: &Record) -> Check {
         .iter()
         .map(|file| file.bytes as f64)
         .sum();
-    let needed = weights + f64::from(workload.concurrency) * kv_bytes(record, tokens);
+    let needed = weights
+        + f64::from(workload.concurrency) * kv_bytes(&record.variant, &record.settings, tokens);
     ensure(needed <= memory, || {
         format!(
             "weights and cache need {:.1} GB of {:.1} GB",
@@ -671,6 +770,20 @@ fn ranges(record: &Record) -> Check {
     ensure(largest <= file * 1.01, || {
         format!("tensors of {largest:.0} bytes in a file of {file:.0}")
     })?;
+    let held = record
+        .settings
+        .weight_bytes_per_pass
+        .map(|bytes| bytes as f64);
+    let in_file = active_file_bytes(variant);
+    ensure(
+        held.is_none_or(|held| (HELD_AT_LEAST * in_file..=HELD_AT_MOST * in_file).contains(&held)),
+        || {
+            format!(
+                "a pass that reads {:.0} bytes of weights, of which the file has {in_file:.0}",
+                held.unwrap_or(0.0)
+            )
+        },
+    )?;
     // Vocabulary and metadata beside the tensors: tens of megabytes in real files.
     let with_head = tensors + variant.head_bytes as f64;
     ensure(file <= 2.0 * with_head + 1e8, || {
@@ -679,21 +792,35 @@ fn ranges(record: &Record) -> Check {
 }
 
 fn cold(record: &Record) -> Check {
-    if record.workload.kv_state != KvState::Cold {
-        return Ok(());
+    let workload = &record.workload;
+    let least = |cacheable: u32| u64::from(cacheable) * WARM_PERCENT;
+    let unlike = |request: &&Request| {
+        let Some(cached) = request.cached_tokens else {
+            return false;
+        };
+        let percent = 100 * u64::from(cached);
+        match workload.kv_state {
+            KvState::Cold => cached > 0,
+            KvState::WarmPrefix => percent < least(workload.depth_tokens),
+            KvState::ExactHit => percent < least(request.prompt_tokens),
+        }
+    };
+    let name = match workload.kv_state {
+        KvState::Cold => "cold",
+        KvState::WarmPrefix => "behind a cached context",
+        KvState::ExactHit => "cached whole",
+    };
+    for rep in counting(record) {
+        if let Some(request) = rep.requests.iter().find(unlike) {
+            return Err(format!(
+                "repetition {} is called {name} and had {} of {} prompt tokens cached",
+                rep.rep,
+                request.cached_tokens.unwrap_or(0),
+                request.prompt_tokens
+            ));
+        }
     }
-    let warm = counting(record).find(|rep| {
-        rep.requests
-            .iter()
-            .any(|request| request.cached_tokens.unwrap_or(0) > 0)
-    });
-    match warm {
-        Some(rep) => Err(format!(
-            "repetition {} is called cold and had cached tokens",
-            rep.rep
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use domain::record::Context;
 use domain::text::Name;
 
+use crate::engine::Processes;
 use crate::host::{meminfo, text_of};
 
 /// Paged bytes above which a repetition is void: memory did not suffice.
@@ -80,18 +81,24 @@ impl ContextReader {
             .max()
     }
 
-    /// Bytes paged in so far: this process's major faults and the host's swap-ins.
-    pub fn paged_bytes(&self) -> Option<u64> {
-        let stat = self.text("proc/self/stat")?;
+    /// Bytes paged in so far: the major faults of the engine's processes and the host's swap-ins.
+    /// Unknown where the engine is out of sight.
+    pub fn paged_bytes_of(&self, processes: &Processes) -> Option<u64> {
         // The command may hold spaces: fields are counted after its closing parenthesis, where
         // the first is number 3 and the major faults number 12 (proc_pid_stat(5)).
-        let faults: u64 = stat
-            .rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .nth(9)?
-            .parse()
-            .ok()?;
+        let faults = |folder: &String| {
+            let stat = self.text(&format!("{folder}/stat"))?;
+            stat.rsplit_once(')')?
+                .1
+                .split_whitespace()
+                .nth(9)?
+                .parse::<u64>()
+                .ok()
+        };
+        let faults: u64 = process_folders(processes)?
+            .iter()
+            .map(faults)
+            .sum::<Option<_>>()?;
         let vmstat = self.text("proc/vmstat")?;
         let swapped: u64 = vmstat
             .lines()
@@ -102,31 +109,37 @@ impl ContextReader {
         Some((faults + swapped) * self.page_bytes)
     }
 
-    /// Forgets the process's memory peak, so that the next one is of one repetition; `false`
-    /// where the system does not allow it.
-    pub fn reset_peak(&self) -> bool {
+    /// Forgets the memory peak of the engine's processes, so that the next one is of one
+    /// repetition; `false` where the system does not allow it.
+    pub fn reset_peak_of(&self, processes: &Processes) -> bool {
         // Writing 5 resets VmHWM (proc_pid_clear_refs(5)).
-        fs::write(self.root.join("proc/self/clear_refs"), "5").is_ok()
+        let reset =
+            |folder: &String| fs::write(self.root.join(folder).join("clear_refs"), "5").is_ok();
+        process_folders(processes).is_some_and(|folders| folders.iter().all(reset))
     }
 
-    /// Peak resident memory of this process since [`Self::reset_peak`], if that worked: the peak
-    /// of a whole program says nothing of one repetition. The engine runs inside this process;
-    /// whatever else it does (in a quickstart, collector and site) is in the figure.
-    pub fn peak_bytes(&self, peak_was_reset: bool) -> Option<u64> {
+    /// Peak resident memory of the engine's processes since [`Self::reset_peak_of`], if that
+    /// worked: the peak of a whole program says nothing of one repetition. Where the engine runs
+    /// inside this process, whatever else it does (in a quickstart, collector and site) is in the
+    /// figure.
+    pub fn peak_bytes_of(&self, processes: &Processes, peak_was_reset: bool) -> Option<u64> {
         if !peak_was_reset {
             return None;
         }
-        let status = self.text("proc/self/status")?;
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        value
-            .trim()
-            .strip_suffix("kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(1_024)
+        let peak = |folder: &String| {
+            let status = self.text(&format!("{folder}/status"))?;
+            let value = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?;
+            value
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()?
+                .checked_mul(1_024)
+        };
+        process_folders(processes)?.iter().map(peak).sum()
     }
 
     fn text(&self, path: &str) -> Option<String> {
@@ -190,6 +203,17 @@ impl ContextReader {
 
     fn swap_bytes(&self) -> Option<u64> {
         meminfo(&self.root, "SwapTotal")?.checked_sub(meminfo(&self.root, "SwapFree")?)
+    }
+}
+
+/// Where the system describes them; `None` for processes out of sight.
+fn process_folders(processes: &Processes) -> Option<Vec<String>> {
+    match processes {
+        Processes::Here => Some(vec!["proc/self".to_owned()]),
+        Processes::Children(pids) if !pids.is_empty() => {
+            Some(pids.iter().map(|pid| format!("proc/{pid}")).collect())
+        }
+        Processes::Children(_) | Processes::Unknown => None,
     }
 }
 
@@ -264,7 +288,28 @@ mod tests {
             ("proc/self/stat", "12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 11\n"),
             ("proc/vmstat", "pgpgin 5\npswpin 20\n"),
         ]);
-        assert_eq!(reader.paged_bytes(), Some(29 * 4_096));
+        assert_eq!(reader.paged_bytes_of(&Processes::Here), Some(29 * 4_096));
+    }
+
+    #[test]
+    fn an_engine_in_other_processes_is_read_there() {
+        let stat = "9 (server) S 1 2 3 4 5 6 7 8 4 10 11\n";
+        let (_root, reader) = reader(&[
+            ("proc/9/stat", stat),
+            ("proc/10/stat", stat),
+            ("proc/9/status", "VmHWM:\t  100 kB\n"),
+            ("proc/10/status", "VmHWM:\t  28 kB\n"),
+            ("proc/vmstat", "pswpin 2\n"),
+        ]);
+        let both = Processes::Children(vec![9, 10]);
+        assert_eq!(reader.paged_bytes_of(&both), Some(10 * 4_096));
+        assert!(reader.reset_peak_of(&both));
+        assert_eq!(reader.peak_bytes_of(&both, true), Some(131_072));
+        assert_eq!(reader.peak_bytes_of(&both, false), None);
+        assert_eq!(reader.paged_bytes_of(&Processes::Unknown), None);
+        assert!(!reader.reset_peak_of(&Processes::Unknown));
+        let ended = Processes::Children(vec![9, 11]);
+        assert_eq!(reader.paged_bytes_of(&ended), None);
     }
 
     #[test]
@@ -276,9 +321,12 @@ mod tests {
             (None, None, None)
         );
         assert_eq!(
-            (reader.paged_bytes(), reader.peak_bytes(false)),
+            (
+                reader.paged_bytes_of(&Processes::Here),
+                reader.peak_bytes_of(&Processes::Here, true)
+            ),
             (None, None)
         );
-        assert!(!reader.reset_peak());
+        assert!(!reader.reset_peak_of(&Processes::Here));
     }
 }

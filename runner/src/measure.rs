@@ -2,36 +2,51 @@
 //! decode loop for joules where there is a counter.
 //!
 //! Times are taken here, at the client's edge: when a request is sent and when each token comes
-//! back. Nothing is deleted: warm-ups and void repetitions stay in the record with the reason.
+//! back ([`request`]), in one or several streams ([`span`]); an engine that only times itself has
+//! a way of its own ([`self_timed`]). Nothing is deleted: warm-ups and void repetitions stay in
+//! the record with the reason.
 //!
 //! Bounds, so that a record always fits one MiB: [`REPETITIONS_BYTES`] of JSON for all
 //! repetitions, [`REPETITION_BYTES`] for one, [`WARMUP_BYTES`] for the warm-ups; what is reached
-//! first ends the repetition or the measuring. One request is bounded by the matrix
-//! (`MAX_OUTPUT_TOKENS`), quality by `MAX_ITEMS`, traces by the sampler.
+//! first ends the repetition or the measuring. What cannot fit is refused by the plan
+//! ([`least_bytes`]). One request is bounded by the matrix (`MAX_OUTPUT_TOKENS`), quality by
+//! `MAX_ITEMS`, traces by the sampler.
 
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{RepetitionSettings, WorkloadSpec};
-use domain::record::{Context, Finish, Outcome, Phase, PhaseKind, Quality, Repetition, Request};
+use domain::record::{Context, KvState, Outcome, Phase, PhaseKind, Quality, Repetition};
+use domain::speeds;
+use domain::statistics::coefficient_of_variation;
 use domain::statistics::interval::{MedianInterval, median_interval};
 use domain::text::Name;
 
 use crate::clock::Clock;
 use crate::context::{ContextReader, MAX_PAGED_BYTES};
-use crate::engine::{Engine, EngineError, GenerateRequest, Prompt, Sampling};
+use crate::engine::{Capabilities, Engine, EngineError, Processes, Prompt};
 use crate::meter::sampler::Sampler;
 use crate::prompt::Prompts;
 
+mod request;
+mod self_timed;
+mod span;
+
+use request::{Ask, Fault};
+use span::{Length, Ran};
+
 /// JSON bytes of all repetitions of a record.
 pub const REPETITIONS_BYTES: usize = 512 << 10;
-/// JSON bytes of one repetition that is not a single request.
+/// JSON bytes of one repetition that holds more than the least requests.
 pub const REPETITION_BYTES: usize = 56 << 10;
 /// JSON bytes after which no further warm-up is made.
 pub const WARMUP_BYTES: usize = 130 << 10;
 
-/// Requests of one warm-up at most.
+/// Requests that each of several streams finishes in a repetition.
+const STREAM_REQUESTS: u32 = 3;
+/// Requests of one stream in a warm-up at most.
 const WARMUP_REQUESTS: usize = 8;
 /// Coefficient of variation of the last three warm-ups at which the engine counts as warm.
 const STEADY_CV: f64 = 0.03;
@@ -40,8 +55,14 @@ const MAX_VOID: u32 = 3;
 /// Prompt of the decode loop: so short that its prefill stays below the 2 % of the joules above
 /// which a decode figure from loops is not published.
 const LOOP_PROMPT_TOKENS: u32 = 2;
+/// Most prompts that are made for one span: what an engine of microseconds per token asks for.
+const MAX_ASKS: usize = 100_000;
 /// Difference of wall and monotonic clock that a running machine does not show in a repetition.
 const MAX_CLOCK_DRIFT_MS: u64 = 1_500;
+/// JSON bytes of a request besides its gaps: at least, and with long stamps.
+const REQUEST_BYTES: (usize, usize) = (300, 450);
+/// JSON bytes of a gap with its comma: below ten microseconds, and below a second.
+const GAP_BYTES: (usize, usize) = (2, 7);
 
 /// What measuring a cell needs of the world.
 pub struct Bench<'a> {
@@ -133,7 +154,7 @@ impl From<EngineError> for Stopped {
 /// The workload as measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing<'a> {
-    /// Prompt and output lengths.
+    /// What is asked.
     pub workload: &'a WorkloadSpec,
     /// How often and how long.
     pub settings: &'a RepetitionSettings,
@@ -206,7 +227,7 @@ impl Bench<'_> {
 pub struct Counts {
     /// Requests.
     pub requests: u32,
-    /// Prompt tokens.
+    /// Prompt tokens processed: those that no cache served.
     pub tokens_in: u64,
     /// Output tokens.
     pub tokens_out: u64,
@@ -219,29 +240,33 @@ impl Counts {
         self.tokens_in += u64::from(tokens_in);
         self.tokens_out += u64::from(tokens_out);
     }
+}
 
-    fn of(repetitions: &[Repetition]) -> Self {
-        let mut counts = Self::default();
-        for request in repetitions
-            .iter()
-            .flat_map(|repetition| &repetition.requests)
-        {
-            counts.add(request.prompt_tokens, request.output_tokens);
-        }
-        counts
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
     }
 }
 
-/// Warms the engine up, then repeats the workload until its speed is known well enough.
+/// Warms the engine up, then repeats the workload until its speed is known well enough. An engine
+/// that cannot do what the workload asks fails at once, before anything is timed.
 pub fn time_workload(
     bench: &mut Bench,
     timing: Timing,
     samples: &mut Samples,
 ) -> Result<(), Stopped> {
+    let capabilities = bench.engine.capabilities();
+    if let Some(lack) = lack(&capabilities, timing.workload) {
+        return Err(Stopped::failed(Outcome::Unsupported, lack));
+    }
+    if !capabilities.client_view {
+        return self_timed::time_itself(bench, timing, samples);
+    }
     let mut prompts = Prompts::new(timing.sweep);
     bench.phase(samples, PhaseKind::Warmup, None, |bench, samples| {
-        warm_up(bench, timing, &mut prompts, samples)?;
-        Ok(Counts::of(&samples.repetitions))
+        warm_up(bench, timing, &mut prompts, samples)
     })?;
     bench.note_context(samples);
     repeat(bench, timing, &mut prompts, samples)?;
@@ -258,27 +283,63 @@ pub fn time_workload(
     Ok(())
 }
 
-/// Decode speed of a repetition as the client sees it: output tokens after the first, over the
-/// time from the first to the last, pooled over its requests. `None` where nothing was timed.
-pub fn decode_tokens_per_second(repetition: &Repetition) -> Option<f64> {
-    let timed = repetition.requests.iter().map(|request| {
-        (
-            request.gaps_us.len() as f64,
-            request.gaps_us.iter().sum::<u64>(),
-        )
-    });
-    let (tokens, us) = timed.fold((0.0, 0), |(tokens, us), (n, gap)| (tokens + n, us + gap));
-    (us > 0).then(|| tokens / (us as f64 / 1e6))
+/// What the engine lacks for the workload, in words for a record.
+fn lack(capabilities: &Capabilities, workload: &WorkloadSpec) -> Option<String> {
+    let streams = workload.concurrency;
+    let cold = workload.kv_state == KvState::Cold;
+    if !capabilities.client_view {
+        if streams > 1 {
+            return Some(format!("it times itself, never {streams} requests at once"));
+        }
+        return match (workload.kv_state, workload.depth_tokens) {
+            (KvState::Cold, 0) | (KvState::WarmPrefix, _) => None,
+            (KvState::Cold, _) => Some(
+                "it times itself behind a context that is loaded before: warm_prefix, not cold"
+                    .to_owned(),
+            ),
+            (KvState::ExactHit, _) => Some("it times itself, without a cache".to_owned()),
+        };
+    }
+    if !cold && !capabilities.reuses_prefix {
+        Some("no prefix cache".to_owned())
+    } else if !cold && !capabilities.reports_cached_tokens {
+        Some("it does not say what its cache served".to_owned())
+    } else if streams > capabilities.max_streams {
+        let most = capabilities.max_streams;
+        Some(format!("{streams} requests at once: it takes {most}"))
+    } else {
+        None
+    }
 }
 
-/// Prefill speed of a repetition as the client sees it: prompt tokens over time to first token.
+/// JSON bytes of the fewest repetitions and warm-ups that a workload can be measured with.
+pub fn least_bytes(workload: &WorkloadSpec, settings: &RepetitionSettings) -> usize {
+    let request = REQUEST_BYTES.1 + GAP_BYTES.1 * workload.output_tokens as usize;
+    let streams = workload.concurrency as usize;
+    let repetitions = settings.min as usize * least_requests(workload) as usize;
+    (2 + repetitions) * streams * request
+}
+
+/// Requests that every stream finishes in a repetition.
+fn least_requests(workload: &WorkloadSpec) -> u32 {
+    if workload.concurrency > 1 {
+        STREAM_REQUESTS
+    } else {
+        1
+    }
+}
+
+/// Decode speed of a repetition: as the client sees it, of several streams that of one of them;
+/// by the engine's own clock where that is all there is. `None` where nothing was timed.
+pub fn decode_tokens_per_second(repetition: &Repetition) -> Option<f64> {
+    speeds::decode_tokens_per_second(repetition)
+        .or_else(|| speeds::engine_decode_tokens_per_second(repetition))
+}
+
+/// Prefill speed of a repetition, likewise.
 pub fn prefill_tokens_per_second(repetition: &Repetition) -> Option<f64> {
-    let timed = repetition.requests.iter().filter_map(|request| {
-        let ttft_ns = request.first_event_ns?.checked_sub(request.sent_ns)?;
-        Some((f64::from(request.prompt_tokens), ttft_ns))
-    });
-    let (tokens, ns) = timed.fold((0.0, 0), |(tokens, ns), (n, ttft)| (tokens + n, ns + ttft));
-    (ns > 0).then(|| tokens / (ns as f64 / 1e9))
+    speeds::prefill_tokens_per_second(repetition)
+        .or_else(|| speeds::engine_prefill_tokens_per_second(repetition))
 }
 
 /// Median and interval of a speed over the repetitions that count.
@@ -287,6 +348,27 @@ pub fn speed_interval(
     speed: fn(&Repetition) -> Option<f64>,
 ) -> Option<MedianInterval> {
     median_interval(&counted(repetitions).filter_map(speed).collect::<Vec<_>>())
+}
+
+/// A figure of a repetition.
+type Speed = fn(&Repetition) -> Option<f64>;
+
+/// The figures that must be known well enough; the first also tells whether the engine is warm.
+fn watched(workload: &WorkloadSpec, client_view: bool) -> Vec<Speed> {
+    if !client_view {
+        return vec![
+            speeds::engine_decode_tokens_per_second,
+            speeds::engine_prefill_tokens_per_second,
+        ];
+    }
+    match workload.kv_state {
+        KvState::ExactHit => vec![speeds::mean_ttft_seconds],
+        _ if workload.concurrency > 1 => vec![speeds::aggregate_tokens_per_second],
+        KvState::Cold | KvState::WarmPrefix => vec![
+            speeds::decode_tokens_per_second,
+            speeds::prefill_tokens_per_second,
+        ],
+    }
 }
 
 fn counted(repetitions: &[Repetition]) -> impl Iterator<Item = &Repetition> {
@@ -300,43 +382,31 @@ fn warm_up(
     timing: Timing,
     prompts: &mut Prompts,
     samples: &mut Samples,
-) -> Result<(), Stopped> {
+) -> Result<Counts, Stopped> {
     let limit = timing.settings.warmup_max;
     let deadline_ns = bench.clock.now_ns() as f64 + timing.settings.minutes_per_cell * 60e9;
-    let (mut used, mut void_in_a_row) = (0, 0);
+    let speed = watched(timing.workload, true)[0];
+    let mut counts = Counts::default();
+    let mut voids = Voids::default();
+    let mut used = 0;
     for done in 0..limit {
-        let warmup = repetition(bench, timing, prompts, samples, true)?;
-        let speed = decode_tokens_per_second(&warmup);
+        let asks = asks(bench, timing, prompts, samples, true)?;
+        let (warmup, fault, added) = repetition(bench, timing, samples, asks, true)?;
+        counts += added;
         used += json_bytes(&warmup);
-        void_in_a_row = if warmup.void.is_some() {
-            void_in_a_row + 1
-        } else {
-            0
-        };
         samples.repetitions.push(warmup);
-        give_up(
-            &samples.repetitions[samples.repetitions.len() - 1],
-            void_in_a_row,
-        )?;
-        let progress = Progress {
-            phase: PhaseKind::Warmup,
-            done: done + 1,
-            of: limit,
-            tokens_per_second: speed,
-        };
-        (bench.on_progress)(progress);
-        let speeds: Vec<_> = samples
-            .repetitions
-            .iter()
-            .filter_map(decode_tokens_per_second)
-            .collect();
-        let steady = speeds.len() >= 3 && variation(&speeds[speeds.len() - 3..]) <= STEADY_CV;
+        voids.after(samples.repetitions.last(), fault)?;
+        report(bench, timing, samples, PhaseKind::Warmup, done + 1, limit);
+        let speeds: Vec<_> = samples.repetitions.iter().filter_map(speed).collect();
+        let steady = speeds.len() >= 3
+            && coefficient_of_variation(&speeds[speeds.len() - 3..])
+                .is_some_and(|spread| spread <= STEADY_CV);
         let late = bench.clock.now_ns() as f64 >= deadline_ns;
         if steady || late || (done >= 1 && used >= WARMUP_BYTES) {
             break;
         }
     }
-    Ok(())
+    Ok(counts)
 }
 
 fn repeat(
@@ -345,83 +415,114 @@ fn repeat(
     prompts: &mut Prompts,
     samples: &mut Samples,
 ) -> Result<(), Stopped> {
-    let settings = timing.settings;
+    let (workload, settings) = (timing.workload, timing.settings);
+    let watched = watched(workload, true);
     let began_ns = bench.clock.now_ns();
     let limit_ns = settings.minutes_per_cell * 60e9;
     let mut used = json_bytes(&samples.repetitions);
-    let mut largest = 0;
-    let mut void_in_a_row = 0;
+    let mut voids = Voids::default();
+    let (mut largest, mut lasted_ns) = (0, 0);
     for done in 0..settings.max {
-        let number = samples.repetitions.len() as u32;
-        bench.phase(
+        let number = Some(samples.repetitions.len() as u32);
+        let asks = asks(bench, timing, prompts, samples, false)?;
+        let mut fault = None;
+        bench.phase(samples, PhaseKind::MixedLoop, number, |bench, samples| {
+            let (repetition, spoiled, counts) = repetition(bench, timing, samples, asks, false)?;
+            samples.repetitions.push(repetition);
+            fault = spoiled;
+            Ok(counts)
+        })?;
+        voids.after(samples.repetitions.last(), fault)?;
+        report(
+            bench,
+            timing,
             samples,
             PhaseKind::MixedLoop,
-            Some(number),
-            |bench, samples| {
-                let repetition = repetition(bench, timing, prompts, samples, false)?;
-                let counts = Counts::of(std::slice::from_ref(&repetition));
-                samples.repetitions.push(repetition);
-                Ok(counts)
-            },
-        )?;
+            done + 1,
+            settings.max,
+        );
         let latest = samples.repetitions.last().expect("one was pushed");
-        let tokens_per_second = decode_tokens_per_second(latest);
-        (bench.on_progress)(Progress {
-            phase: PhaseKind::MixedLoop,
-            done: done + 1,
-            of: settings.max,
-            tokens_per_second,
-        });
-
-        void_in_a_row = if latest.void.is_some() {
-            void_in_a_row + 1
-        } else {
-            0
-        };
-        give_up(latest, void_in_a_row)?;
+        lasted_ns += latest.end_ns - latest.start_ns;
         let bytes = json_bytes(latest);
         used += bytes;
         largest = largest.max(bytes);
         let full = used + largest > REPETITIONS_BYTES;
         let late = bench.clock.now_ns().saturating_sub(began_ns) as f64 >= limit_ns;
-        let enough = counted(&samples.repetitions).count() >= settings.min as usize;
-        if full
-            || late
-            || (enough && is_narrow(&samples.repetitions, settings.target_half_width_percent))
-        {
+        let enough = counted(&samples.repetitions).count() >= settings.min as usize
+            && (workload.concurrency == 1
+                || lasted_ns as f64 >= settings.concurrency_seconds * 1e9);
+        let target = settings.target_half_width_percent;
+        if full || late || (enough && is_narrow(&samples.repetitions, &watched, target)) {
             break;
         }
     }
     Ok(())
 }
 
-/// Ends the cell when repetitions keep being void.
-fn give_up(latest: &Repetition, void_in_a_row: u32) -> Result<(), Stopped> {
-    let Some(reason) = &latest.void else {
-        return Ok(());
-    };
-    let paging = latest
-        .paged_bytes
-        .is_some_and(|bytes| bytes > MAX_PAGED_BYTES);
-    let late = latest
-        .requests
-        .iter()
-        .any(|request| request.finish == Finish::Timeout);
-    match (paging, late) {
-        (true, _) if void_in_a_row >= 2 => Err(Stopped::failed(Outcome::Paging, "paging")),
-        (_, true) if void_in_a_row >= 2 => Err(Stopped::failed(Outcome::Timeout, "time limit")),
-        _ if void_in_a_row >= MAX_VOID => Err(Stopped::failed(Outcome::Crash, reason.to_string())),
-        _ => Ok(()),
+fn report(
+    bench: &mut Bench,
+    timing: Timing,
+    samples: &Samples,
+    phase: PhaseKind,
+    done: u32,
+    of: u32,
+) {
+    let has_rate = timing.workload.kv_state != KvState::ExactHit;
+    let speed = watched(timing.workload, true)[0];
+    let tokens_per_second = samples
+        .repetitions
+        .last()
+        .filter(|_| has_rate)
+        .and_then(speed);
+    (bench.on_progress)(Progress {
+        phase,
+        done,
+        of,
+        tokens_per_second,
+    });
+}
+
+/// Counts void repetitions, and ends the cell when they keep coming.
+#[derive(Default)]
+struct Voids {
+    in_a_row: u32,
+}
+
+impl Voids {
+    fn after(&mut self, latest: Option<&Repetition>, fault: Option<Fault>) -> Result<(), Stopped> {
+        let Some(fault) = fault else {
+            self.in_a_row = 0;
+            return Ok(());
+        };
+        self.in_a_row += 1;
+        let paging = latest
+            .and_then(|latest| latest.paged_bytes)
+            .is_some_and(|bytes| bytes > MAX_PAGED_BYTES);
+        let (most, outcome, class) = match fault {
+            _ if paging => (2, Outcome::Paging, "paging".to_owned()),
+            Fault::Timeout => (2, Outcome::Timeout, "time limit".to_owned()),
+            Fault::Cached { .. } => (
+                MAX_VOID,
+                Outcome::Unsupported,
+                "its cache cannot be kept out of cold requests".to_owned(),
+            ),
+            Fault::NotCached { .. } => (
+                MAX_VOID,
+                Outcome::Unsupported,
+                "its cache does not keep what was loaded".to_owned(),
+            ),
+            other => (MAX_VOID, Outcome::Crash, other.to_string()),
+        };
+        if self.in_a_row >= most {
+            Err(Stopped::failed(outcome, class))
+        } else {
+            Ok(())
+        }
     }
 }
 
-fn is_narrow(repetitions: &[Repetition], target_percent: f64) -> bool {
-    [
-        decode_tokens_per_second as fn(&Repetition) -> Option<f64>,
-        prefill_tokens_per_second,
-    ]
-    .into_iter()
-    .all(|speed| {
+fn is_narrow(repetitions: &[Repetition], watched: &[Speed], target_percent: f64) -> bool {
+    watched.iter().all(|speed| {
         let values: Vec<_> = counted(repetitions).filter_map(speed).collect();
         match median_interval(&values) {
             Some(interval) => interval
@@ -433,174 +534,256 @@ fn is_narrow(repetitions: &[Repetition], target_percent: f64) -> bool {
     })
 }
 
-/// One repetition or warm-up: requests until it lasted long enough.
-fn repetition(
+/// The prompts of one repetition, made before it begins: as many as it will need, going by the
+/// one before.
+fn asks(
     bench: &mut Bench,
     timing: Timing,
     prompts: &mut Prompts,
     samples: &Samples,
     warmup: bool,
-) -> Result<Repetition, Stopped> {
-    let peak_was_reset = bench.context.reset_peak();
-    let paged_before = bench.context.paged_bytes();
-    let wall_before_ms = bench.clock.unix_ms();
-    let min_ns = (timing.settings.min_seconds * 1e9) as u64;
-    let max_tokens = timing.settings.or_output_tokens.map_or(u64::MAX, u64::from);
-
-    let mut requests: Vec<Request> = Vec::new();
-    let mut transcript = Vec::new();
-    let mut void = None;
-    let (mut tokens, mut used, mut largest) = (0, 0, 0);
-    let start_ns = bench.now(samples);
-    let end_ns = loop {
-        bench.check_stop()?;
-        let text = prompts.next(timing.workload.prompt_tokens);
-        let prompt = bench
-            .engine
-            .fit_prompt(&text, timing.workload.prompt_tokens)?;
-        let (request, output, fault) = timed_request(
-            bench,
-            timing,
-            samples,
-            prompt,
-            timing.workload.output_tokens,
-        )?;
-        let now = bench.now(samples);
-        transcript.extend(output.iter().flat_map(|token| token.to_le_bytes()));
-        tokens += u64::from(request.output_tokens);
-        let bytes = json_bytes(&request);
-        used += bytes;
-        largest = largest.max(bytes);
-        requests.push(request);
-        void = void.or(fault);
-        let long_enough = now - start_ns >= min_ns || tokens >= max_tokens;
-        let full =
-            used + largest > REPETITION_BYTES || (warmup && requests.len() >= WARMUP_REQUESTS);
-        if long_enough || full || void.is_some() {
-            break now;
+) -> Result<Vec<Ask>, Stopped> {
+    let workload = timing.workload;
+    let streams = workload.concurrency as usize;
+    let length = length(timing, warmup);
+    let by_tokens = length
+        .max_tokens
+        .div_ceil(u64::from(workload.output_tokens));
+    let by_tokens = usize::try_from(by_tokens).unwrap_or(usize::MAX);
+    let pace = samples.repetitions.last().and_then(mean_request_ns);
+    let mut each = match pace {
+        // A quarter more than the last one's pace asks for, and not one of the very long ones.
+        Some(request_ns) => {
+            let by_time = (length.min_ns as f64 / request_ns * 1.25 + 0.5).ceil();
+            by_tokens.min(by_time as usize)
         }
+        None if warmup => 2,
+        None => by_tokens,
     };
-
-    let wall_ms = bench.clock.unix_ms().abs_diff(wall_before_ms);
-    if wall_ms.abs_diff((end_ns - start_ns) / 1_000_000) > MAX_CLOCK_DRIFT_MS {
-        void = void
-            .or_else(|| Some("the machine was suspended, or its wall clock was set".to_owned()));
+    if warmup {
+        each = each.min(WARMUP_REQUESTS);
     }
-    let paged_bytes = bench
-        .context
-        .paged_bytes()
-        .zip(paged_before)
-        .map(|(after, before)| after.saturating_sub(before));
-    if let Some(paged) = paged_bytes.filter(|paged| *paged > MAX_PAGED_BYTES) {
-        void = void.or_else(|| Some(format!("{paged} bytes were paged in")));
-    }
-    Ok(Repetition {
-        rep: samples.repetitions.len() as u32,
-        warmup,
-        void: void.map(|reason| Name::cleaned(&reason)),
-        start_ns,
-        end_ns,
-        peak_bytes: bench.context.peak_bytes(peak_was_reset),
-        paged_bytes,
-        requests,
-        transcript_sha256: Some(Sha256Digest::of(&transcript)),
-    })
+    let shortest = REQUEST_BYTES.0 + GAP_BYTES.0 * workload.output_tokens as usize;
+    let by_bytes = length.max_bytes / shortest + streams;
+    // A fast stream may take more than its share before a slow one has its least.
+    let least = if streams > 1 {
+        (length.least as usize + 2) * streams
+    } else {
+        1
+    };
+    let count = each.saturating_mul(streams).min(by_bytes).min(MAX_ASKS);
+    (0..count.max(least))
+        .map(|_| Ok(ask(bench.engine, workload, prompts)?))
+        .collect()
 }
 
-/// One cold request with forced length, stamped at this edge; with the reason if it is void.
-fn timed_request(
+/// Mean time from sending a request to its last token.
+fn mean_request_ns(repetition: &Repetition) -> Option<f64> {
+    let times: Vec<f64> = repetition
+        .requests
+        .iter()
+        .filter_map(|request| speeds::last_event_ns(request)?.checked_sub(request.sent_ns))
+        .map(|ns| ns as f64)
+        .collect();
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    (mean > 0.0).then_some(mean)
+}
+
+/// The next prompt, with what is loaded before it.
+fn ask(
+    engine: &mut dyn Engine,
+    workload: &WorkloadSpec,
+    prompts: &mut Prompts,
+) -> Result<Ask, EngineError> {
+    let tokens = workload.depth_tokens + workload.prompt_tokens;
+    let text = prompts.next(tokens);
+    let prompt = engine.fit_prompt(&text, tokens)?;
+    let before = match workload.kv_state {
+        KvState::Cold => None,
+        KvState::ExactHit => Some(prompt.clone()),
+        KvState::WarmPrefix => {
+            let context = engine.fit_prompt(&text, workload.depth_tokens)?;
+            if !begins_with(&prompt, &context) {
+                return Err(EngineError::NoPrompt {
+                    tokens,
+                    reason: "it does not begin with the context that is loaded before".to_owned(),
+                });
+            }
+            Some(context)
+        }
+    };
+    Ok(Ask { before, prompt })
+}
+
+/// By tokens where both say them, else by text: there, the token at the cut may be another.
+fn begins_with(prompt: &Prompt, context: &Prompt) -> bool {
+    match (prompt, context) {
+        (
+            Prompt::Exact { tokens, text, .. },
+            Prompt::Exact {
+                tokens: context_tokens,
+                text: context_text,
+                ..
+            },
+        ) if tokens.is_empty() || context_tokens.is_empty() => text.starts_with(context_text),
+        (
+            Prompt::Exact { tokens, .. },
+            Prompt::Exact {
+                tokens: context_tokens,
+                ..
+            },
+        ) => tokens.starts_with(context_tokens),
+        _ => false,
+    }
+}
+
+/// How long a repetition or warm-up lasts.
+fn length(timing: Timing, warmup: bool) -> Length {
+    let (workload, settings) = (timing.workload, timing.settings);
+    let several = workload.concurrency > 1;
+    let seconds = if several && !warmup {
+        let share = settings.concurrency_seconds / f64::from(settings.min);
+        share.max(settings.min_seconds)
+    } else {
+        settings.min_seconds
+    };
+    Length {
+        least: if warmup { 1 } else { least_requests(workload) },
+        min_ns: (seconds * 1e9) as u64,
+        // Several streams emit that many long before they are steady.
+        max_tokens: settings
+            .or_output_tokens
+            .filter(|_| !several)
+            .map_or(u64::MAX, u64::from),
+        max_bytes: REPETITION_BYTES,
+    }
+}
+
+/// One repetition or warm-up, with the reason if it does not count.
+fn repetition(
     bench: &mut Bench,
     timing: Timing,
     samples: &Samples,
-    prompt: Prompt,
-    output_tokens: u32,
-) -> Result<(Request, Vec<u32>, Option<String>), Stopped> {
-    let Prompt::Exact { length: asked, .. } = prompt else {
-        unreachable!("timed prompts have an exact length");
+    asks: Vec<Ask>,
+    warmup: bool,
+) -> Result<(Repetition, Option<Fault>, Counts), Stopped> {
+    let watch = Watch::begin(bench);
+    let Ran {
+        start_ns,
+        end_ns,
+        requests,
+        transcript,
+        fault,
+        counts,
+    } = span::run(bench, timing, samples, asks, length(timing, warmup))?;
+    bench.check_stop()?;
+    let (peak_bytes, paged_bytes, trouble) = watch.end(bench, end_ns - start_ns);
+    let fault = fault.or(trouble);
+    let repetition = Repetition {
+        rep: samples.repetitions.len() as u32,
+        warmup,
+        void: fault.as_ref().map(void_reason),
+        start_ns,
+        end_ns,
+        peak_bytes,
+        paged_bytes,
+        requests,
+        transcript_sha256: (!transcript.is_empty()).then(|| Sha256Digest::of(&transcript)),
     };
-    let request = GenerateRequest {
-        prompt,
-        max_output_tokens: output_tokens,
-        ban_eos: true,
-        deadline: deadline(timing.settings.minutes_per_cell * 60.0),
-        sampling: Sampling::Greedy,
-        reuse_cache: false,
-    };
-    let (clock, zero_ns) = (bench.clock, samples.zero_ns);
-    let now = || clock.now_ns().saturating_sub(zero_ns);
-    let mut stamps = Vec::with_capacity(output_tokens as usize);
-    let sent_ns = now();
-    let generated = bench
-        .engine
-        .generate(&request, &mut |_| stamps.push(now()))?;
-
-    let emitted = generated.output_tokens;
-    let cached = generated.cached_tokens.unwrap_or(0);
-    let fault = if generated.finish == Finish::Timeout {
-        Some("the time limit was hit".to_owned())
-    } else if emitted != output_tokens {
-        Some(format!(
-            "{emitted} tokens ({} events) came back, {output_tokens} were asked for",
-            stamps.len()
-        ))
-    } else if generated.prompt_tokens != asked {
-        Some(format!(
-            "{} prompt tokens were processed, {asked} were sent",
-            generated.prompt_tokens
-        ))
-    } else if cached > 0 {
-        Some(format!(
-            "{cached} prompt tokens of a cold request came from a cache"
-        ))
-    } else {
-        None
-    };
-    let recorded = Request {
-        stream: 0,
-        sent_ns,
-        first_visible_ns: stamps.first().copied(),
-        first_event_ns: stamps.first().copied(),
-        gaps_us: gaps_us(&stamps),
-        event_tokens: generated.event_tokens,
-        prompt_tokens: generated.prompt_tokens,
-        cached_tokens: generated.cached_tokens,
-        output_tokens: emitted,
-        reasoning_tokens: generated.reasoning_tokens,
-        passes: generated.passes,
-        accepted_tokens: generated.accepted_tokens,
-        token_source: generated.token_source,
-        finish: generated.finish,
-        engine_prefill_ns: generated.engine_prefill_ns,
-        engine_decode_ns: generated.engine_decode_ns,
-    };
-    Ok((recorded, generated.output, fault))
+    Ok((repetition, fault, counts))
 }
 
-/// Decoding alone for so long that a counter resolves it: as long a context as the workload's,
-/// almost all of it output.
+fn void_reason(fault: &Fault) -> Name {
+    Name::cleaned(&fault.to_string())
+}
+
+/// What may befall the machine during a repetition.
+struct Watch {
+    processes: Processes,
+    peak_was_reset: bool,
+    paged_bytes: Option<u64>,
+    wall_ms: u64,
+}
+
+impl Watch {
+    fn begin(bench: &Bench) -> Self {
+        let processes = bench.engine.processes();
+        Self {
+            peak_was_reset: bench.context.reset_peak_of(&processes),
+            paged_bytes: bench.context.paged_bytes_of(&processes),
+            wall_ms: bench.clock.unix_ms(),
+            processes,
+        }
+    }
+
+    /// Peak memory, paged bytes, and what spoils a repetition that lasted so long.
+    fn end(&self, bench: &Bench, lasted_ns: u64) -> (Option<u64>, Option<u64>, Option<Fault>) {
+        let wall_ms = bench.clock.unix_ms().abs_diff(self.wall_ms);
+        let suspended = wall_ms.abs_diff(lasted_ns / 1_000_000) > MAX_CLOCK_DRIFT_MS;
+        let paged_bytes = bench
+            .context
+            .paged_bytes_of(&self.processes)
+            .zip(self.paged_bytes)
+            .map(|(after, before)| after.saturating_sub(before));
+        let paged = paged_bytes
+            .filter(|bytes| *bytes > MAX_PAGED_BYTES)
+            .map(|bytes| Fault::Paged { bytes });
+        let trouble = suspended.then_some(Fault::Suspended).or(paged);
+        let peak = bench
+            .context
+            .peak_bytes_of(&self.processes, self.peak_was_reset);
+        (peak, paged_bytes, trouble)
+    }
+}
+
+/// Decoding alone for so long that a counter resolves it, in as many streams as are timed: as
+/// long a context as the workload's, almost all of it output. Where the workload decodes behind
+/// a context there is none: loading it would be most of the joules.
 fn decode_loop(
     bench: &mut Bench,
     timing: Timing,
     prompts: &mut Prompts,
     samples: &mut Samples,
 ) -> Result<(), Stopped> {
-    let workload = timing.workload;
-    let output_tokens = (workload.prompt_tokens + workload.output_tokens)
-        .saturating_sub(LOOP_PROMPT_TOKENS)
-        .max(2);
-    let min_ns = (timing.settings.energy_seconds * 1e9) as u64;
+    let asked = timing.workload;
+    if asked.kv_state != KvState::Cold || asked.depth_tokens > 0 {
+        tracing::info!("no decode loop for joules: the workload decodes behind a context");
+        return Ok(());
+    }
+    let workload = WorkloadSpec {
+        prompt_tokens: LOOP_PROMPT_TOKENS,
+        output_tokens: (asked.prompt_tokens + asked.output_tokens)
+            .saturating_sub(LOOP_PROMPT_TOKENS)
+            .max(2),
+        ..asked.clone()
+    };
+    let length = Length {
+        least: 1,
+        min_ns: (timing.settings.energy_seconds * 1e9) as u64,
+        max_tokens: u64::MAX,
+        max_bytes: usize::MAX,
+    };
+    let speed = counted(&samples.repetitions)
+        .last()
+        .and_then(decode_tokens_per_second);
+    let Some(request_seconds) = speed.map(|speed| f64::from(workload.output_tokens) / speed) else {
+        return Ok(());
+    };
+    // Short contexts decode faster than those that the speed was measured with.
+    let each = 2 + (timing.settings.energy_seconds / request_seconds * 1.5).ceil() as usize;
+    let count = (each * workload.concurrency as usize).min(MAX_ASKS);
+    let asks = (0..count)
+        .map(|_| ask(bench.engine, &workload, prompts))
+        .collect::<Result<Vec<_>, _>>()?;
+    let timing = Timing {
+        workload: &workload,
+        ..timing
+    };
     bench.phase(samples, PhaseKind::DecodeLoop, None, |bench, samples| {
-        let mut counts = Counts::default();
-        let start_ns = bench.now(samples);
-        while bench.now(samples) - start_ns < min_ns {
-            bench.check_stop()?;
-            let text = prompts.next(LOOP_PROMPT_TOKENS);
-            let prompt = bench.engine.fit_prompt(&text, LOOP_PROMPT_TOKENS)?;
-            let (request, _, fault) = timed_request(bench, timing, samples, prompt, output_tokens)?;
-            if let Some(reason) = fault {
-                return Err(Stopped::failed(Outcome::Crash, reason));
-            }
-            counts.add(request.prompt_tokens, request.output_tokens);
+        let ran = span::run(bench, timing, samples, asks, length)?;
+        bench.check_stop()?;
+        if let Some(fault) = ran.fault {
+            return Err(Stopped::failed(Outcome::Crash, fault.to_string()));
         }
         (bench.on_progress)(Progress {
             phase: PhaseKind::DecodeLoop,
@@ -608,35 +791,13 @@ fn decode_loop(
             of: 1,
             tokens_per_second: None,
         });
-        Ok(counts)
+        Ok(ran.counts)
     })
 }
 
 /// A moment so many seconds from now; none if that is beyond what the clock can say.
 pub(crate) fn deadline(seconds: f64) -> Option<Instant> {
     Instant::now().checked_add(Duration::try_from_secs_f64(seconds).ok()?)
-}
-
-/// Gaps between stamps. Every stamp is rounded, not every gap, so that the gaps of a long output
-/// still add up to its duration.
-fn gaps_us(stamps: &[u64]) -> Vec<u64> {
-    let rounded = |ns: u64| (ns + 500) / 1_000;
-    stamps
-        .windows(2)
-        .map(|pair| rounded(pair[1]) - rounded(pair[0]))
-        .collect()
-}
-
-/// Coefficient of variation.
-fn variation(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values
-        .iter()
-        .map(|value| (value - mean).powi(2))
-        .sum::<f64>()
-        / (n - 1.0);
-    variance.sqrt() / mean
 }
 
 fn json_bytes<T: serde::Serialize>(value: &T) -> usize {

@@ -6,10 +6,14 @@
 //! to decide and for a bar to move; nothing of them enters a record.
 
 use domain::ids::Sha256Digest;
-use domain::matrix::{MatrixCell, PruneLabel, QualitySettings, RepetitionSettings};
-use domain::record::VariantFacts;
+use domain::matrix::{
+    AS_IS, MAX_ITEMS, MatrixCell, PruneLabel, QualitySettings, RepetitionSettings, WorkloadSpec,
+};
+use domain::record::{KvKind, KvState, VariantFacts};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::measure::{REPETITIONS_BYTES, least_bytes};
 
 /// The matrix of `joulemark quickstart`.
 pub const QUICKSTART_MATRIX: &str = include_str!("../quickstart-matrix.toml");
@@ -159,16 +163,16 @@ fn planned(
             "{count} of its {layers} layers cannot be dropped: the first and the last stay"
         ));
     }
-    let weight_bytes =
-        (source.params_total as f64 * bits_per_weight(&cell.quantisation) / 8.0) as u64;
-    let tokens = u64::from(cell.workload.prompt_tokens) + u64::from(cell.workload.output_tokens);
-    let kv_elements: u64 = source
-        .kv
-        .iter()
-        .map(|kind| u64::from(kind.layers) * kind.elements_per_token)
-        .sum();
+    if cell.quantisation == AS_IS && cell.pruning != PruneLabel::None {
+        return Err(
+            "weights that are taken as they are cannot be pruned: pruning = none".to_owned(),
+        );
+    }
+    fits_a_record(&cell.workload, circumstances)?;
+    let weight_bytes = weight_bytes(cell, &source);
     // Weights, once more while they are repacked, the cache in four bytes, and the program.
-    let memory_bytes = 2 * weight_bytes + 4 * kv_elements * tokens + OWN_MEMORY_BYTES;
+    let kv_bytes = 4 * kv_elements(&source, &cell.workload);
+    let memory_bytes = 2 * weight_bytes + kv_bytes + OWN_MEMORY_BYTES;
     if let Some(available) = circumstances
         .available_bytes
         .filter(|available| *available < memory_bytes)
@@ -189,28 +193,93 @@ fn planned(
     })
 }
 
+/// Whether repetitions and answers stay within the bounds of a record, or what to change.
+fn fits_a_record(workload: &WorkloadSpec, circumstances: &Circumstances) -> Result<(), String> {
+    let (items, samples) = (circumstances.quality.items, workload.samples);
+    let answers = items.saturating_mul(samples);
+    if answers > MAX_ITEMS {
+        return Err(format!(
+            "{samples} answers to each of {items} items are {answers}, a record holds {MAX_ITEMS}: \
+             ask {} items, or take fewer samples",
+            MAX_ITEMS / samples
+        ));
+    }
+    let bytes = least_bytes(workload, circumstances.repetitions);
+    if workload.concurrency > 1 && bytes > REPETITIONS_BYTES {
+        return Err(format!(
+            "{} streams of {} output tokens need about {} KB of a record, {} KB are there: fewer \
+             streams, shorter outputs or a smaller min",
+            workload.concurrency,
+            workload.output_tokens,
+            bytes >> 10,
+            REPETITIONS_BYTES >> 10
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes of the variant's weights: the file's own where it is taken as it is.
+fn weight_bytes(cell: &MatrixCell, source: &VariantFacts) -> u64 {
+    let file: u64 = source.files.iter().map(|file| file.bytes).sum();
+    if cell.quantisation == AS_IS && file > 0 {
+        return file;
+    }
+    (source.params_total as f64 * bits_per_weight(&cell.quantisation) / 8.0) as u64
+}
+
+/// Elements that the caches of all streams hold at the end of a request.
+fn kv_elements(source: &VariantFacts, workload: &WorkloadSpec) -> u64 {
+    let tokens = u64::from(workload.context_tokens());
+    let of_layer = |kind: &domain::record::KvLayout| match (kind.kind, kind.window_tokens) {
+        (KvKind::State, _) => kind.state_elements.unwrap_or(0),
+        (KvKind::Window, Some(window)) => kind.elements_per_token * tokens.min(window),
+        _ => kind.elements_per_token * tokens,
+    };
+    let layers = source.kv.iter();
+    let stream: u64 = layers
+        .map(|kind| u64::from(kind.layers) * of_layer(kind))
+        .sum();
+    stream * u64::from(workload.concurrency)
+}
+
 fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) -> f64 {
-    let settings = circumstances.repetitions;
+    let (workload, settings) = (&cell.workload, circumstances.repetitions);
     let pass = GUESSED_PASS_SECONDS + weight_bytes as f64 / GUESSED_BYTES_PER_SECOND;
-    let (prompt, output) = (
-        f64::from(cell.workload.prompt_tokens),
-        f64::from(cell.workload.output_tokens),
-    );
-    let request = (prompt / GUESSED_PREFILL_GAIN + output) * pass;
-    let by_tokens = settings
-        .or_output_tokens
-        .map_or(f64::INFINITY, |tokens| f64::from(tokens) / output * request);
-    let repetition = settings.min_seconds.min(by_tokens).max(request);
+    let prefill = |tokens: u32| f64::from(tokens) / GUESSED_PREFILL_GAIN * pass;
+    let (prompt, depth) = (workload.prompt_tokens, workload.depth_tokens);
+    // What is timed of a request, and what is loaded for it before.
+    let (timed, untimed) = match workload.kv_state {
+        KvState::Cold => (prefill(depth + prompt), 0.0),
+        KvState::WarmPrefix => (prefill(prompt), prefill(depth)),
+        KvState::ExactHit => (0.0, prefill(depth + prompt)),
+    };
+    let streams = f64::from(workload.concurrency);
+    let output = f64::from(workload.output_tokens);
+    // Guess: streams at once gain nothing, as on a processor without units to spare.
+    let request = (timed + output * pass) * streams;
+    let (lasts, warms) = if workload.concurrency > 1 {
+        let share = settings.concurrency_seconds / f64::from(settings.min);
+        (share.max(3.0 * request), settings.min_seconds.max(request))
+    } else {
+        let by_tokens = settings
+            .or_output_tokens
+            .map_or(f64::INFINITY, |tokens| f64::from(tokens) / output * request);
+        let lasts = settings.min_seconds.min(by_tokens).max(request);
+        (lasts, lasts)
+    };
+    let whole = |lasts: f64| lasts * (1.0 + untimed / request);
     // Warm-ups mostly end after three; repetitions mostly take a few more than the least.
-    let repetitions = 3.0 + f64::from(settings.min) * 1.5;
-    let quality = f64::from(circumstances.quality.items) * GUESSED_ITEM_PASSES * pass;
-    let energy = if circumstances.has_meters {
+    let repetitions = 3.0 * whole(warms) + f64::from(settings.min) * 1.5 * whole(lasts);
+    let answers = f64::from(circumstances.quality.items) * f64::from(workload.samples);
+    let quality = answers * GUESSED_ITEM_PASSES * pass;
+    let has_loop = workload.kv_state == KvState::Cold && depth == 0;
+    let energy = if circumstances.has_meters && has_loop {
         settings.energy_seconds
     } else {
         0.0
     };
     let making = weight_bytes as f64 / 50e6;
-    repetitions * repetition + quality + energy + making
+    repetitions + quality + energy + making
 }
 
 /// Stored bits per weight by block layout (ggml's block sizes).
@@ -220,6 +289,7 @@ fn bits_per_weight(quantisation: &str) -> f64 {
         "Q6_K" => 6.5625,
         "Q4_K" | "Q4_0" => 4.5,
         "Q2_K" => 2.625,
+        // F16, and whatever a file is in whose bytes are not known.
         _ => 16.0,
     }
 }
@@ -331,6 +401,99 @@ pub(crate) mod tests {
                 .iter()
                 .any(|skipped| skipped.reason.contains("memory"))
         );
+    }
+
+    /// One cell of the quickstart with other axes, planned alone.
+    fn planned_cell(
+        change: impl Fn(&mut MatrixCell),
+        facts: VariantFacts,
+        items: u32,
+    ) -> Result<PlannedCell, String> {
+        let (matrix, mut cells) = quickstart();
+        let cell = &mut cells[0];
+        change(cell);
+        let circumstances = Circumstances {
+            sweep: Sha256Digest([1; 32]),
+            repetitions: &matrix.repetitions,
+            quality: &QualitySettings {
+                items,
+                ..matrix.quality.clone()
+            },
+            available_bytes: None,
+            has_meters: false,
+            finished: &[],
+        };
+        planned(cell, Ok(facts), &circumstances)
+    }
+
+    #[test]
+    fn depth_streams_and_samples_cost_time_and_memory() {
+        let of = |change: fn(&mut MatrixCell)| {
+            planned_cell(change, facts(3_480_000, 4), 100).expect("can be measured")
+        };
+        let plain = of(|_| ());
+        let deep = of(|cell| cell.workload.depth_tokens = 16_384);
+        let warm = of(|cell| {
+            cell.workload.depth_tokens = 16_384;
+            cell.workload.kv_state = KvState::WarmPrefix;
+        });
+        let several = of(|cell| cell.workload.concurrency = 4);
+        let sampled = of(|cell| cell.workload.samples = 4);
+        for dearer in [&deep, &warm, &several, &sampled] {
+            assert!(dearer.seconds > plain.seconds, "{dearer:?}");
+        }
+        let cache = |planned: &PlannedCell| planned.memory_bytes - plain.memory_bytes;
+        // Four layers of 512 elements of four bytes.
+        assert_eq!(cache(&deep), 16_384 * 4 * 512 * 4);
+        assert_eq!(cache(&several), 3 * 192 * 4 * 512 * 4);
+        assert_eq!(cache(&sampled), 0);
+    }
+
+    #[test]
+    fn windows_and_states_are_held_by_no_more_than_they_keep() {
+        let mut windowed = facts(1_000, 2);
+        windowed.kv[0].kind = KvKind::Window;
+        windowed.kv[0].window_tokens = Some(100);
+        windowed.kv.push(KvLayout {
+            kind: KvKind::State,
+            layers: 3,
+            elements_per_token: 0,
+            window_tokens: None,
+            state_elements: Some(7),
+        });
+        let mut workload = WorkloadSpec::simple("a".parse().expect("a slug"), 64, 16);
+        assert_eq!(kv_elements(&windowed, &workload), 2 * 512 * 80 + 21);
+        workload.prompt_tokens = 640;
+        assert_eq!(kv_elements(&windowed, &workload), 2 * 512 * 100 + 21);
+    }
+
+    #[test]
+    fn weights_as_they_are_have_the_files_own_bytes() {
+        let mut source = facts(1_000_000, 2);
+        source.files.push(domain::record::WeightFile {
+            sha256: source.sha256,
+            bytes: 555_555,
+        });
+        let as_is = |cell: &mut MatrixCell| AS_IS.clone_into(&mut cell.quantisation);
+        let planned = planned_cell(as_is, source.clone(), 0).expect("can be measured");
+        let cache = 2 * 512 * 4 * 192;
+        assert_eq!(planned.memory_bytes, 2 * 555_555 + cache + OWN_MEMORY_BYTES);
+        let pruned = |cell: &mut MatrixCell| {
+            as_is(cell);
+            cell.pruning = PruneLabel::MagnitudePercent(30);
+        };
+        let refused = planned_cell(pruned, source, 0).expect_err("cannot be pruned");
+        assert!(refused.contains("as they are"), "{refused}");
+    }
+
+    #[test]
+    fn what_no_record_holds_is_refused_with_what_would_fit() {
+        let many = |cell: &mut MatrixCell| cell.workload.samples = 16;
+        let refused = planned_cell(many, facts(1_000, 2), 210).expect_err("3360 answers");
+        assert!(refused.contains("ask 62 items"), "{refused}");
+        let wide = |cell: &mut MatrixCell| cell.workload.concurrency = 64;
+        let refused = planned_cell(wide, facts(1_000, 2), 0).expect_err("too long a record");
+        assert!(refused.contains("fewer streams"), "{refused}");
     }
 
     #[test]

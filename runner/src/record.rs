@@ -81,6 +81,8 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         Vec::new()
     };
     let energy = energy_claim(&traces, elsewhere.or(unavailable), sweep.estimate.as_ref());
+    // An engine that only times itself was asked no item; a cell that failed was to be asked.
+    let was_asked = cell.samples.quality.is_some() || cell.outcome != Outcome::Ok;
     Record {
         schema: Name::cleaned(SCHEMA),
         audience: sweep.audience,
@@ -93,7 +95,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         blob_sha256: None,
         windows: None,
         checkpoint: None,
-        suite: sweep.suite.clone(),
+        suite: sweep.suite.clone().filter(|_| was_asked),
         runner: sweep.runner.clone(),
         setup: cell.machines.setup,
         hosts: cell.machines.hosts,
@@ -112,7 +114,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
 }
 
 /// Every prompt is a window of one text behind its own prefix: the text's digest stands for them.
-fn workload(spec: &WorkloadSpec) -> Workload {
+pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
     Workload {
         id: spec.id.clone(),
         prompt_tokens: spec.prompt_tokens,

@@ -425,10 +425,11 @@ impl Sweep<'_> {
             Ok(recipe) => recipe,
             Err(reason) => return Ok(CellEnd::Lost(reason)),
         };
-        let made = self
-            .variants
-            .make(&recipe)
-            .and_then(|weights| Ok((inspect(&weights)?, weights)));
+        let made = match spec.weights() {
+            WeightsForm::Gguf => self.variants.make(&recipe),
+            WeightsForm::HuggingFace => self.variants.make_huggingface(&recipe),
+        };
+        let made = made.and_then(|weights| Ok((inspect(&weights)?, weights)));
         let (variant, weights) = match made {
             Ok(made) => made,
             Err(error) => return Ok(CellEnd::Lost(error.to_string())),
@@ -493,7 +494,7 @@ impl Sweep<'_> {
         let answered = |quality: &Quality| {
             (
                 quality::correct(&self.items, quality),
-                quality.items.len() as u32,
+                quality.items.iter().filter(|item| item.picked).count() as u32,
             )
         };
         CellSummary {
@@ -547,7 +548,13 @@ impl Sweep<'_> {
             })?;
             bench.note_context(samples);
             time_workload(&mut bench, timing, samples)?;
-            quality::ask(&mut bench, items, samples)
+            quality::ask(
+                &mut bench,
+                items,
+                &self.options.suite_seed,
+                timing.workload,
+                samples,
+            )
         });
         catch_unwind(work).unwrap_or_else(|panic| {
             // The message may hold paths: it is for this machine's log, not for the record.

@@ -14,8 +14,12 @@ use domain::api::{Figure, ResultRow};
 pub(crate) enum Quantity {
     /// A share, shown in percent.
     Quality,
+    /// A share of what is possible, shown in percent; it may exceed 100.
+    OfTheory,
     /// Tokens per second.
     Speed,
+    /// Seconds.
+    Seconds,
     /// Milliseconds.
     Milliseconds,
     /// Bytes, shown in MB or GB.
@@ -30,8 +34,9 @@ impl Quantity {
     /// Factor from the API's unit to the shown one, and that unit.
     fn unit(self, value: f64) -> (f64, &'static str) {
         match self {
-            Self::Quality => (100.0, "%"),
+            Self::Quality | Self::OfTheory => (100.0, "%"),
             Self::Speed => (1.0, "tok/s"),
+            Self::Seconds => (1.0, "s"),
             Self::Milliseconds => (1.0, "ms"),
             Self::Bytes if value >= 1e9 => (1e-9, "GB"),
             Self::Bytes => (1e-6, "MB"),
@@ -51,8 +56,8 @@ pub(crate) struct Cell {
     pub(crate) unit: &'static str,
     /// Such as `68.2–74.5`.
     pub(crate) interval: Option<String>,
-    /// Observations.
-    pub(crate) n: u32,
+    /// Observations; `None` for what is not a median of several.
+    pub(crate) n: Option<u32>,
     /// Why the value is missing; may be empty.
     pub(crate) reason: String,
     /// Tables have the unit in their head.
@@ -65,20 +70,13 @@ impl Cell {
     /// A figure with its unit.
     pub(crate) fn new(quantity: Quantity, figure: Option<Figure>, reason: Option<&str>) -> Self {
         let Some(figure) = figure.filter(|figure| figure.value.is_finite()) else {
-            return Self {
-                value: None,
-                unit: "",
-                interval: None,
-                n: 0,
-                reason: reason_only(reason.unwrap_or_default()).to_owned(),
-                with_unit: true,
-            };
+            return Self::missing(reason.unwrap_or_default());
         };
         let (factor, unit) = quantity.unit(figure.value);
         let ci95 = figure.ci95.map(|(low, high)| (low * factor, high * factor));
         let value = figure.value * factor;
         let mut decimals = decimals(value, ci95);
-        if quantity == Quantity::Quality {
+        if matches!(quantity, Quantity::Quality | Quantity::OfTheory) {
             decimals = decimals.min(1);
         }
         Self {
@@ -86,8 +84,41 @@ impl Cell {
             unit,
             interval: ci95
                 .map(|(low, high)| format!("{}–{}", number(low, decimals), number(high, decimals))),
-            n: figure.n,
+            n: Some(figure.n),
             reason: String::new(),
+            with_unit: true,
+        }
+    }
+
+    /// A number that has neither interval nor n, such as a bound.
+    pub(crate) fn alone(quantity: Quantity, value: Option<f64>, reason: Option<&str>) -> Self {
+        let figure = value.map(|value| Figure {
+            value,
+            ci95: None,
+            n: 0,
+        });
+        Self {
+            n: None,
+            ..Self::new(quantity, figure, reason)
+        }
+    }
+
+    /// Words in place of a number.
+    pub(crate) fn words(value: String) -> Self {
+        Self {
+            value: Some(value),
+            ..Self::missing("")
+        }
+    }
+
+    /// Not recorded, with the reason.
+    pub(crate) fn missing(reason: &str) -> Self {
+        Self {
+            value: None,
+            unit: "",
+            interval: None,
+            n: None,
+            reason: reason_only(reason).to_owned(),
             with_unit: true,
         }
     }
@@ -107,12 +138,19 @@ impl Cell {
                 format!("not recorded: {}", self.reason)
             };
         };
-        let interval = self
-            .interval
-            .as_ref()
-            .map(|text| format!("{text}, "))
-            .unwrap_or_default();
-        format!("{value} {} ({interval}n = {})", self.unit, self.n)
+        let unit = if self.unit.is_empty() { "" } else { " " };
+        let print = self.fine_print();
+        if print.is_empty() {
+            return format!("{value}{unit}{}", self.unit);
+        }
+        format!("{value}{unit}{} ({print})", self.unit)
+    }
+
+    /// Interval and n, as far as there are any.
+    pub(crate) fn fine_print(&self) -> String {
+        let n = self.n.map(|n| format!("n = {}", number(f64::from(n), 0)));
+        let parts: Vec<String> = self.interval.clone().into_iter().chain(n).collect();
+        parts.join(", ")
     }
 }
 
@@ -132,6 +170,10 @@ fn decimals(value: f64, ci95: Option<(f64, f64)>) -> usize {
 
 /// Fixed decimals, thousands apart: `12,345.6`.
 pub(crate) fn number(value: f64, decimals: usize) -> String {
+    // No reader counts so many digits, and no table has room for them.
+    if value.abs() >= 1e15 {
+        return format!("{value:.1e}");
+    }
     let plain = format!("{value:.decimals$}");
     let (sign, digits) = plain
         .strip_prefix('-')
@@ -247,6 +289,17 @@ pub(crate) fn decode(row: &ResultRow) -> Cell {
     Cell::new(Quantity::Speed, row.decode(), row.decode_reason.as_deref())
 }
 
+/// Share of theory as the pages show it.
+pub(crate) fn of_theory(row: &ResultRow) -> Cell {
+    Cell::new(
+        Quantity::OfTheory,
+        row.decode_of_theory(),
+        row.roofline_reason
+            .as_deref()
+            .or(row.decode_reason.as_deref()),
+    )
+}
+
 /// Joules per correct answer as the pages show them.
 pub(crate) fn joules(row: &ResultRow) -> Cell {
     Cell::new(
@@ -300,10 +353,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_has_neither_interval_nor_n() {
+        let ceiling = Cell::alone(Quantity::Speed, Some(62.3), None);
+        assert_eq!(ceiling.in_words(), "62.3 tok/s");
+        let none = Cell::alone(Quantity::Speed, None, Some("no bandwidth is known"));
+        assert_eq!(none.in_words(), "not recorded: no bandwidth is known");
+    }
+
+    #[test]
     fn thousands_signs_and_units_read_well() {
         assert_eq!(number(1_234_567.891, 1), "1,234,567.9");
         assert_eq!(number(-1_234.0, 0), "−1,234");
         assert_eq!(number(-0.2, 0), "0");
+        assert_eq!(number(1e302, 1), "1.0e302");
         assert_eq!(usd(1_850.0), "$1,850");
         assert_eq!(usd(12.5), "$12.50");
         assert_eq!(count(3_519_744), "3.52 M");

@@ -21,9 +21,10 @@ pub(crate) struct Twin {
 }
 
 /// Navigation: path, name.
-pub(crate) const NAVIGATION: [(&str, &str); 5] = [
+pub(crate) const NAVIGATION: [(&str, &str); 6] = [
     ("/", "Frontier"),
     ("/models", "Models"),
+    ("/engines", "Engines"),
     ("/hardware", "Hardware"),
     ("/methodology", "Methodology"),
     ("/glossary", "Glossary"),

@@ -99,11 +99,14 @@ fn settled(body: &str) -> String {
         .replace(&crate::assets::ICON.path(), "/static/icon.svg")
 }
 
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 11] = [
     ("home", "/"),
     ("result", "/results/00000000000000a0"),
     ("models", "/models"),
     ("model", "/models/joulemark-reference-3-5m"),
+    ("engines", "/engines"),
+    ("engine", "/engines/candle"),
+    ("build", "/engines/candle/aa00bb11cc22"),
     ("hardware", "/hardware"),
     ("part", "/hardware/rtx-3090"),
     ("setup", "/setups/pc-rtx-3090"),
@@ -134,11 +137,32 @@ async fn pages_with_prices_and_joules() {
 }
 
 #[tokio::test]
+async fn pages_of_one_model_through_several_engines() {
+    let site = site(sample::engines());
+    for (name, path) in [
+        ("home", "/"),
+        ("model", "/models/joulemark-reference-3-5m"),
+        ("engines", "/engines"),
+        ("engine", "/engines/llama-cpp"),
+        ("build", "/engines/llama-cpp/0011223344aa"),
+        ("views", "/results/00000000000000a6"),
+        ("streams", "/results/00000000000000b0"),
+        ("self_timed", "/results/00000000000000b2"),
+        ("best_of_4", "/results/00000000000000b3"),
+    ] {
+        let page = get(&site, path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        insta::assert_snapshot!(format!("engines_{name}"), settled(&page.body));
+    }
+}
+
+#[tokio::test]
 async fn pages_before_anything_was_measured() {
     let site = site(sample::empty());
     for (name, path) in [
         ("home", "/"),
         ("models", "/models"),
+        ("engines", "/engines"),
         ("hardware", "/hardware"),
     ] {
         let page = get(&site, path).await;
@@ -162,7 +186,7 @@ async fn pages_of_hostile_names_stay_pages() {
         ] {
             assert!(!page.body.contains(markup), "{markup} in {path}");
         }
-        if name == "home" || name == "result" {
+        if ["home", "result", "engine", "build"].contains(&name) {
             insta::assert_snapshot!(format!("hostile_{name}"), settled(&page.body));
         }
     }
@@ -170,7 +194,12 @@ async fn pages_of_hostile_names_stay_pages() {
 
 #[tokio::test]
 async fn every_link_of_every_page_leads_somewhere() {
-    for api in [sample::plain(), sample::priced(), sample::empty()] {
+    for api in [
+        sample::plain(),
+        sample::priced(),
+        sample::engines(),
+        sample::empty(),
+    ] {
         let site = site(api);
         let mut seen = BTreeSet::new();
         let mut waiting: Vec<(String, String)> =
@@ -312,11 +341,17 @@ async fn without_collector_and_memory_a_page_says_so_in_words() {
 
 #[tokio::test]
 async fn pages_stay_small() {
-    let site = site(sample::priced());
-    let page = get(&site, "/").await;
-    assert!(
-        page.body.len() < 300_000,
-        "{} bytes before compression",
-        page.body.len()
-    );
+    for (api, path) in [
+        (sample::priced(), "/"),
+        (sample::engines(), "/"),
+        (sample::engines(), "/results/00000000000000b0"),
+        (sample::engines(), "/engines/llama-cpp/0011223344aa"),
+    ] {
+        let page = get(&site(api), path).await;
+        assert!(
+            page.body.len() < 300_000,
+            "{} bytes of {path} before compression",
+            page.body.len()
+        );
+    }
 }

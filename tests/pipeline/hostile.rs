@@ -14,16 +14,7 @@ pub(crate) fn one_honest_record(installation: &Installation) -> Record {
     installation.run_fine(&[
         "sweep", "--matrix", matrix, "--quant", "Q4_K", "--prune", "none",
     ]);
-    let key = installation.run_fine(&["key", "show"]);
-    let public = key
-        .lines()
-        .find_map(|line| line.strip_prefix("public key "))
-        .expect("a public key");
-    std::fs::write(
-        installation.data().join("allowed-keys"),
-        format!("{} test\n", public.trim()),
-    )
-    .expect("writable");
+    installation.allow_own_key();
     let spooled = only_spooled(installation);
     let envelope: Value = serde_json::from_slice(&spooled).expect("an envelope");
     let payload = base64::engine::general_purpose::STANDARD

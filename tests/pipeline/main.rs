@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod engines;
 mod hostile;
 mod killed;
 mod quickstart;

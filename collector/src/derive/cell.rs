@@ -1,10 +1,13 @@
 //! What makes two records the same cell.
 
+use std::collections::BTreeSet;
+
 use domain::ids::{Sha256Digest, Slug};
 use domain::record::{
-    Context, EngineFacts, Host, Record, RunnerFacts, Settings, SetupRef, SuiteRef, VariantFacts,
-    Workload,
+    Context, EngineFacts, Host, Record, RunnerFacts, Settings, SetupRef, SuiteRef, TokenSource,
+    VariantFacts, Workload,
 };
+use domain::roofline::Subject;
 
 /// The facts of a record that publishing shows.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct CellFacts {
     pub meters: Vec<String>,
     /// Warm-up repetitions.
     pub warmups: u32,
+    /// Who counted the tokens of the timed requests, in words.
+    pub token_sources: BTreeSet<&'static str>,
 }
 
 impl CellFacts {
@@ -51,16 +56,37 @@ impl CellFacts {
             context: record.context.first().cloned(),
             meters: super::energy::meters_in_words(record),
             warmups: record.repetitions.iter().filter(|rep| rep.warmup).count() as u32,
+            token_sources: super::speed::counting(record)
+                .flat_map(|rep| &rep.requests)
+                .map(|request| token_source_in_words(request.token_source))
+                .collect(),
         }
     }
 
-    /// The setup's slug; `unknown-` and eight digits of the first machine's fingerprint where
-    /// the machine is no known setup.
+    /// What the ceilings rest on.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            variant: &self.variant,
+            settings: &self.settings,
+            workload: &self.workload,
+            engine: &self.engine,
+            hosts: &self.hosts,
+            setup: &self.setup,
+        }
+    }
+
+    /// The setup's slug; where it is no known one, `unknown-` and eight digits of the machine's
+    /// fingerprint, or of all machines' and how they are connected.
     pub fn setup_slug(&self) -> String {
-        match (&self.setup.slug, self.hosts.first()) {
+        match (&self.setup.slug, self.hosts.as_slice()) {
             (Some(slug), _) => slug.to_string(),
-            (None, Some(host)) => format!("unknown-{}", &host.fingerprint.to_string()[..8]),
-            (None, None) => "unknown".to_owned(),
+            (None, []) => "unknown".to_owned(),
+            (None, [alone]) => format!("unknown-{}", &alone.fingerprint.to_string()[..8]),
+            (None, several) => {
+                let mut parts = fingerprints(several);
+                parts.extend(connection(&self.setup));
+                format!("unknown-{}", &short_digest(&parts)[..8])
+            }
         }
     }
 
@@ -70,6 +96,26 @@ impl CellFacts {
             || format!("unnamed-{}", &self.variant.sha256.to_string()[..8]),
             |slug| slug.to_string(),
         )
+    }
+
+    /// The engine's name in URLs.
+    pub fn engine_slug(&self) -> String {
+        let name = self.engine.name.as_str();
+        Slug::from_text(name).map_or_else(
+            || {
+                format!(
+                    "unnamed-{}",
+                    &Sha256Digest::of(name.as_bytes()).to_string()[..8]
+                )
+            },
+            |slug| slug.to_string(),
+        )
+    }
+
+    /// Names the engine's build in URLs: 12 hex digits of the digest of name, version, commit,
+    /// flags and backend.
+    pub fn engine_build_id(&self) -> String {
+        short_digest(&build(&self.engine))[..12].to_owned()
     }
 
     /// Commit if known, and flags; empty when nothing of the build is known.
@@ -90,11 +136,31 @@ impl CellFacts {
 
 /// The first 16 hex digits of SHA-256 over the length-prefixed parts of the cell's identity:
 /// weights, engine build, settings, workload, setup. Prompt digest and sampling seed vary from
-/// run to run and are left out; so is the executable's digest, which every rebuild changes.
+/// run to run and are left out; so is the executable's digest, which every rebuild changes, and
+/// what the engine says of its weights, which follows from the rest.
 pub(super) fn id(record: &Record) -> String {
     let engine = &record.engine;
-    let mut parts = vec![
-        record.variant.sha256.to_string(),
+    let mut parts = vec![record.variant.sha256.to_string()];
+    parts.extend(build(engine));
+    parts.extend([
+        list(engine.args.iter()),
+        json(&Settings {
+            weight_bytes_per_pass: None,
+            ..record.settings.clone()
+        }),
+        shape(&record.workload),
+    ]);
+    match &record.setup.slug {
+        Some(slug) => parts.push(slug.to_string()),
+        None => parts.extend(fingerprints(&record.hosts)),
+    }
+    parts.extend(connection(&record.setup));
+    short_digest(&parts)
+}
+
+/// What tells one build of an engine from another.
+fn build(engine: &EngineFacts) -> [String; 5] {
+    [
         engine.name.to_string(),
         engine.version.to_string(),
         engine
@@ -104,15 +170,39 @@ pub(super) fn id(record: &Record) -> String {
             .unwrap_or_default(),
         list(engine.build_flags.iter()),
         engine.backend.to_string(),
-        list(engine.args.iter()),
-        json(&record.settings),
-        shape(&record.workload),
-    ];
-    match &record.setup.slug {
-        Some(slug) => parts.push(slug.to_string()),
-        None => parts.extend(record.hosts.iter().map(|host| host.fingerprint.to_string())),
+    ]
+}
+
+fn fingerprints(hosts: &[Host]) -> Vec<String> {
+    hosts
+        .iter()
+        .map(|host| host.fingerprint.to_string())
+        .collect()
+}
+
+/// How several machines are connected and share the work; nothing of one machine.
+fn connection(setup: &SetupRef) -> Vec<String> {
+    let interconnect = setup.interconnect.as_ref().map(ToString::to_string);
+    let split = setup.split.as_ref().map(json);
+    interconnect.into_iter().chain(split).collect()
+}
+
+/// The engine's threads, where it says them.
+pub(super) fn threads(engine: &EngineFacts) -> Option<u16> {
+    let said = |arg: &domain::text::Name| arg.as_str().strip_prefix("threads=")?.parse().ok();
+    engine.args.iter().find_map(said)
+}
+
+fn token_source_in_words(source: TokenSource) -> &'static str {
+    match source {
+        TokenSource::Ids => "token ids seen by the runner",
+        TokenSource::Usage => "the server's usage",
+        TokenSource::Timings => "the server's timings",
+        TokenSource::Retokenized => "the runner's tokenizer, over the joined text",
+        TokenSource::Apportioned => {
+            "the server's usage, shared out over the events by the length of their texts"
+        }
     }
-    short_digest(&parts)
 }
 
 /// Names a workload's shape and the speculation arm: results are compared within one only.

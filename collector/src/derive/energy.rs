@@ -7,9 +7,10 @@ use domain::record::{
     AnsweredItem, AttributionMethod, EnergyClaim, MeterKind, Phase, PhaseKind, Record,
     UnavailableReason,
 };
+use domain::speeds;
 use domain::suite::{Family, ItemId};
 
-use super::speed::decode_part;
+use super::speed::counting;
 
 /// Sizes of the fixed groups that items too short for the meter are pooled in.
 const GROUP_SIZES: [usize; 4] = [1, 5, 10, 20];
@@ -152,19 +153,22 @@ fn decode(record: &Record, meters: &HeadlineMeters) -> Result<(f64, f64), String
 fn direct(record: &Record, meters: &HeadlineMeters) -> Result<(f64, f64), String> {
     let mut spans = Vec::new();
     let mut tokens = 0.0;
-    let counting = record
-        .repetitions
-        .iter()
-        .filter(|rep| !rep.warmup && rep.void.is_none());
-    for request in counting.flat_map(|rep| &rep.requests) {
-        let (Some(first), Some((emitted, seconds))) =
-            (request.first_event_ns, decode_part(request))
-        else {
+    for request in counting(record).flat_map(|rep| &rep.requests) {
+        let (Some(first), Some(last), Some(decoded)) = (
+            request.first_event_ns,
+            speeds::last_event_ns(request),
+            speeds::decode_part(request),
+        ) else {
             continue;
         };
-        spans.push((first, first.saturating_add((seconds * 1e9) as u64)));
-        tokens += emitted;
+        spans.push((first, last));
+        tokens += decoded.tokens;
     }
+    if spans.is_empty() {
+        return Err("no request was timed from its first token to its last".to_owned());
+    }
+    // Requests of several streams stand stream by stream.
+    spans.sort_unstable();
     let overlap = spans.windows(2).any(|pair| pair[1].0 < pair[0].1);
     if overlap {
         return Err("requests overlap: their phases cannot be told apart".to_owned());

@@ -15,6 +15,10 @@
 //! Records whose repetitions spread over 15 %, or are too few to tell, leave the medians when
 //! the cell has steady ones; where it has none they stand alone, flagged if they spread.
 //!
+//! Percentiles of gaps and waits are those of all of a record's waits together (file `waits`);
+//! the roofline's columns compare the published speeds with what the newest record's machine
+//! and weights allow (`theory`); what spoils a record raises a flag with its numbers (`trouble`).
+//!
 //! Quality is not a median: it is the share of right answers, and where several accounts
 //! answered the same item, the newest answer counts.
 
@@ -24,6 +28,9 @@ mod provenance;
 mod quality;
 mod row;
 mod speed;
+mod theory;
+mod trouble;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +47,11 @@ pub use cell::CellFacts;
 pub use energy::RecordEnergy;
 pub use quality::{ScoredItem, ScoredSuite};
 pub use speed::RepetitionSample;
+pub use trouble::Trouble;
+pub use waits::{Percentile, Waits};
 
 /// Changes whenever the same records would give other numbers.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// How a record reached the collector, and what it was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +85,14 @@ pub struct DerivedRecord {
     pub outcome_words: String,
     /// Every repetition; void ones and warm-ups with the reason.
     pub repetitions: Vec<RepetitionSample>,
-    /// The engine's own clock and the runner's differ by more than 5 %.
-    pub views_disagree: bool,
+    /// Percentiles of its gaps and of its times to the first token.
+    pub waits: Waits,
+    /// The engine timed itself, and nobody else did: there is no client view.
+    pub engine_only: bool,
+    /// Output tokens per pass; `None` when it speculates and nobody counted the passes.
+    pub tokens_per_pass: Option<f64>,
+    /// What to beware of.
+    pub troubles: Vec<Trouble>,
     /// The scored answers, or why there are none.
     pub quality: Result<ScoredSuite, String>,
     /// Joules, or why there are none.
@@ -136,6 +151,10 @@ pub struct ItemKey {
 pub struct ItemSample {
     /// Answered correctly.
     pub correct: bool,
+    /// Any of its samples is right.
+    pub any_correct: bool,
+    /// From the first sample's question to the last one's answer.
+    pub seconds: f64,
     /// Its share of its record's joules, when they are of the published scope.
     pub joules: Option<f64>,
 }
@@ -192,7 +211,10 @@ pub fn derive(record: &Record, received: Received) -> DerivedRecord {
         outcome: record.outcome,
         outcome_words: outcome_in_words(record),
         repetitions: speed::samples(record),
-        views_disagree: speed::views_disagree(record),
+        waits: Waits::of(record),
+        engine_only: speed::is_engine_only(record),
+        tokens_per_pass: speed::tokens_per_pass(record),
+        troubles: trouble::of(record),
         quality: quality::scored(record),
         energy: energy::of(record),
         received,

@@ -1,12 +1,15 @@
 //! Where a number comes from, line by line, and the command that measures it again.
 
 use domain::api::ProvenanceLine;
-use domain::record::{KvState, PruningMethod, SpeculationMethod};
+use domain::record::{BandwidthPoint, Host, KvState, PruningMethod, SpeculationMethod};
+use domain::statistics::median;
 
-use super::{CellFacts, DerivedRecord, rfc3339, row};
+use super::theory::Theory;
+use super::{CellFacts, DerivedRecord, cell, rfc3339, row};
+use crate::numbers::number;
 
 /// Provenance of a record. A `None` reads "not recorded".
-pub(super) fn lines(record: &DerivedRecord) -> Vec<ProvenanceLine> {
+pub(super) fn lines(record: &DerivedRecord, theory: &Theory) -> Vec<ProvenanceLine> {
     let facts = &record.facts;
     let mut lines = Vec::new();
     let mut line = |label: &str, value: Option<String>| {
@@ -19,6 +22,8 @@ pub(super) fn lines(record: &DerivedRecord) -> Vec<ProvenanceLine> {
     suite(facts, &mut line);
     variant(facts, &mut line);
     engine(facts, &mut line);
+    views(record, &mut line);
+    ceilings(facts, theory, &mut line);
     machine(facts, &mut line);
     line("Meter", Some(facts.meters.join("; ")));
     line("Warm-up repetitions", Some(facts.warmups.to_string()));
@@ -61,10 +66,15 @@ fn suite(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
         KvState::WarmPrefix => "context cached before",
         KvState::ExactHit => "whole prompt cached before",
     };
+    let samples = match (workload.samples, &workload.verifier) {
+        (0 | 1, _) => String::new(),
+        (several, None) => format!(", best of {several}"),
+        (several, Some(verifier)) => format!(", best of {several} by {verifier}"),
+    };
     line(
         "Workload",
         Some(format!(
-            "{}: {} prompt tokens, {} output tokens, depth {}, {} at once, {state}",
+            "{}: {} prompt tokens, {} output tokens, depth {}, {} at once, {state}{samples}",
             workload.id,
             workload.prompt_tokens,
             workload.output_tokens,
@@ -121,6 +131,13 @@ fn engine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     line("Engine commit", text(engine.commit.as_ref()));
     line("Build flags", Some(joined(&engine.build_flags)));
     line("Arguments", Some(joined(&engine.args)));
+    let endpoint = engine
+        .args
+        .iter()
+        .find_map(|arg| arg.as_str().strip_prefix("endpoint="));
+    line("Endpoint", endpoint.map(str::to_owned));
+    let sources: Vec<&str> = facts.token_sources.iter().copied().collect();
+    line("Tokens counted by", Some(sources.join("; ")));
     line("Engine SHA-256", text(engine.binary_sha256.as_ref()));
     let cache = settings.kv_type_k.as_ref().zip(settings.kv_type_v.as_ref());
     line("KV cache types", cache.map(|(k, v)| format!("{k}, {v}")));
@@ -140,8 +157,105 @@ fn engine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     line("Speculation", Some(speculation.to_owned()));
 }
 
+/// Both clocks of the record: medians over its repetitions.
+fn views(record: &DerivedRecord, line: &mut impl FnMut(&str, Option<String>)) {
+    let counting = || record.repetitions.iter().filter(|rep| rep.void.is_none());
+    let both = |decode: Vec<f64>, prefill: Vec<f64>| {
+        let speed = |name: &str, speeds: &[f64]| {
+            median(speeds).map(|speed| format!("{name} {} tok/s", number(speed)))
+        };
+        let parts = [speed("decode", &decode), speed("prefill", &prefill)];
+        let words: Vec<String> = parts.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    };
+    let client = both(
+        counting().filter_map(|rep| rep.decode).collect(),
+        counting().filter_map(|rep| rep.prefill).collect(),
+    );
+    let engine = both(
+        counting().filter_map(|rep| rep.engine_decode).collect(),
+        counting().filter_map(|rep| rep.engine_prefill).collect(),
+    );
+    let none = || {
+        record
+            .engine_only
+            .then(|| "none: timed by the engine itself".to_owned())
+    };
+    line("Client's clock", client.or_else(none));
+    line("Engine's clock", engine);
+}
+
+fn ceilings(facts: &CellFacts, theory: &Theory, line: &mut impl FnMut(&str, Option<String>)) {
+    let weights = domain::roofline::active_weight_bytes(&facts.variant, &facts.settings);
+    let who = match facts.settings.weight_bytes_per_pass {
+        Some(_) => "as the engine says",
+        None => "as in the file",
+    };
+    line(
+        "Weights read per pass",
+        Some(format!("{} MB, {who}", number(weights / 1e6))),
+    );
+    let decode = match &theory.decode {
+        Ok(ceiling) => format!(
+            "{} tok/s: {} GB/s ({}) over {} MB a pass",
+            number(ceiling.tokens_per_second),
+            number(ceiling.bandwidth.bytes_s / 1e9),
+            ceiling.bandwidth.basis.as_str(),
+            number(ceiling.bytes_per_pass / 1e6)
+        ),
+        Err(reason) => format!("none: {reason}"),
+    };
+    line("Decode ceiling", Some(decode));
+    let prefill = match &theory.prefill {
+        Ok(ceiling) => format!(
+            "{} tok/s: {} TFLOP/s ({}) over {} MFLOP a token",
+            number(ceiling.tokens_per_second),
+            number(ceiling.flop_s / 1e12),
+            ceiling.basis.as_str(),
+            number(ceiling.flop_per_token / 1e6)
+        ),
+        Err(reason) => format!("none: {reason}"),
+    };
+    line("Prefill ceiling", Some(prefill));
+}
+
+/// What the runner's probes found of one machine.
+fn probes(host: &Host, line: &mut impl FnMut(&str, Option<String>)) {
+    let gigabytes = |bytes_s: u64| number(bytes_s as f64 / 1e9);
+    line(
+        "Memory bandwidth, probed",
+        host.bandwidth_probe_bytes_s
+            .map(|bytes_s| format!("{} GB/s", gigabytes(bytes_s))),
+    );
+    let point = |point: &BandwidthPoint| {
+        let size = number(point.working_set_bytes as f64 / f64::from(1u32 << 20));
+        format!("{size} MiB: {} GB/s", gigabytes(point.bytes_s))
+    };
+    let curve: Vec<String> = host.bandwidth_curve.iter().map(point).collect();
+    line("Bandwidth by working set", Some(curve.join("; ")));
+    line(
+        "FP32 arithmetic, probed",
+        host.compute_probe_flop_s
+            .map(|flop_s| format!("{} GFLOP/s", gigabytes(flop_s))),
+    );
+}
+
 fn machine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
+    let several = facts.hosts.len() > 1;
+    if several {
+        line("Machines", Some(facts.hosts.len().to_string()));
+        line("Interconnect", text(facts.setup.interconnect.as_ref()));
+        let split = facts.setup.split.as_ref();
+        line(
+            "Split",
+            split.map(|split| format!("{}: {}", row::split_word(split.method), split.layout)),
+        );
+    }
     for host in &facts.hosts {
+        if several {
+            line("Host", Some(host.host.to_string()));
+            line("Profile", text(host.profile.as_ref()));
+        }
         line("Processor", text(host.chip.as_ref()));
         line("Cores available", Some(host.cpu_cores.to_string()));
         let gibibytes = |bytes: u64| bytes as f64 / f64::from(1u32 << 30);
@@ -170,6 +284,7 @@ fn machine(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
                     .map(|mw| format!("{:.0} W", mw as f64 / 1e3)),
             );
         }
+        probes(host, line);
         line("Machine fingerprint", Some(host.fingerprint.to_string()));
     }
     let context = facts.context.as_ref();
@@ -208,14 +323,15 @@ pub(super) fn command(facts: &CellFacts) -> String {
             ),
         ),
     };
-    let threads = threads(facts).map_or_else(String::new, |n| format!(" --threads {n}"));
+    let threads = cell::threads(engine).map_or_else(String::new, |n| format!(" --threads {n}"));
     let suite = facts.suite.as_ref().map_or_else(String::new, |suite| {
         format!("\n# suite {}, seed {}", suite.version, suite.seed)
     });
     format!(
-        "joulemark sweep --model {} --quant {}{prune} --workload {}{threads}{unsaid}\n# weights SHA-256 {}\n# engine {} {} {}, {}{suite}",
+        "joulemark sweep --model {} --quant {}{prune} --engine {} --workload {}{threads}{unsaid}\n# weights SHA-256 {}\n# engine {} {} {}, {}{suite}",
         quoted(variant.model.as_str()),
         quoted(variant.quant.as_str()),
+        quoted(engine.name.as_str()),
         facts.workload.id,
         variant.sha256,
         engine.name,
@@ -226,12 +342,6 @@ pub(super) fn command(facts: &CellFacts) -> String {
             build => format!("build {build}"),
         },
     )
-}
-
-/// The engine's threads, where it says them.
-fn threads(facts: &CellFacts) -> Option<u16> {
-    let said = |arg: &domain::text::Name| arg.as_str().strip_prefix("threads=")?.parse().ok();
-    facts.engine.args.iter().find_map(said)
 }
 
 /// The matrix's label of a pruning, where the record leads to one. Only the layers' matrices

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use domain::api::{FamilyScore, Figure};
 use domain::ids::Sha256Digest;
 use domain::record::{AnsweredItem, Finish, Record};
+use domain::statistics::bootstrap::{ratio_interval, ratio_of_sums};
 use domain::statistics::proportion::clopper_pearson;
 use domain::suite::{self, Family, ItemId};
 
@@ -34,6 +35,10 @@ pub struct ScoredItem {
     pub id: ItemId,
     /// Its answer (the picked one of several samples) is right.
     pub correct: bool,
+    /// Any of its samples is right: what the best verifier could have picked.
+    pub any_correct: bool,
+    /// From the first sample's question to the last one's answer.
+    pub seconds: f64,
 }
 
 impl ScoredSuite {
@@ -92,6 +97,8 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
         .map(|id| ScoredItem {
             id,
             correct: is_correct(asked.seed, id, &answers[&id]),
+            any_correct: answers[&id].iter().any(|one| is_right(asked.seed, id, one)),
+            seconds: seconds(&answers[&id]),
         })
         .collect();
     Ok(ScoredSuite {
@@ -111,10 +118,18 @@ fn is_correct(seed: Sha256Digest, id: ItemId, samples: &[&AnsweredItem]) -> bool
             picked.next().copied().filter(|_| picked.next().is_none())
         }
     };
-    chosen.is_some_and(|answer| {
-        answer.finish == Finish::Stop
-            && suite::score(&suite::item(&seed.0, id), answer.answer.as_str())
-    })
+    chosen.is_some_and(|answer| is_right(seed, id, answer))
+}
+
+fn is_right(seed: Sha256Digest, id: ItemId, answer: &AnsweredItem) -> bool {
+    answer.finish == Finish::Stop && suite::score(&suite::item(&seed.0, id), answer.answer.as_str())
+}
+
+fn seconds(samples: &[&AnsweredItem]) -> f64 {
+    let first = samples.iter().map(|sample| sample.start_ns).min();
+    let last = samples.iter().map(|sample| sample.end_ns).max();
+    let ns = last.unwrap_or(0).saturating_sub(first.unwrap_or(0));
+    ns as f64 / 1e9
 }
 
 /// The share of right answers with its Clopper-Pearson interval. An item that several accounts
@@ -131,6 +146,30 @@ pub(super) fn figure(items: &BTreeMap<ItemKey, ItemSample>) -> Result<Figure, St
         value: f64::from(correct) / f64::from(n),
         ci95: Some(clopper_pearson(correct, n, 0.95)),
         n,
+    })
+}
+
+/// Share of items of which any sample is right.
+pub(super) fn oracle(items: &BTreeMap<ItemKey, ItemSample>) -> Option<f64> {
+    let right = items.values().filter(|item| item.any_correct).count();
+    (!items.is_empty()).then(|| right as f64 / items.len() as f64)
+}
+
+/// Mean seconds from question to answer, with an interval over items within families.
+pub(super) fn seconds_per_answer(
+    items: &BTreeMap<ItemKey, ItemSample>,
+    seed: [u8; 32],
+) -> Option<Figure> {
+    let mut families: BTreeMap<Family, Vec<(f64, f64)>> = BTreeMap::new();
+    for (key, item) in items {
+        let family = families.entry(key.family).or_default();
+        family.push((item.seconds, 1.0));
+    }
+    let families: Vec<_> = families.into_values().collect();
+    Some(Figure {
+        value: ratio_of_sums(families.iter().flatten())?,
+        ci95: ratio_interval(&families, seed),
+        n: items.len() as u32,
     })
 }
 

@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::api::{Figure, RepetitionPoint, ResultRow};
 use domain::hardware::Catalogue;
 use domain::ids::{KeyId, Sha256Digest, Slug};
-use domain::record::PruningMethod;
+use domain::record::{Host, KvState, PruningMethod, SplitMethod};
 use domain::statistics::bootstrap::{percentile_interval, ratio_interval, ratio_of_sums};
 use domain::statistics::median;
 use domain::suite::{self, Family};
 
-use super::speed::{self, LARGEST_SPREAD, RepetitionSample, STABLE_HALF_WIDTH};
+use super::speed::{self, LARGEST_SPREAD, Published, RepetitionSample, STABLE_HALF_WIDTH};
+use super::theory::{Theory, milliseconds_each};
+use super::waits::{self, Percentile, Waits};
 use super::{
     CellFacts, CellResult, DerivedRecord, ItemKey, ItemSample, Samples, cell, provenance, quality,
     rfc3339,
 };
+use crate::numbers::number;
 
 /// Spread of decode over which a record is `noisy`.
 const NOISY_DECODE: f64 = 0.05;
@@ -30,11 +33,12 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
         .filter(|record| record.counts())
         .collect();
     let newest = *counting.last().or(records.last())?;
+    let theory = Theory::of(newest, catalogue);
     let mut result = CellResult {
         row: identity(newest, catalogue),
         families: Vec::new(),
         repetitions: points(records),
-        provenance: provenance::lines(newest),
+        provenance: provenance::lines(newest, &theory),
         records: records
             .iter()
             .rev()
@@ -57,10 +61,14 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
         result.row.quality_reason = Some(reason.clone());
         result.row.decode_reason = Some(reason.clone());
         result.row.energy_reason = Some(reason.clone());
+        result.row.roofline_reason = Some(reason.clone());
         return Some(result);
     }
     let accounts = by_account(&counting);
     publish_speeds(&mut result, &accounts, newest);
+    if let Some(words) = theory.publish(&mut result.row, newest) {
+        beware(&mut result.row, "above-roofline", &words);
+    }
     publish_answers(&mut result, &accounts, newest);
     Some(result)
 }
@@ -100,8 +108,14 @@ fn identity(newest: &DerivedRecord, catalogue: &Catalogue) -> ResultRow {
         engine: facts.engine.name.to_string(),
         engine_version: facts.engine.version.to_string(),
         engine_build: facts.engine_build(),
+        engine_slug: facts.engine_slug(),
+        engine_build_id: facts.engine_build_id(),
         backend: facts.engine.backend.to_string(),
         workload: facts.workload.id.to_string(),
+        depth_tokens: facts.workload.depth_tokens,
+        kv_state: kv_state_word(facts.workload.kv_state).to_owned(),
+        concurrency: facts.workload.concurrency,
+        samples: facts.workload.samples,
         received_at: rfc3339(newest.received.received_ms),
         record: newest.received.content_id.to_string(),
         ..ResultRow::default()
@@ -113,7 +127,7 @@ fn identity(newest: &DerivedRecord, catalogue: &Catalogue) -> ResultRow {
         .and_then(|slug| catalogue.setup(slug));
     row.setup_name = match known {
         Some(setup) => setup.name.to_string(),
-        None => unknown_setup(facts),
+        None => unknown_setup(facts, catalogue),
     };
     match known.map(|setup| setup.price()) {
         Some(Some(price)) => {
@@ -144,6 +158,26 @@ pub(super) fn pruning_word(method: PruningMethod) -> &'static str {
     }
 }
 
+/// The word of a cache's state, as in records.
+fn kv_state_word(state: KvState) -> &'static str {
+    match state {
+        KvState::Cold => "cold",
+        KvState::WarmPrefix => "warm_prefix",
+        KvState::ExactHit => "exact_hit",
+    }
+}
+
+/// The word of a split, as in records.
+pub(super) fn split_word(method: SplitMethod) -> &'static str {
+    match method {
+        SplitMethod::Tensor => "tensor",
+        SplitMethod::Pipeline => "pipeline",
+        SplitMethod::Expert => "expert",
+        SplitMethod::PrefillDecode => "prefill-decode",
+        SplitMethod::Replica => "replica",
+    }
+}
+
 /// The graphics processors that were used, else the processor.
 fn chip(facts: &CellFacts) -> String {
     let gpus = facts
@@ -164,9 +198,13 @@ fn chip(facts: &CellFacts) -> String {
     names.join(" + ")
 }
 
-fn unknown_setup(facts: &CellFacts) -> String {
-    let Some(host) = facts.hosts.first() else {
-        return "unknown hardware".to_owned();
+/// The machine by what it says of itself; several machines by their names and how they are
+/// connected.
+fn unknown_setup(facts: &CellFacts, catalogue: &Catalogue) -> String {
+    let host = match facts.hosts.as_slice() {
+        [] => return "unknown hardware".to_owned(),
+        [alone] => alone,
+        several => return several_hosts(facts, several, catalogue),
     };
     let chip = host
         .chip
@@ -176,14 +214,35 @@ fn unknown_setup(facts: &CellFacts) -> String {
         || "memory not recorded".to_owned(),
         |bytes| format!("{:.0} GiB", bytes as f64 / f64::from(1u32 << 30)),
     );
-    let more = match facts.hosts.len() {
-        1 => String::new(),
-        n => format!(", {n} machines"),
-    };
     format!(
-        "unknown hardware ({chip}, {} cores, {memory}{more})",
+        "unknown hardware ({chip}, {} cores, {memory})",
         host.cpu_cores
     )
+}
+
+/// Such as "Mini + Mini (Thunderbolt 5, tensor)".
+fn several_hosts(facts: &CellFacts, hosts: &[Host], catalogue: &Catalogue) -> String {
+    let name = |host: &Host| {
+        let profile = host
+            .profile
+            .as_ref()
+            .and_then(|slug| catalogue.hardware(slug));
+        match (profile, &host.chip) {
+            (Some(profile), _) => profile.name.to_string(),
+            (None, Some(chip)) => chip.to_string(),
+            (None, None) => "unknown machine".to_owned(),
+        }
+    };
+    let interconnect = facts.setup.interconnect.as_ref().map_or_else(
+        || "interconnect not recorded".to_owned(),
+        ToString::to_string,
+    );
+    let split = match &facts.setup.split {
+        Some(split) => split_word(split.method),
+        None => "split not recorded",
+    };
+    let names: Vec<String> = hosts.iter().map(name).collect();
+    format!("{} ({interconnect}, {split})", names.join(" + "))
 }
 
 fn vendors(facts: &CellFacts, catalogue: &Catalogue) -> BTreeSet<Slug> {
@@ -251,58 +310,151 @@ fn publish_speeds(
     };
     let decode = column("decode", &|rep| rep.decode);
     let prefill = column("prefill", &|rep| rep.prefill);
-    let ttft = column("ttft", &|rep| rep.ttft_ms);
-    let memory = column("memory", &|rep| rep.peak_bytes.map(|bytes| bytes as f64));
-
-    let over = |published: &Option<speed::Published>, limit: f64| {
-        published
-            .as_ref()
-            .and_then(|p| p.spread)
-            .is_some_and(|spread| spread > limit)
+    let engine_decode = column("engine decode", &|rep| rep.engine_decode);
+    let engine_prefill = column("engine prefill", &|rep| rep.engine_prefill);
+    // Of an engine that times itself nothing else can be noisy.
+    let (decode_steady, prefill_steady) = if newest.engine_only {
+        (&engine_decode, &engine_prefill)
+    } else {
+        (&decode, &prefill)
     };
-    let wide = |published: &Option<speed::Published>| {
-        published
-            .as_ref()
-            .and_then(|p| p.half_width)
-            .is_some_and(|half| half > STABLE_HALF_WIDTH)
-    };
-    let flags = [
-        (
-            "noisy",
-            over(&decode, NOISY_DECODE) || over(&prefill, NOISY_PREFILL),
-        ),
-        (
-            "spread-over-15-percent",
-            over(&decode, LARGEST_SPREAD) || over(&prefill, LARGEST_SPREAD),
-        ),
-        ("unstable", wide(&decode) || wide(&prefill)),
-        (
-            "views-disagree",
-            accounts
-                .iter()
-                .flatten()
-                .any(|record| record.views_disagree),
-        ),
-    ];
-    for (flag, _) in flags.into_iter().filter(|(_, raised)| *raised) {
-        raise(&mut result.row, flag);
-    }
+    beware_of_spread(
+        &mut result.row,
+        decode_steady.as_ref(),
+        prefill_steady.as_ref(),
+    );
+    beware_of_troubles(&mut result.row, accounts);
     if decode.is_none() {
-        result.row.decode_reason = Some("no repetition counts".to_owned());
+        result.row.decode_reason = Some(
+            if newest.engine_only {
+                "timed by the engine itself"
+            } else {
+                "no repetition counts"
+            }
+            .to_owned(),
+        );
+    }
+    if let Some(published) = &decode {
+        let figure = milliseconds_each(published.figure);
+        result.row.set_figure("tpot_ms", figure);
     }
     for (name, published) in [
         ("decode_tokens_per_second", &decode),
         ("prefill_tokens_per_second", &prefill),
-        ("ttft_ms", &ttft),
-        ("peak_memory_bytes", &memory),
+        ("engine_decode_tokens_per_second", &engine_decode),
+        ("engine_prefill_tokens_per_second", &engine_prefill),
+        ("ttft_ms", &column("ttft", &|rep| rep.ttft_ms)),
+        (
+            "aggregate_decode_tokens_per_second",
+            &column("aggregate", &|rep| rep.aggregate),
+        ),
+        (
+            "stream_decode_tokens_per_second_p10",
+            &column("slow stream", &|rep| rep.slow_stream),
+        ),
+        (
+            "peak_memory_bytes",
+            &column("memory", &|rep| rep.peak_bytes.map(|bytes| bytes as f64)),
+        ),
     ] {
         if let Some(published) = published {
             result.row.set_figure(name, published.figure);
         }
     }
+    publish_waits(&mut result.row, accounts);
     result.samples.decode = decode
         .map(|published| published.accounts)
         .unwrap_or_default();
+}
+
+/// A column and the percentile of a record that it shows.
+type WaitColumn = (&'static str, fn(&Waits) -> Option<&Percentile>);
+
+fn publish_waits(row: &mut ResultRow, accounts: &[Vec<&DerivedRecord>]) {
+    let columns: [WaitColumn; 4] = [
+        ("itl_ms_p50", |waits| waits.gap_p50.as_ref()),
+        ("itl_ms_p90", |waits| waits.gap_p90.as_ref()),
+        ("itl_ms_p99", |waits| waits.gap_p99.as_ref()),
+        ("ttft_ms_p95", |waits| waits.ttft_p95.as_ref()),
+    ];
+    for (column, percentile) in columns {
+        let of_accounts: Vec<Vec<&Percentile>> = accounts
+            .iter()
+            .map(|records| {
+                records
+                    .iter()
+                    .copied()
+                    .filter_map(|record| percentile(&record.waits))
+                    .collect()
+            })
+            .collect();
+        if let Some(figure) = waits::publish(&of_accounts) {
+            row.set_figure(column, figure);
+        }
+    }
+}
+
+/// `noisy`, `spread-over-15-percent` and `unstable`, with the numbers behind them.
+fn beware_of_spread(row: &mut ResultRow, decode: Option<&Published>, prefill: Option<&Published>) {
+    let speeds = [
+        ("decode", decode, NOISY_DECODE),
+        ("prefill", prefill, NOISY_PREFILL),
+    ];
+    let spread = |published: Option<&Published>| published.and_then(|p| p.spread);
+    let half = |published: Option<&Published>| published.and_then(|p| p.half_width);
+    let percent = |share: f64| format!("{} %", number(100.0 * share));
+    let mut over = |flag: &str, words: Vec<String>| {
+        if !words.is_empty() {
+            beware(row, flag, &words.join(", "));
+        }
+    };
+    let spreading = |limit: fn(f64) -> f64| {
+        speeds
+            .iter()
+            .filter_map(|(name, published, noisy)| {
+                let spread = spread(*published).filter(|spread| *spread > limit(*noisy))?;
+                Some(format!("{name} spreads by {}", percent(spread)))
+            })
+            .collect::<Vec<_>>()
+    };
+    over("noisy", spreading(|noisy| noisy));
+    // The same numbers again would say nothing new.
+    if !spreading(|_| LARGEST_SPREAD).is_empty() {
+        over(
+            "spread-over-15-percent",
+            vec!["no steadier record takes its place".to_owned()],
+        );
+    }
+    let wide = speeds
+        .iter()
+        .filter_map(|(name, published, _)| {
+            let half = half(*published).filter(|half| *half > STABLE_HALF_WIDTH)?;
+            Some(format!("{name} is known to within {}", percent(half)))
+        })
+        .collect();
+    over("unstable", wide);
+}
+
+/// Each trouble of the records once, in the words of the newest that has it.
+fn beware_of_troubles(row: &mut ResultRow, accounts: &[Vec<&DerivedRecord>]) {
+    let mut records: Vec<&&DerivedRecord> = accounts.iter().flatten().collect();
+    records.sort_by_key(|record| (record.received.received_ms, record.received.content_id));
+    let mut raised: BTreeSet<&str> = BTreeSet::new();
+    for trouble in records.iter().rev().flat_map(|record| &record.troubles) {
+        if raised.insert(trouble.flag) {
+            beware(row, trouble.flag, &trouble.words);
+        }
+    }
+}
+
+/// A flag, and what it rests on.
+fn beware(row: &mut ResultRow, flag: &str, words: &str) {
+    raise(row, flag);
+    let said = row.noise_reason.get_or_insert_default();
+    if !said.is_empty() {
+        said.push_str("; ");
+    }
+    said.push_str(words);
 }
 
 fn raise(row: &mut ResultRow, flag: &str) {
@@ -341,6 +493,8 @@ fn publish_answers(
                 suite.key(item.id),
                 ItemSample {
                     correct: item.correct,
+                    any_correct: item.any_correct,
+                    seconds: item.seconds,
                     joules,
                 },
             );
@@ -350,6 +504,13 @@ fn publish_answers(
         Ok(figure) => {
             result.row.set_figure("quality", figure);
             result.families = quality::families(&items);
+            if result.row.samples > 1 {
+                result.row.oracle_quality = quality::oracle(&items);
+            }
+            let seconds = quality::seconds_per_answer(&items, seed(newest, "seconds"));
+            if let Some(figure) = seconds {
+                result.row.set_figure("seconds_per_answer", figure);
+            }
         }
         Err(_) if latest.is_empty() => {
             result.row.quality_reason = newest.quality.as_ref().err().cloned();

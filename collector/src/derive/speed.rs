@@ -1,9 +1,11 @@
 //! Speeds of repetitions, and their published figures.
 
 use domain::api::Figure;
-use domain::record::{KvState, Record, Repetition, Request};
+use domain::record::{KvState, Record, Repetition, Request, SpeculationMethod};
+use domain::speeds;
 use domain::statistics::bootstrap::clusters_interval;
 use domain::statistics::interval::{MIN_VALUES, median_interval};
+use domain::statistics::quantile::quantile;
 use domain::statistics::{coefficient_of_variation, median};
 
 /// Spread of a record's repetitions over which it leaves the medians.
@@ -13,17 +15,29 @@ pub(super) const LARGEST_SPREAD: f64 = 0.15;
 /// whatever the sweep aimed at: the record does not say that.
 pub(super) const STABLE_HALF_WIDTH: f64 = 0.05;
 
-/// One repetition, in the client's view.
+/// Streams that are slower than this share of them.
+const SLOW_SHARE: f64 = 0.10;
+
+/// One repetition. Speeds are tokens per second, in the client's view where no other is named.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RepetitionSample {
     /// Number within the record.
     pub rep: u32,
     /// Why it does not count.
     pub void: Option<String>,
-    /// Tokens after the first event over the time after it, pooled over its requests.
+    /// Tokens after the first event over the time after it, pooled over its requests; of several
+    /// streams, the median over streams.
     pub decode: Option<f64>,
+    /// Of several streams: all tokens of the span in which all are active, over its length.
+    pub aggregate: Option<f64>,
+    /// Of several streams: the 10th percentile of their decode speeds.
+    pub slow_stream: Option<f64>,
     /// Uncached prompt tokens over TTFT, pooled.
     pub prefill: Option<f64>,
+    /// Decode by the engine's own clock.
+    pub engine_decode: Option<f64>,
+    /// Prefill by the engine's own clock.
+    pub engine_prefill: Option<f64>,
     /// Mean TTFT in milliseconds.
     pub ttft_ms: Option<f64>,
     /// Peak resident memory.
@@ -39,85 +53,73 @@ pub(super) fn samples(record: &Record) -> Vec<RepetitionSample> {
         .collect()
 }
 
+/// The repetitions of a record that count.
+pub(super) fn counting(record: &Record) -> impl Iterator<Item = &Repetition> {
+    record
+        .repetitions
+        .iter()
+        .filter(|rep| !rep.warmup && rep.void.is_none())
+}
+
 fn sample(record: &Record, rep: &Repetition) -> RepetitionSample {
     let void = match (&rep.void, rep.warmup) {
         (Some(reason), _) => Some(reason.to_string()),
         (None, true) => Some("warm-up".to_owned()),
         (None, false) => None,
     };
-    let (tokens, seconds) = pooled(rep, decode_part);
-    let (prompt, waited) = pooled(rep, prefill_part);
-    let waits = rep
-        .requests
-        .iter()
-        .filter(|request| prefill_part(request).is_some())
-        .count();
-    // A prompt that is cached whole has a TTFT and no rate.
-    let has_rate = record.workload.kv_state != KvState::ExactHit;
+    let several = record.workload.concurrency > 1;
+    let streams = if several {
+        speeds::stream_decode_tokens_per_second(rep)
+    } else {
+        Vec::new()
+    };
+    // A prompt that is cached whole has a TTFT and no rate, and so has one of which nobody says
+    // how much was cached.
+    let all_counted = || rep.requests.iter().all(|r| r.cached_tokens.is_some());
+    let has_rate = match record.workload.kv_state {
+        KvState::Cold => true,
+        KvState::WarmPrefix => all_counted(),
+        KvState::ExactHit => false,
+    };
     RepetitionSample {
         rep: rep.rep,
         void,
-        decode: rate(tokens, seconds),
-        prefill: rate(prompt, waited).filter(|_| has_rate),
-        ttft_ms: rate(1e3 * waited, waits as f64),
+        decode: if several {
+            median(&streams)
+        } else {
+            speeds::decode_tokens_per_second(rep)
+        },
+        aggregate: speeds::aggregate_tokens_per_second(rep).filter(|_| several),
+        slow_stream: quantile(&streams, SLOW_SHARE),
+        prefill: speeds::prefill_tokens_per_second(rep).filter(|_| has_rate),
+        engine_decode: speeds::engine_decode_tokens_per_second(rep),
+        engine_prefill: speeds::engine_prefill_tokens_per_second(rep).filter(|_| has_rate),
+        ttft_ms: speeds::mean_ttft_seconds(rep).map(|seconds| 1e3 * seconds),
         peak_bytes: rep.peak_bytes,
     }
 }
 
-fn pooled(rep: &Repetition, part: impl Fn(&Request) -> Option<(f64, f64)>) -> (f64, f64) {
-    rep.requests
-        .iter()
-        .filter_map(part)
-        .fold((0.0, 0.0), |sums, (amount, seconds)| {
-            (sums.0 + amount, sums.1 + seconds)
-        })
-}
-
-fn rate(amount: f64, per: f64) -> Option<f64> {
-    (amount > 0.0 && per > 0.0).then(|| amount / per)
-}
-
-/// Tokens after the first event, and the seconds from the first event to the last.
-pub(super) fn decode_part(request: &Request) -> Option<(f64, f64)> {
-    request.first_event_ns?;
-    let in_first_event = match &request.event_tokens {
-        Some(tokens) => *tokens.first()?,
-        None => 1,
-    };
-    let tokens = request
-        .output_tokens
-        .checked_sub(in_first_event)
-        .filter(|tokens| *tokens > 0)?;
-    let micros: f64 = request.gaps_us.iter().map(|gap| *gap as f64).sum();
-    (micros > 0.0).then(|| (f64::from(tokens), micros / 1e6))
-}
-
-/// Uncached prompt tokens, and the seconds to the first token.
-fn prefill_part(request: &Request) -> Option<(f64, f64)> {
-    let waited = request
-        .first_event_ns?
-        .checked_sub(request.sent_ns)
-        .filter(|ns| *ns > 0)?;
-    let fresh = request
-        .prompt_tokens
-        .saturating_sub(request.cached_tokens.unwrap_or(0));
-    Some((f64::from(fresh), waited as f64 / 1e9))
-}
-
-/// The engine's own decode time differs from the client's by more than 5 %.
-pub(super) fn views_disagree(record: &Record) -> bool {
-    let (mut client, mut engine) = (0.0, 0.0);
-    let counting = record
-        .repetitions
-        .iter()
-        .filter(|rep| !rep.warmup && rep.void.is_none());
-    for request in counting.flat_map(|rep| &rep.requests) {
-        if let (Some((_, seconds)), Some(ns)) = (decode_part(request), request.engine_decode_ns) {
-            client += seconds;
-            engine += ns as f64 / 1e9;
-        }
+/// Output tokens per pass: 1 without speculation.
+pub(super) fn tokens_per_pass(record: &Record) -> Option<f64> {
+    if record.settings.speculation.method == SpeculationMethod::None {
+        return Some(1.0);
     }
-    client > 0.0 && engine > 0.0 && (client / engine - 1.0).abs() > 0.05
+    let (mut tokens, mut passes) = (0.0, 0.0);
+    for request in counting(record).flat_map(|rep| &rep.requests) {
+        tokens += f64::from(request.output_tokens);
+        passes += f64::from(request.passes?);
+    }
+    (passes > 0.0).then(|| (tokens / passes).max(1.0))
+}
+
+/// Some requests count, and the engine alone timed them all: there is no client view.
+pub(super) fn is_engine_only(record: &Record) -> bool {
+    let requests = || counting(record).flat_map(|rep| &rep.requests);
+    let by_engine = |request: &Request| {
+        request.first_event_ns.is_none()
+            && (request.engine_prefill_ns.is_some() || request.engine_decode_ns.is_some())
+    };
+    requests().next().is_some() && requests().all(by_engine)
 }
 
 /// A published speed and what is said about its spread.

@@ -3,8 +3,8 @@
 use domain::hardware::Catalogue;
 use domain::json::parse_strict;
 use domain::record::{
-    AnsweredItem, EnergyClaim, Finish, MeasuredEnergy, MeterTrace, PhaseKind, PruningMethod,
-    Quality, Record, SuiteRef,
+    AnsweredItem, Context, EnergyClaim, Finish, KvState, MeasuredEnergy, MeterTrace, PhaseKind,
+    PruningMethod, Quality, Record, Request, Split, SplitMethod, SuiteRef,
 };
 use domain::scope::{Scope, ScopeKey};
 use domain::suite;
@@ -530,7 +530,7 @@ fn the_command_to_copy_holds_no_command_of_strangers() {
     let first = command.lines().next().expect("a command");
     assert_eq!(
         first,
-        r"joulemark sweep --model 'a'\''; rm -rf ~ #' --quant F16 --prune none --workload pp32-tg24"
+        r"joulemark sweep --model 'a'\''; rm -rf ~ #' --quant F16 --prune none --engine candle --workload pp32-tg24"
     );
     assert!(command.lines().skip(1).all(|line| line.starts_with("# ")));
 }
@@ -552,7 +552,7 @@ fn the_command_names_the_pruning_as_a_matrix_does() {
             .nth(1)
             .unwrap_or_default()
             .to_owned();
-        rest.split(" --workload")
+        rest.split(" --engine")
             .next()
             .unwrap_or_default()
             .to_owned()
@@ -589,6 +589,507 @@ fn the_command_repeats_the_threads() {
             .is_some_and(|line| line.ends_with(" --threads 3")),
         "{command}"
     );
+}
+
+/// Its requests, warm-ups' too.
+fn requests(record: &mut Record) -> impl Iterator<Item = &mut Request> {
+    record
+        .repetitions
+        .iter_mut()
+        .flat_map(|rep| &mut rep.requests)
+}
+
+#[test]
+fn percentiles_are_of_all_gaps_together() {
+    let record = record();
+    let mut gaps: Vec<u64> = record.repetitions[2..]
+        .iter()
+        .flat_map(|rep| &rep.requests)
+        .flat_map(|request| request.gaps_us.clone())
+        .collect();
+    gaps.sort_unstable();
+    let row = published(std::slice::from_ref(&record)).row;
+    let p50 = row.itl_p50().expect("276 gaps");
+    assert_eq!((gaps.len(), p50.n), (276, 276));
+    let middle = f64::midpoint(gaps[137] as f64, gaps[138] as f64) / 1e3;
+    assert!(close(Some(p50.value), middle));
+    let (low, high) = p50.ci95.expect("six repetitions");
+    assert!(low <= middle && middle <= high && high - low < 0.05 * middle);
+    assert!(row.itl_ms_p50 < row.itl_ms_p90 && row.itl_ms_p90 < row.itl_ms_p99);
+    assert_eq!(row.ttft_ms_p95, None, "12 requests have no 95th percentile");
+    assert!(close(
+        row.tpot_ms
+            .zip(row.decode_tokens_per_second)
+            .map(|(ms, speed)| ms * speed),
+        1e3
+    ));
+    assert!(row.tpot_ms_ci95_low < row.tpot_ms && row.tpot_ms < row.tpot_ms_ci95_high);
+    // Two repetitions hold 92 gaps: no 99th percentile, and no interval of the others.
+    let mut short = record;
+    short.repetitions.truncate(4);
+    let row = published(&[short]).row;
+    assert_eq!((row.itl_ms_p99, row.itl_ms_p90_ci95_low), (None, None));
+    assert_eq!(row.itl_ms_p90_n, Some(92));
+}
+
+#[test]
+fn twenty_requests_have_a_95th_percentile() {
+    let mut many = record();
+    for rep in &mut many.repetitions {
+        rep.requests.extend(rep.requests.clone());
+    }
+    let row = published(&[many]).row;
+    assert_eq!(row.ttft_ms_p95_n, Some(24));
+    assert!(row.ttft_ms_p95 >= row.ttft_ms);
+}
+
+#[test]
+fn both_views_stand_side_by_side() {
+    let row = published(&[record()]).row;
+    let ratio = row
+        .decode_tokens_per_second
+        .zip(row.engine_decode_tokens_per_second);
+    assert!(ratio.is_some_and(|(client, engine)| (client / engine - 1.0).abs() < 0.05));
+    assert_eq!(row.engine_prefill_tokens_per_second_n, Some(6));
+    assert_eq!((row.flags.as_str(), row.noise_reason), ("", None));
+    let row = published(&[slowed(record(), 2)]).row;
+    assert_eq!(row.flags, "views-disagree");
+    let words = row.noise_reason.expect("said");
+    let shown = |speed: Option<f64>| crate::numbers::number(speed.expect("measured"));
+    assert!(words.starts_with("the client saw ") && words.contains(" where the engine says "));
+    // Both medians are near the pooled speeds that the words give.
+    let engine = row.engine_decode_tokens_per_second;
+    assert!(words.contains(&shown(engine)[..3]), "{words} {engine:?}");
+}
+
+/// The records phases with two readings of the machine: before and after the repetitions.
+fn read(mut record: Record, change: impl Fn(&mut Context, bool)) -> Record {
+    let end_ns = record.repetitions.last().map_or(1, |rep| rep.end_ns);
+    record.context = [(0, false), (end_ns + 1, true)]
+        .into_iter()
+        .map(|(at_ns, after)| {
+            let mut context: Context = serde_json::from_value(serde_json::json!({
+                "at_ns": at_ns, "host": 0, "power_source": null, "power_mode": null,
+                "governor": null, "thermal_level": null, "temp_mc": null, "clock_mhz": null,
+                "power_limit_mw": null, "pstate": null, "throttle_reasons": null,
+                "throttle_ns": 0, "foreign_gpu_processes": null, "load_ppm": 600_000,
+                "pressure_ppm": 20_000, "swap_bytes": 0, "driver": null, "firmware": null,
+            }))
+            .expect("a context");
+            change(&mut context, after);
+            context
+        })
+        .collect();
+    record
+}
+
+#[test]
+fn what_spoils_a_record_is_said_with_its_numbers() {
+    let one_thread = || {
+        let mut record = record();
+        record.engine.args = vec![Name::cleaned("threads=1")];
+        record
+    };
+    // Two cores, load 1.2: the engine's own thread and a little of the system.
+    let quiet = published(&[read(one_thread(), |_, _| {})]).row;
+    assert_eq!((quiet.flags.as_str(), quiet.noise_reason), ("", None));
+    let said = |change: fn(&mut Context, bool)| {
+        let row = published(&[read(one_thread(), change)]).row;
+        (row.flags, row.noise_reason.unwrap_or_default())
+    };
+    let (flags, words) = said(|context, _| context.load_ppm = Some(1_600_000));
+    assert_eq!(flags, "busy");
+    assert_eq!(words, "beside the engine 2.2 other tasks were at work");
+    let (flags, words) = said(|context, after| {
+        context.pressure_ppm = Some(if after { 250_000 } else { 0 });
+    });
+    assert_eq!(flags, "busy");
+    assert_eq!(words, "some task waited for a core 25 % of the time");
+    let before = said(|context, after| {
+        context.pressure_ppm = Some(if after { 0 } else { 250_000 });
+    });
+    assert_eq!(
+        before.0, "",
+        "what was before the repetitions did not spoil them"
+    );
+    let (flags, words) = said(|context, after| {
+        context.throttle_ns = Some(if after { context.at_ns / 20 } else { 0 });
+    });
+    assert_eq!(
+        (flags.as_str(), words.as_str()),
+        ("throttled", "the processor was slowed down 5 % of the time")
+    );
+    let (flags, words) = said(|context, after| {
+        context.swap_bytes = Some(if after { 70_000_000 } else { 1_000 });
+    });
+    assert_eq!(
+        (flags.as_str(), words.as_str()),
+        ("swapping", "swap grew by 70 MB")
+    );
+}
+
+#[test]
+fn a_cold_cache_that_nobody_counted_is_unproven() {
+    let mut record = record();
+    requests(&mut record).for_each(|request| request.cached_tokens = None);
+    let row = published(&[record]).row;
+    assert_eq!(row.flags, "cold-unproven");
+    assert!(row.prefill_tokens_per_second.is_some());
+}
+
+#[test]
+fn warm_ups_that_never_settle_are_said() {
+    let mut record = record();
+    record.repetitions[2].warmup = true;
+    let flags = |record: &Record| published(std::slice::from_ref(record)).row.flags;
+    assert_eq!(flags(&record), "");
+    for request in &mut record.repetitions[2].requests {
+        request.gaps_us.iter_mut().for_each(|gap| *gap += *gap / 4);
+    }
+    assert_eq!(flags(&record), "unsteady");
+}
+
+/// As llama-bench reports it.
+fn timed_by_the_engine() -> Record {
+    let mut record = record();
+    for rep in &mut record.repetitions {
+        for (request, is_prefill) in rep.requests.iter_mut().zip([true, false]) {
+            (request.first_event_ns, request.first_visible_ns) = (None, None);
+            request.gaps_us.clear();
+            request.cached_tokens = None;
+            if is_prefill {
+                (request.output_tokens, request.engine_decode_ns) = (0, None);
+            } else {
+                (request.prompt_tokens, request.engine_prefill_ns) = (0, None);
+            }
+        }
+    }
+    record
+}
+
+#[test]
+fn an_engine_that_times_itself_fills_its_own_columns_only() {
+    let mut record = timed_by_the_engine();
+    record.hosts[0].bandwidth_probe_bytes_s = Some(40_000_000_000);
+    let result = published(&[record]);
+    let row = &result.row;
+    assert_eq!(row.decode_tokens_per_second, None);
+    assert_eq!(row.prefill_tokens_per_second, None);
+    assert_eq!(
+        (row.ttft_ms, row.tpot_ms, row.itl_ms_p50),
+        (None, None, None)
+    );
+    assert_eq!(
+        row.decode_reason.as_deref(),
+        Some("timed by the engine itself")
+    );
+    assert_eq!(row.engine_decode_tokens_per_second_n, Some(6));
+    assert_eq!(row.engine_prefill_tokens_per_second_n, Some(6));
+    assert_eq!(row.flags, "", "its cache is not asked of it");
+    assert!(row.decode_of_theory.is_some());
+    assert!(
+        row.roofline
+            .as_deref()
+            .is_some_and(|text| text.contains("by the engine's own clock"))
+    );
+    assert_eq!(result.samples.decode, Vec::<Vec<Vec<f64>>>::new());
+}
+
+/// Every repetition with a second stream that is `factor` times as slow.
+fn in_two_streams(mut record: Record, factor: u64) -> Record {
+    record.workload.concurrency = 2;
+    for rep in &mut record.repetitions {
+        let mut second = rep.requests.clone();
+        for request in &mut second {
+            request.stream = 1;
+            request.gaps_us.iter_mut().for_each(|gap| *gap *= factor);
+        }
+        rep.requests.extend(second);
+    }
+    record
+}
+
+#[test]
+fn several_streams_have_a_median_a_slow_one_and_a_sum() {
+    let alone = published(&[record()]).row;
+    assert_eq!(alone.aggregate_decode_tokens_per_second, None);
+    assert_eq!(alone.stream_decode_tokens_per_second_p10, None);
+    let row = published(&[in_two_streams(record(), 2)]).row;
+    let one = alone.decode_tokens_per_second.expect("measured");
+    let at = |value: Option<f64>, share: f64| {
+        value.is_some_and(|v| (v / one / share - 1.0).abs() < 0.02)
+    };
+    assert!(
+        at(row.decode_tokens_per_second, 0.75),
+        "the median of 1 and 1/2"
+    );
+    assert!(at(row.stream_decode_tokens_per_second_p10, 0.55));
+    let sum = row.aggregate_decode().expect("they run together");
+    assert_eq!(sum.n, 6);
+    assert!(sum.value > row.decode_tokens_per_second.unwrap_or(f64::MAX));
+    assert_eq!(
+        (row.concurrency, row.samples, row.kv_state.as_str()),
+        (2, 1, "cold")
+    );
+}
+
+#[test]
+fn a_cached_context_counts_in_no_rate() {
+    let mut warm = record();
+    warm.workload.kv_state = KvState::WarmPrefix;
+    warm.workload.depth_tokens = 96;
+    for request in requests(&mut warm) {
+        (request.prompt_tokens, request.cached_tokens) = (128, Some(96));
+    }
+    let cold = published(&[record()]).row.prefill_tokens_per_second;
+    let row = published(std::slice::from_ref(&warm)).row;
+    assert_eq!(
+        row.prefill_tokens_per_second, cold,
+        "the same 32 tokens took as long"
+    );
+    assert_eq!(
+        (row.depth_tokens, row.kv_state.as_str()),
+        (96, "warm_prefix")
+    );
+    requests(&mut warm).for_each(|request| request.cached_tokens = None);
+    let row = published(std::slice::from_ref(&warm)).row;
+    assert_eq!(
+        row.prefill_tokens_per_second, None,
+        "nobody knows of how many tokens"
+    );
+    assert_eq!(row.flags, "");
+    warm.workload.kv_state = KvState::ExactHit;
+    requests(&mut warm).for_each(|request| request.cached_tokens = Some(127));
+    let row = published(&[warm]).row;
+    assert_eq!(row.prefill_tokens_per_second, None);
+    assert!(row.ttft_ms.is_some());
+}
+
+#[test]
+fn best_of_n_pays_for_all_samples_and_publishes_the_picked_ones() {
+    let mut record = metered(answering(record(), 105, |position| position % 3 == 0), 40);
+    record.workload.samples = 2;
+    let items = &mut record.quality.as_mut().expect("answered").items;
+    let right = suite::plan(105);
+    let twice = items
+        .iter()
+        .zip(right)
+        .enumerate()
+        .flat_map(|(position, (first, id))| {
+            let start_ns = 2_000_000_000 + 10_000_000 * position as u64;
+            let mut first = first.clone();
+            (first.start_ns, first.end_ns) = (start_ns, start_ns + 5_000_000);
+            let mut second = first.clone();
+            (second.sample, second.picked) = (1, false);
+            (second.start_ns, second.end_ns) = (start_ns + 5_000_000, start_ns + 10_000_000);
+            if position % 3 == 1 {
+                second.answer = Answer::cleaned(&suite::item(&suite::PUBLIC_SEED, id).answer);
+            }
+            [first, second]
+        });
+    *items = twice.collect();
+    let result = published(&[record]);
+    let row = &result.row;
+    assert!(close(row.quality, 35.0 / 105.0));
+    assert_eq!(row.quality_n, Some(105), "two samples are no two items");
+    assert!(close(row.oracle_quality, 70.0 / 105.0));
+    assert_eq!(result.samples.items.len(), 105);
+    let seconds = row.seconds_per_answer().expect("answered");
+    assert_eq!(seconds.n, 105);
+    assert!(
+        close(Some(seconds.value), 0.010),
+        "from the first question to the last answer"
+    );
+    // 210 spans of 5 ms at 40 W are 42 J, 35 are right.
+    let joules = row.joules_per_correct().expect("metered");
+    assert!((joules.value - 1.2).abs() < 1e-9, "{joules:?}");
+    let single = published(&[answering(self::record(), 105, |_| true)]).row;
+    assert_eq!(single.oracle_quality, None);
+    assert!(close(single.seconds_per_answer, 0.005));
+}
+
+#[test]
+fn a_speed_stands_against_what_the_machine_allows() {
+    let mut record = record();
+    let bare = published(std::slice::from_ref(&record)).row;
+    assert_eq!(bare.decode_of_theory, None);
+    assert_eq!(
+        bare.roofline_reason.as_deref(),
+        Some("the memory bandwidth was not probed, and no data sheet of it is known")
+    );
+    let curve = |bytes_s: u64| domain::record::BandwidthPoint {
+        working_set_bytes: 1 << 30,
+        bytes_s,
+    };
+    record.hosts[0].bandwidth_curve = vec![curve(42_000_000_000)];
+    record.hosts[0].compute_probe_flop_s = Some(200_000_000_000);
+    let result = published(std::slice::from_ref(&record));
+    let row = &result.row;
+    // 7,047,456 bytes of weights, 44 tokens of 2,048 elements in f32.
+    assert!(close(row.bytes_per_pass, 7_407_904.0));
+    let ceiling = 42e9 / 7_407_904.0;
+    assert!(close(row.decode_ceiling_tokens_per_second, ceiling));
+    let speed = row.decode_tokens_per_second.expect("measured");
+    let share = row.decode_of_theory().expect("a ceiling");
+    assert!(close(Some(share.value), speed / ceiling) && share.n == 6 && share.ci95.is_some());
+    assert_eq!(row.bandwidth_basis.as_deref(), Some("probe"));
+    let text = row.roofline.as_deref().expect("a sentence");
+    assert!(
+        text.ends_with(
+            " % of what this machine reads at 7.41 MB (cache-resident: 42 GB/s by probe)"
+        ),
+        "{text}"
+    );
+    assert!(
+        row.prefill_of_theory
+            .is_some_and(|share| share > 0.0 && share < 1.0)
+    );
+    assert_eq!(row.flags, "");
+    let lines = |label: &str| {
+        let found = result.provenance.iter().find(|line| line.label == label);
+        found
+            .and_then(|line| line.value.clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(lines("Bandwidth by working set"), "1,024 MiB: 42 GB/s");
+    assert_eq!(lines("FP32 arithmetic, probed"), "200 GFLOP/s");
+    assert_eq!(lines("Weights read per pass"), "7.05 MB, as in the file");
+    assert_eq!(lines("Tokens counted by"), "token ids seen by the runner");
+    record.hosts[0].bandwidth_curve = vec![curve(7_000_000_000)];
+    let row = published(std::slice::from_ref(&record)).row;
+    assert_eq!(row.flags, "above-roofline", "shown, not hidden");
+    assert!(row.decode_of_theory.is_some_and(|share| share > 1.05));
+    record.settings.speculation.method = domain::record::SpeculationMethod::Ngram;
+    let row = published(&[record]).row;
+    assert_eq!(row.flags, "");
+    assert_eq!(
+        row.roofline_reason.as_deref(),
+        Some("tokens are guessed ahead, and the passes were not counted")
+    );
+}
+
+#[test]
+fn a_probe_below_the_sheet_shows_both_losses() {
+    let chip = "profile = \"hardware\"\nslug = \"chip\"\nname = \"Chip\"\nvendor = \"Maker\"\nkind = \"soc\"\nsources = [\"a\"]\nconfidence = \"high\"\nmemory_bandwidth_gb_s = 25\n";
+    let catalogue = Catalogue::parse([("h.toml", chip)]).expect("valid");
+    let mut record = record();
+    record.hosts[0].profile = Some("chip".parse().expect("a slug"));
+    record.hosts[0].bandwidth_probe_bytes_s = Some(20_000_000_000);
+    let row = results(&[derive(&record, received(1, 1))], &catalogue)
+        .remove(0)
+        .row;
+    let text = row.roofline.expect("a sentence");
+    assert!(
+        text.contains(
+            " % of what this memory delivers (20 GB/s by probe, 80 % of its data sheet), "
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with(" % of the sheet"), "{text}");
+}
+
+#[test]
+fn machines_that_work_together_are_named_together() {
+    let mut record = record();
+    let mut second = record.hosts[0].clone();
+    second.host = 1;
+    record.hosts.push(second);
+    record.setup.interconnect = Some(Name::cleaned("Thunderbolt 5"));
+    let split = |method| {
+        Some(Split {
+            method,
+            layout: Name::cleaned("even"),
+        })
+    };
+    record.setup.split = split(SplitMethod::Tensor);
+    let tensor = published(std::slice::from_ref(&record));
+    assert_eq!(
+        tensor.row.setup_name,
+        "Example CPU + Example CPU (Thunderbolt 5, tensor)"
+    );
+    assert_ne!(
+        tensor.row.setup, "unknown-bbbbbbbb",
+        "one of them is another setup"
+    );
+    let split_line = tensor.provenance.iter().find(|line| line.label == "Split");
+    assert_eq!(
+        split_line.and_then(|line| line.value.as_deref()),
+        Some("tensor: even")
+    );
+    record.setup.split = split(SplitMethod::Pipeline);
+    let pipeline = published(&[record]).row;
+    assert_ne!(
+        (pipeline.id, pipeline.setup),
+        (tensor.row.id, tensor.row.setup)
+    );
+}
+
+#[test]
+fn one_build_has_one_name_whatever_it_runs() {
+    let row = |change: fn(&mut Record)| {
+        let mut record = record();
+        change(&mut record);
+        published(&[record]).row
+    };
+    let same = row(|_| {});
+    assert_eq!(
+        (same.engine_slug.as_str(), same.engine_build_id.len()),
+        ("candle", 12)
+    );
+    for unchanged in [
+        (|r: &mut Record| r.variant.sha256 = Sha256Digest([9; 32])) as fn(&mut Record),
+        |r| r.engine.args = vec![Name::cleaned("threads=3")],
+    ] {
+        assert_eq!(row(unchanged).engine_build_id, same.engine_build_id);
+    }
+    for changed in [
+        (|r: &mut Record| r.engine.version = Name::cleaned("0.12.0")) as fn(&mut Record),
+        |r| r.engine.build_flags.clear(),
+        |r| r.engine.backend = Name::cleaned("cuda"),
+        |r| r.engine.commit = Some(Name::cleaned("abc")),
+    ] {
+        assert_ne!(row(changed).engine_build_id, same.engine_build_id);
+    }
+    let odd = row(|r| r.engine.name = Name::cleaned("***"));
+    assert!(
+        odd.engine_slug.starts_with("unnamed-"),
+        "{}",
+        odd.engine_slug
+    );
+}
+
+#[test]
+fn only_equals_share_a_comparison() {
+    let comparable = |change: fn(&mut Record)| {
+        let mut record = record();
+        change(&mut record);
+        published(&[record]).comparable
+    };
+    let same = comparable(|_| {});
+    assert_eq!(
+        same,
+        comparable(|r| r.engine.name = Name::cleaned("llama.cpp"))
+    );
+    assert_eq!(
+        same,
+        comparable(|r| r.settings.weight_bytes_per_pass = Some(14_000_000))
+    );
+    for change in [
+        (|r: &mut Record| r.workload.concurrency = 2) as fn(&mut Record),
+        |r| r.workload.depth_tokens = 4_096,
+        |r| r.workload.kv_state = KvState::WarmPrefix,
+        |r| r.workload.samples = 4,
+    ] {
+        assert_ne!(same, comparable(change));
+    }
+}
+
+#[test]
+fn what_an_engine_says_of_its_weights_makes_no_other_cell() {
+    let mut record = record();
+    let before = derive(&record, received(1, 1)).cell;
+    record.settings.weight_bytes_per_pass = Some(14_000_000);
+    assert_eq!(derive(&record, received(1, 1)).cell, before);
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use domain::tier::Tier;
 
 use super::{Candidate, words};
 use crate::derive::CellResult;
+use crate::numbers::number;
 
 /// The comparison that a question leads to.
 #[derive(Debug, Clone)]
@@ -176,7 +177,9 @@ fn unequal(candidate: &Candidate, choice: &Choice) -> Option<(&'static str, Stri
     if Some(&candidate.cell.comparable) != choice.comparable.as_ref() {
         let shared = choice.workload.as_deref().unwrap_or("another one");
         let reason = if shared == row.workload {
-            format!("another form of workload {shared}, or with speculation")
+            format!(
+                "another form of workload {shared}: streams, depth, cache, samples or speculation differ"
+            )
         } else {
             format!(
                 "measured with workload {}; this frontier compares {shared}",
@@ -251,7 +254,7 @@ fn outside(candidate: &Candidate, query: &FrontierQuery) -> Option<(&'static str
         match row.decode_tokens_per_second {
             None => return Some(("no-decode", or_not_recorded(row.decode_reason.as_ref()))),
             Some(speed) if speed < least => {
-                let (speed, least) = (words::number(speed), words::number(least));
+                let (speed, least) = (number(speed), number(least));
                 return Some(("too-slow", format!("{speed} tok/s; {least} are asked")));
             }
             Some(_) => {}
@@ -277,8 +280,8 @@ fn outside(candidate: &Candidate, query: &FrontierQuery) -> Option<(&'static str
                 "too-many-joules",
                 format!(
                     "{} J per correct answer; at most {} are asked",
-                    words::number(joules),
-                    words::number(most)
+                    number(joules),
+                    number(most)
                 ),
             )
         }),

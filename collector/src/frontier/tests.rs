@@ -25,6 +25,8 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
             key,
             ItemSample {
                 correct: rank < right,
+                any_correct: rank < right,
+                seconds: 0.005,
                 joules: None,
             },
         )

@@ -20,6 +20,7 @@ use tower_http::trace::TraceLayer;
 
 mod ask;
 mod csv;
+mod engines;
 mod frontier;
 mod hardware;
 mod health;
@@ -89,7 +90,7 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 10] = [
+    let table: [(&str, MethodRouter<Collector>); 13] = [
         ("/records", get(records::list).post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
@@ -97,6 +98,9 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
         ("/results/{id}", get(results::detail)),
         ("/frontier", get(frontier::answer)),
         ("/models", get(models::list)),
+        ("/engines", get(engines::list)),
+        ("/engines/{slug}", get(engines::detail)),
+        ("/engines/{slug}/{build}", get(engines::build)),
         ("/hardware", get(hardware::list)),
         ("/health", get(health::show)),
         ("/openapi.json", get(openapi::show)),
@@ -109,11 +113,12 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 5] = [
+    let table: [(&str, MethodRouter<Collector>); 6] = [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
         ("/models", get(models::list)),
+        ("/engines", get(engines::list)),
         ("/hardware", get(hardware::list)),
     ];
     table

@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 
 use super::ask::{Ask, json};
 use super::problem::ApiError;
-use super::{frontier, hardware, health, models, records, results};
+use super::{engines, frontier, hardware, health, models, records, results};
 use crate::collector::Collector;
 
 /// The document.
@@ -31,6 +31,9 @@ use crate::collector::Collector;
         results::detail,
         frontier::answer,
         models::list,
+        engines::list,
+        engines::detail,
+        engines::build,
         hardware::list,
         health::show,
         show,

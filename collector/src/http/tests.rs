@@ -7,8 +7,8 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{Request, StatusCode};
 use domain::api::{
-    FrontierAnswer, Health, ModelsAnswer, Problem, Receipt, RecordDetail, RecordsAnswer,
-    ResultDetail, ResultsAnswer,
+    BuildRow, EngineRow, EnginesAnswer, FrontierAnswer, Health, ModelsAnswer, Problem, Receipt,
+    RecordDetail, RecordsAnswer, ResultDetail, ResultsAnswer,
 };
 use domain::envelope::{self, Envelope};
 use domain::hardware::Catalogue;
@@ -504,6 +504,7 @@ async fn bad_parameters_are_named() {
         ("/api/v1/records?cursor=zz", "cursor"),
         ("/api/v1/records?page=2", "page"),
         ("/api/v1/models?format=xml", "format"),
+        ("/api/v1/engines?sort=name", "sort"),
         ("/api/v1/hardware?table=prices", "table"),
         ("/api/v1/frontier?budget=lots", "budget"),
     ] {
@@ -757,6 +758,84 @@ async fn the_answers_are_of_the_promised_shapes() {
 }
 
 #[tokio::test]
+async fn engines_lead_to_builds_and_their_worst_gap_first() {
+    let door = Door::open().await;
+    let cell = |number: u64, change: fn(&mut Record)| {
+        let mut record = fixtures::record(number);
+        record.hosts[0].bandwidth_probe_bytes_s = Some(40_000_000_000);
+        change(&mut record);
+        fixtures::envelope(&record)
+    };
+    let cells: [fn(&mut Record); 4] = [
+        |_| {},
+        |record| {
+            record.engine.args = vec![Name::cleaned("threads=1")];
+            record.hosts[0].bandwidth_probe_bytes_s = Some(80_000_000_000);
+        },
+        |record| {
+            record.engine.args = vec![Name::cleaned("threads=2")];
+            record.hosts[0].bandwidth_probe_bytes_s = None;
+        },
+        |record| record.engine.version = Name::cleaned("2"),
+    ];
+    for (number, change) in cells.into_iter().enumerate() {
+        let answer = door.submit(cell(number as u64, change)).await;
+        assert_eq!(
+            answer.json::<Receipt>().tier,
+            Tier::SelfReported,
+            "{}",
+            answer.text()
+        );
+    }
+    door.collector.snapshot_of(4).await;
+    let all: EnginesAnswer = door.get("/api/v1/engines").await.json();
+    assert_eq!(all.engines.len(), 1);
+    let engine: EngineRow = door.get("/api/v1/engines/scripted").await.json();
+    assert_eq!(engine, all.engines[0]);
+    let versions: Vec<_> = engine
+        .builds
+        .iter()
+        .map(|build| build.version.as_str())
+        .collect();
+    assert_eq!(versions, ["2", "1"], "the newest first");
+    let path = format!("/api/v1/engines/scripted/{}", engine.builds[1].build);
+    let answer = door.get(&path).await;
+    let build: BuildRow = answer.json();
+    assert_eq!(build, engine.builds[1]);
+    let shares: Vec<_> = build.rows.iter().map(|row| row.decode_of_theory).collect();
+    assert!(
+        shares[0].is_some() && shares[0] < shares[1] && shares[2].is_none(),
+        "{shares:?}"
+    );
+    assert_eq!((build.with_ceiling, build.worst_of_theory), (2, shares[0]));
+    assert!(build.median_of_theory > shares[0] && build.median_of_theory < shares[1]);
+    let have = Request::get(path.as_str())
+        .header(IF_NONE_MATCH, answer.header(ETAG))
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(door.send(have).await.status, StatusCode::NOT_MODIFIED);
+    for (table, lines) in [
+        ("/api/v1/engines.csv".to_owned(), 3),
+        ("/api/v1/engines/scripted.csv".to_owned(), 3),
+        (format!("{path}.csv"), 4),
+    ] {
+        let answer = door.get(&table).await;
+        assert_eq!(
+            answer.text().lines().count(),
+            lines,
+            "{table}: {}",
+            answer.text()
+        );
+    }
+    for absent in [
+        "/api/v1/engines/other",
+        "/api/v1/engines/scripted/000000000000",
+    ] {
+        assert_eq!(door.get(absent).await.status, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
 async fn reading_goes_on_while_the_database_is_away() {
     let door = Door::open().await;
     door.submit(fixtures::envelope(&fixtures::record(1))).await;
@@ -799,6 +878,7 @@ fn the_document_has_every_route_and_every_type() {
     }
     for schema in [
         "FrontierAnswer",
+        "BuildRow",
         "ResultRow",
         "RecordDetail",
         "Receipt",
@@ -817,6 +897,7 @@ fn the_columns_of_the_tables_are_a_promise() {
         ("records", records::columns()),
         ("results", results::columns()),
         ("models", models::columns()),
+        ("builds", engines::columns()),
         ("hardware", hardware::hardware_columns()),
         ("setups", hardware::setup_columns()),
     ];

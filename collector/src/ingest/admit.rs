@@ -85,9 +85,7 @@ pub(super) async fn admit(
 /// stored, so that no stored record can stop a later start.
 fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
     let record = verified.value();
-    let profile = record.hosts.first().and_then(|host| host.profile.as_ref());
-    let hardware = profile.and_then(|slug| collector.catalogue().hardware(slug));
-    let mut findings = plausibility::check(record, hardware).in_words();
+    let mut findings = plausibility::check(record, collector.catalogue()).in_words();
     findings.extend(foreign_hardware(record, collector.catalogue()));
     let tier = if findings.is_empty() {
         Tier::SelfReported

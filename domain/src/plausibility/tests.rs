@@ -11,17 +11,25 @@ fn honest() -> Record {
     parse_strict(include_bytes!("../../fixtures/record.json")).expect("the fixture is a record")
 }
 
-fn profile(toml: &str) -> HardwareProfile {
+/// Judged by a profile of the first machine.
+fn with_profile(record: &Record, toml: &str) -> Findings {
     let text = format!(
-        "slug = \"m\"\nname = \"M\"\nvendor = \"V\"\nkind = \"soc\"\nsources = []\nconfidence = \"high\"\n{toml}"
+        "profile = \"hardware\"\nslug = \"m\"\nname = \"M\"\nvendor = \"V\"\nkind = \"soc\"\nsources = []\nconfidence = \"high\"\n{toml}"
     );
-    toml::from_str(&text).expect("a profile")
+    let catalogue = Catalogue::parse([("m.toml", text.as_str())]).expect("a profile");
+    let mut record = record.clone();
+    record.hosts[0].profile = Some("m".parse().expect("a slug"));
+    check(&record, &catalogue)
+}
+
+fn alone(record: &Record) -> Findings {
+    check(record, &Catalogue::default())
 }
 
 fn broken_by(change: impl FnOnce(&mut Record)) -> Vec<Rule> {
     let mut record = honest();
     change(&mut record);
-    check(&record, None)
+    alone(&record)
         .findings
         .into_iter()
         .map(|finding| finding.rule)
@@ -35,9 +43,9 @@ fn first_request(record: &mut Record) -> &mut Request {
 #[test]
 fn an_honest_record_of_a_cache_resident_model_passes() {
     // 1,080 tok/s of 7 MB weights are 7.6 GB/s; a thousandth of that as bandwidth must not matter.
-    assert_eq!(check(&honest(), None), Findings::default());
+    assert_eq!(alone(&honest()), Findings::default());
     assert_eq!(
-        check(&honest(), Some(&profile("memory_bandwidth_gb_s = 0.01"))),
+        with_profile(&honest(), "memory_bandwidth_gb_s = 0.01"),
         Findings::default()
     );
     // Several thousand tokens per second of such a model are real, too.
@@ -133,14 +141,14 @@ fn memory_bandwidth_bounds_weights_that_no_cache_holds() {
     record.variant.files[0].bytes *= 1_000;
     record.variant.params_total *= 1_000;
     record.hosts[0].memory_bytes = record.hosts[0].memory_bytes.map(|bytes| bytes * 8);
-    assert_eq!(check(&record, None), Findings::default());
-    let findings = check(&record, Some(&profile("memory_bandwidth_gb_s = 1792.0")));
+    assert_eq!(alone(&record), Findings::default());
+    let findings = with_profile(&record, "memory_bandwidth_gb_s = 1792.0");
     assert_eq!(findings.findings.len(), 1);
     assert!(
         findings.in_words()[0].starts_with("decode: repetition 2: 7"),
         "{findings:?}"
     );
-    assert!(!check(&record, Some(&profile("memory_bandwidth_gb_s = 8000.0"))).broken());
+    assert!(!with_profile(&record, "memory_bandwidth_gb_s = 8000.0").broken());
 }
 
 #[test]
@@ -158,9 +166,9 @@ fn a_model_of_nothing_has_no_roofline_to_pass() {
 #[test]
 fn compute_bounds_prefill() {
     // 32 tokens in 12 ms with 3.5 M parameters are 18 GFLOP/s.
-    let fast = check(&honest(), Some(&profile("fp16_dense_tflops = 0.001")));
+    let fast = with_profile(&honest(), "fp16_dense_tflops = 0.001");
     assert_eq!(fast.findings[0].rule, Rule::Prefill);
-    assert!(!check(&honest(), Some(&profile("fp16_dense_tflops = 1.0"))).broken());
+    assert!(!with_profile(&honest(), "fp16_dense_tflops = 1.0").broken());
 }
 
 fn meter(kind: &str, v: &[u64]) -> MeterTrace {
@@ -236,6 +244,219 @@ fn answers_follow_each_other_within_their_phase() {
     assert_eq!(with(&[(0, 5_000_000)], false), [Rule::Quality]);
 }
 
+/// A request so much later.
+fn put_off(request: &mut Request, ns: u64) {
+    request.sent_ns += ns;
+    request.first_event_ns = request.first_event_ns.map(|at| at + ns);
+    request.first_visible_ns = request.first_event_ns;
+}
+
+/// Two streams for one: the second asks 1 ms after the first and answers as slowly.
+fn in_two_streams(mut record: Record) -> Record {
+    record.workload.concurrency = 2;
+    for (number, rep) in record.repetitions.iter_mut().enumerate() {
+        let later = 2_000_000 * number as u64;
+        (rep.start_ns, rep.end_ns) = (rep.start_ns + later, rep.end_ns + later + 1_000_000);
+        rep.requests.iter_mut().for_each(|r| put_off(r, later));
+        let mut second = rep.requests.clone();
+        for request in &mut second {
+            request.stream = 1;
+            put_off(request, 1_000_000);
+            request.gaps_us.rotate_left(5);
+        }
+        rep.requests.extend(second);
+    }
+    record
+}
+
+fn rules(record: &Record) -> Vec<Rule> {
+    let findings = alone(record).findings;
+    findings.into_iter().map(|finding| finding.rule).collect()
+}
+
+#[test]
+fn streams_that_run_together_pass_and_others_do_not() {
+    let honest = in_two_streams(honest());
+    assert_eq!(alone(&honest), Findings::default());
+    let mut unasked = honest.clone();
+    unasked.workload.concurrency = 1;
+    assert_eq!(rules(&unasked), [Rule::Tokens]);
+    // The second stream starts once the first has ended.
+    let mut apart = honest.clone();
+    let rep = &mut apart.repetitions[7];
+    let later = rep.end_ns - rep.start_ns + 100_000_000;
+    for request in rep
+        .requests
+        .iter_mut()
+        .filter(|request| request.stream == 1)
+    {
+        put_off(request, later);
+    }
+    rep.end_ns += later;
+    assert_eq!(rules(&apart), [Rule::Times]);
+    // A stream that idles between its requests was not measured in a closed loop.
+    let mut idle = honest;
+    let rep = &mut idle.repetitions[7];
+    for request in rep
+        .requests
+        .iter_mut()
+        .filter(|request| request.sent_ns > rep.start_ns + 20_000_000)
+    {
+        put_off(request, 200_000_000);
+    }
+    rep.end_ns += 200_000_000;
+    assert_eq!(rules(&idle), [Rule::Times]);
+}
+
+#[test]
+fn all_streams_together_read_no_faster_than_the_memory() {
+    // 7 GB of weights: alone each stream makes 1,080 passes a second, 7.6 TB/s.
+    let mut record = in_two_streams(honest());
+    record.variant.dense_bytes *= 1_000;
+    record.variant.files[0].bytes *= 1_000;
+    record.variant.params_total *= 1_000;
+    record.hosts[0].memory_bytes = record.hosts[0].memory_bytes.map(|bytes| bytes * 8);
+    let shared = with_profile(&record, "memory_bandwidth_gb_s = 8000.0");
+    assert_eq!(shared, Findings::default(), "streams share their passes");
+    // A wide cache that every stream reads for itself: 24 GB/s for one, 50 for both.
+    let mut wide = in_two_streams(honest());
+    wide.variant.kv[0].elements_per_token = 2_000_000_000;
+    wide.hosts[0].memory_bytes = Some(u64::MAX);
+    assert_eq!(rules(&wide), [Rule::Decode]);
+}
+
+#[test]
+fn a_cached_context_counts_and_has_to_be_cached() {
+    let mut record = honest();
+    record.workload.kv_state = KvState::WarmPrefix;
+    record.workload.depth_tokens = 100;
+    for rep in &mut record.repetitions {
+        for request in &mut rep.requests {
+            (request.prompt_tokens, request.cached_tokens) = (132, Some(100));
+        }
+        // Contexts are loaded in between, untimed.
+        rep.end_ns += 500_000;
+    }
+    for (number, rep) in record.repetitions.iter_mut().enumerate() {
+        let later = 1_000_000_000 * number as u64;
+        (rep.start_ns, rep.end_ns) = (rep.start_ns + later, rep.end_ns + later + 900_000_000);
+        for request in &mut rep.requests {
+            put_off(request, later);
+        }
+    }
+    assert_eq!(alone(&record), Findings::default());
+    first_request(&mut record).cached_tokens = Some(89);
+    assert_eq!(rules(&record), [Rule::Cold]);
+    first_request(&mut record).cached_tokens = None;
+    assert_eq!(rules(&record), [], "what nobody counted cannot be broken");
+    record.workload.kv_state = KvState::ExactHit;
+    assert_eq!(rules(&record), [Rule::Cold], "100 of 132 are no whole hit");
+}
+
+/// As llama-bench reports it: each phase by its own clock, no events.
+fn timed_by_the_engine() -> Record {
+    let mut record = honest();
+    for rep in &mut record.repetitions {
+        rep.requests.truncate(2);
+        let (prompt, output) = (32, 24);
+        for (request, is_prefill) in rep.requests.iter_mut().zip([true, false]) {
+            (request.first_event_ns, request.first_visible_ns) = (None, None);
+            request.gaps_us.clear();
+            request.prompt_tokens = if is_prefill { prompt } else { 0 };
+            request.output_tokens = if is_prefill { 0 } else { output };
+            request.engine_prefill_ns = is_prefill.then_some(12_000_000);
+            request.engine_decode_ns = (!is_prefill).then_some(22_000_000);
+        }
+    }
+    record
+}
+
+#[test]
+fn an_engine_that_times_itself_is_judged_by_its_own_clock() {
+    let honest = timed_by_the_engine();
+    assert_eq!(alone(&honest), Findings::default());
+    let broken = |change: fn(&mut Request)| {
+        let mut record = honest.clone();
+        record.repetitions[3].requests.iter_mut().for_each(change);
+        rules(&record)
+    };
+    let shorter = |request: &mut Request| {
+        request.engine_decode_ns = request.engine_decode_ns.map(|_| 100);
+    };
+    assert_eq!(broken(shorter), [Rule::Decode]);
+    let longer = |request: &mut Request| {
+        request.engine_decode_ns = request.engine_decode_ns.map(|_| 1_000_000_000);
+    };
+    assert_eq!(broken(longer), [Rule::Times]);
+    let more = |request: &mut Request| request.output_tokens *= 2;
+    assert_eq!(broken(more), [Rule::Tokens]);
+    let both = |request: &mut Request| {
+        (request.engine_prefill_ns, request.engine_decode_ns) = (Some(1), Some(1));
+    };
+    assert_eq!(broken(both), [Rule::Tokens]);
+}
+
+#[test]
+fn shared_out_counts_add_up() {
+    let mut record = honest();
+    for request in record
+        .repetitions
+        .iter_mut()
+        .flat_map(|rep| &mut rep.requests)
+    {
+        let mut tokens = vec![1; 23];
+        tokens[4] = 2;
+        request.gaps_us.pop();
+        request.event_tokens = Some(tokens);
+        request.token_source = crate::record::TokenSource::Apportioned;
+    }
+    assert_eq!(rules(&record), []);
+}
+
+#[test]
+fn machines_with_profiles_of_their_own_are_added_up() {
+    let mut record = honest();
+    record.variant.dense_bytes *= 1_000;
+    record.variant.files[0].bytes *= 1_000;
+    record.variant.params_total *= 1_000;
+    record.hosts[0].memory_bytes = record.hosts[0].memory_bytes.map(|bytes| bytes * 8);
+    let mut second = record.hosts[0].clone();
+    second.host = 1;
+    record.hosts.push(second);
+    let hardware = |slug: &str, gb_s: u32| {
+        format!(
+            "profile = \"hardware\"\nslug = \"{slug}\"\nname = \"M\"\nvendor = \"V\"\nkind = \"soc\"\nsources = []\nconfidence = \"high\"\nmemory_bandwidth_gb_s = {gb_s}"
+        )
+    };
+    let judged = |fast: u32, slow: u32| {
+        let (fast, slow) = (hardware("fast", fast), hardware("slow", slow));
+        let files = [("f.toml", fast.as_str()), ("s.toml", slow.as_str())];
+        let catalogue = Catalogue::parse(files).expect("profiles");
+        let mut record = record.clone();
+        for (host, slug) in record.hosts.iter_mut().zip(["fast", "slow"]) {
+            host.profile = Some(slug.parse().expect("a slug"));
+        }
+        check(&record, &catalogue)
+    };
+    // 7.6 TB/s are read.
+    assert_eq!(judged(6_000, 2_000), Findings::default());
+    assert_eq!(judged(2_000, 2_000).findings[0].rule, Rule::Decode);
+}
+
+#[test]
+fn an_engine_does_not_read_next_to_nothing() {
+    assert_eq!(
+        broken_by(|r| r.settings.weight_bytes_per_pass = Some(14_000_000)),
+        []
+    );
+    for bytes in [0, 100_000, u64::MAX] {
+        assert_eq!(
+            broken_by(|r| r.settings.weight_bytes_per_pass = Some(bytes)),
+            [Rule::Ranges]
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_numbers_make_it_panic(values in prop::collection::vec(prop_oneof![Just(0), Just(u64::MAX), any::<u64>()], 24)) {
@@ -261,6 +482,6 @@ proptest! {
         let mut trace = meter("counter", &[next(), next(), next()]);
         trace.t_ns[1] = next();
         record.meters.push(trace);
-        prop_assert!(check(&record, None).findings.len() <= 10);
+        prop_assert!(alone(&record).findings.len() <= 10);
     }
 }

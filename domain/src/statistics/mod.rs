@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod interval;
 pub mod pareto;
 pub mod proportion;
+pub mod quantile;
 
 /// The middle value; the mean of the two middle ones for an even count. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {

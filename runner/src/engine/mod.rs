@@ -76,16 +76,14 @@ pub trait Engine: Send {
     }
 }
 
-/// Makes the engine of a spec, with nothing loaded. Servers that are started here compute with so
-/// many threads.
+/// Makes the engine of a spec, with nothing loaded. What is started here computes with so many
+/// threads.
 pub fn open(spec: &EngineSpec, threads: u32) -> Result<Box<dyn Engine>, EngineError> {
-    match &spec.kind {
-        EngineKind::Candle => Ok(Box::new(candle::CandleEngine::new()?)),
-        EngineKind::OpenAi(_) => Ok(Box::new(openai::OpenAiEngine::new(spec, threads)?)),
-        EngineKind::LlamaBench(_) => Ok(Box::new(llama_bench::LlamaBenchEngine::new(
-            spec, threads,
-        )?)),
-    }
+    Ok(match &spec.kind {
+        EngineKind::Candle => Box::new(candle::CandleEngine::new()?),
+        EngineKind::OpenAi(_) => Box::new(openai::OpenAiEngine::new(spec, threads)?),
+        EngineKind::LlamaBench(_) => Box::new(llama_bench::LlamaBenchEngine::new(spec, threads)?),
+    })
 }
 
 /// One of several streams.

@@ -17,6 +17,10 @@ use domain::hardware::{Confidence, HardwareKind, Price, PriceKind};
 use domain::query::FrontierQuery;
 use domain::tier::Tier;
 
+// Named, because this file is a module of the example and of the library's tests.
+#[path = "engines.rs"]
+mod engines;
+
 /// A result that every sample but the empty one has.
 pub(crate) const RESULT: &str = "00000000000000a0";
 /// Its record.
@@ -143,6 +147,51 @@ pub(crate) fn priced() -> Router {
     })
 }
 
+/// One model through several engines on one machine, with every kind of workload.
+pub(crate) fn engines() -> Router {
+    let rows = engines::side_by_side();
+    let mut answer = frontier(vec![Objective::Quality, Objective::Decode], rows);
+    answer.left_out = engines::beside();
+    answer.objectives_reason = Some(
+        "Weighed are quality and decode speed, because fewer than two different prices are known."
+            .to_owned(),
+    );
+    answer.answer = "Best quality: Joulemark reference 3.5M F16 with mlx-lm (83.1 %, 1,190 tok/s), not to be told \
+                     apart from the same with llama.cpp (82.9 %, 2,870 tok/s); fastest above 65 %: Joulemark \
+                     reference 3.5M Q8_0 with llama.cpp (4,150 tok/s)."
+        .into();
+    answer.measured = (answer.rows.len() + answer.left_out.len()) as u32;
+    answer.unpriced = answer.measured;
+    for row in answer.left_out.iter().map(|one| &one.row) {
+        let name = row.workload.clone();
+        match answer
+            .facets
+            .workloads
+            .iter_mut()
+            .find(|facet| facet.value == name)
+        {
+            Some(facet) => facet.count += 1,
+            None => answer.facets.workloads.push(Facet {
+                value: name.clone(),
+                name,
+                count: 1,
+            }),
+        }
+    }
+    let mut hardware = hardware();
+    hardware.setups.push(setup(
+        engines::TWO_HOSTS,
+        "Two small desktops and a cable",
+        &["2 x mini-soc"],
+        None,
+    ));
+    serve(Sample {
+        frontier: answer,
+        valid: true,
+        hardware,
+    })
+}
+
 /// Just started.
 pub(crate) fn empty() -> Router {
     let mut answer = frontier(vec![Objective::Quality, Objective::Decode], Vec::new());
@@ -175,10 +224,26 @@ pub(crate) fn hostile() -> Router {
         row.setup_name = name.into();
         row.chip = name.into();
         row.engine = name.into();
+        row.engine_version = name.into();
+        row.engine_build = name.into();
+        // The first keeps the family's build, so that its page is a hostile one.
+        if name != script {
+            row.engine_build_id = format!("{:0>12}", name.len());
+        }
+        row.backend = name.into();
+        row.workload = name.into();
+        row.kv_state = name.into();
+        row.noise_reason = Some(name.to_owned());
+        row.roofline = Some(name.to_owned());
+        row.roofline_reason = Some(name.to_owned());
+        row.bandwidth_basis = Some(name.to_owned());
         row.flags = name.chars().take(40).collect();
         row.energy_reason = Some(name.to_owned());
     }
     rows[1].decode_tokens_per_second = Some(0.0);
+    rows[1].decode_of_theory = None;
+    rows[2].decode_of_theory = Some(1e300);
+    rows[3].decode_of_theory = Some(-1.0);
     stand(&mut rows[1], Membership::Dominated);
     rows[2].quality = Some(0.0);
     rows[2].quality_ci95_low = Some(0.0);
@@ -187,6 +252,11 @@ pub(crate) fn hostile() -> Router {
     let mut answer = frontier(vec![Objective::Quality, Objective::Decode], rows);
     answer.answer = script.into();
     answer.objectives_reason = Some(script.to_owned());
+    answer.facets.engines.push(Facet {
+        value: script.to_owned(),
+        name: script.to_owned(),
+        count: 1,
+    });
     answer.facets.models.push(Facet {
         value: script.to_owned(),
         name: script.to_owned(),
@@ -242,6 +312,7 @@ fn family() -> Vec<ResultRow> {
                 927_488
             };
             let mut row = row(0xa0 + i as u64, model, quant, *quality, *speed, params);
+            engines::held_against_memory(&mut row);
             stand(&mut row, *standing);
             row
         })
@@ -278,6 +349,14 @@ fn row(id: u64, model: &str, quant: &str, quality: f64, speed: f64, params: u64)
         engine: "candle".to_owned(),
         engine_version: "0.11.1".to_owned(),
         engine_build: "sample".to_owned(),
+        engine_slug: "candle".to_owned(),
+        engine_build_id: "aa00bb11cc22".to_owned(),
+        kv_state: "cold".to_owned(),
+        concurrency: 1,
+        samples: 1,
+        roofline_reason: Some(
+            "no bandwidth is known of this machine: no probe, no data sheet".to_owned(),
+        ),
         backend: "cpu".to_owned(),
         workload: "s".to_owned(),
         suite: Some("reference-v1".to_owned()),
@@ -289,11 +368,6 @@ fn row(id: u64, model: &str, quant: &str, quality: f64, speed: f64, params: u64)
         ..ResultRow::default()
     };
     let half = 1.96 * (quality * (1.0 - quality) / 210.0).sqrt();
-    let figure = |value: f64, share: f64, n| Figure {
-        value,
-        ci95: Some((value * (1.0 - share), value * (1.0 + share))),
-        n,
-    };
     row.set_figure(
         "quality",
         Figure {
@@ -314,6 +388,15 @@ fn row(id: u64, model: &str, quant: &str, quality: f64, speed: f64, params: u64)
         },
     );
     row
+}
+
+/// With an interval of so large a share to both sides.
+fn figure(value: f64, share: f64, n: u32) -> Figure {
+    Figure {
+        value,
+        ci95: Some((value * (1.0 - share), value * (1.0 + share))),
+        n,
+    }
 }
 
 fn stand(row: &mut ResultRow, standing: Membership) {
@@ -384,6 +467,20 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
             }),
         }
     }
+    let mut engines: Vec<Facet> = Vec::new();
+    for row in &rows {
+        match engines
+            .iter_mut()
+            .find(|facet| facet.value == row.engine_slug)
+        {
+            Some(facet) => facet.count += 1,
+            None => engines.push(Facet {
+                value: row.engine_slug.clone(),
+                name: row.engine.clone(),
+                count: 1,
+            }),
+        }
+    }
     let one = |value: &str| {
         vec![Facet {
             value: value.to_owned(),
@@ -412,6 +509,7 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
             workloads: one("s"),
             suites: one("reference-v1"),
             models,
+            engines,
             ..Facets::default()
         },
         rows,
@@ -569,6 +667,7 @@ impl Sample {
             accuracy_ci95_low: (f64::from(correct) / 30.0 - 0.16).max(0.0),
             accuracy_ci95_high: (f64::from(correct) / 30.0 + 0.12).min(1.0),
         };
+        let two_hosts = row.setup == engines::TWO_HOSTS;
         let line = |label: &str, value: Option<&str>| ProvenanceLine {
             label: label.to_owned(),
             value: value.map(str::to_owned),
@@ -600,6 +699,15 @@ impl Sample {
                 line("Engine build", Some("sample")),
                 line("Kernel", Some("6.1.0")),
                 line("Power limit", None),
+                line(
+                    "Hosts",
+                    two_hosts.then_some("Sample CPU, 2 cores, 8 GB; Sample CPU, 4 cores, 64 GB"),
+                ),
+                line("Interconnect", two_hosts.then_some("Thunderbolt 5")),
+                line(
+                    "Split",
+                    two_hosts.then_some("pipeline: host 0: layers 0-1; host 1: layers 2-3"),
+                ),
             ],
             records: vec![self.summary()],
             reproduce: format!(
@@ -620,6 +728,9 @@ fn serve(sample: Sample) -> Router {
         .route("/api/v1/records/{id}/envelope", get(show_envelope))
         .route("/api/v1/models", get(show_models))
         .route("/api/v1/hardware", get(show_hardware))
+        .route("/api/v1/engines", get(show_engines))
+        .route("/api/v1/engines/{slug}", get(show_engine))
+        .route("/api/v1/engines/{slug}/{build}", get(show_build))
         .with_state(Arc::new(sample))
 }
 
@@ -663,6 +774,16 @@ async fn show_frontier(
     };
     let mut answer = sample.frontier.clone();
     answer.query = query.canonical();
+    if !query.engines.is_empty() {
+        let wanted = |row: &ResultRow| {
+            query
+                .engines
+                .iter()
+                .any(|slug| slug.as_str() == row.engine_slug)
+        };
+        answer.rows.retain(wanted);
+        answer.left_out.retain(|one| wanted(&one.row));
+    }
     answer.budget_usd = query.budget_usd;
     if wants_csv(&headers) {
         csv(&answer.rows)
@@ -721,7 +842,8 @@ async fn show_models(State(sample): Scripted) -> Response {
     for row in sample.rows() {
         match models.iter_mut().find(|model| model.slug == row.model_slug) {
             Some(model) => {
-                model.variants += 1;
+                let known = |one: &ResultRow| one.variant_sha256 == row.variant_sha256;
+                model.variants += u32::from(!model.results.iter().any(known));
                 model.results.push(row);
             }
             None => models.push(ModelRow {
@@ -744,4 +866,50 @@ async fn show_models(State(sample): Scripted) -> Response {
 
 async fn show_hardware(State(sample): Scripted) -> Response {
     Json(&sample.hardware).into_response()
+}
+
+async fn show_engines(State(sample): Scripted, headers: HeaderMap) -> Response {
+    let answer = engines::answer(&sample.rows());
+    if wants_csv(&headers) {
+        return csv(&sample.rows());
+    }
+    Json(answer).into_response()
+}
+
+async fn show_engine(
+    State(sample): Scripted,
+    Path(slug): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let answer = engines::answer(&sample.rows());
+    match answer
+        .engines
+        .into_iter()
+        .find(|engine| engine.slug == slug)
+    {
+        Some(engine) if wants_csv(&headers) => {
+            let rows: Vec<_> = engine
+                .builds
+                .into_iter()
+                .flat_map(|build| build.rows)
+                .collect();
+            csv(&rows)
+        }
+        Some(engine) => Json(engine).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "no such engine"),
+    }
+}
+
+async fn show_build(
+    State(sample): Scripted,
+    Path((slug, build)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let answer = engines::answer(&sample.rows());
+    let mut builds = answer.engines.into_iter().flat_map(|engine| engine.builds);
+    match builds.find(|one| one.engine_slug == slug && one.build == build) {
+        Some(build) if wants_csv(&headers) => csv(&build.rows),
+        Some(build) => Json(build).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "no such build"),
+    }
 }

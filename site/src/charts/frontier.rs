@@ -1,6 +1,7 @@
 //! The frontier: every answered row as a mark, a staircase through the non-dominated published
 //! values, whiskers on what is on or tied, gutters for what lacks a coordinate.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use askama::Template;
@@ -208,6 +209,12 @@ impl FrontierChart {
         }
         let scene = Scene {
             answer,
+            engines: names::Engines::of(
+                answer
+                    .rows
+                    .iter()
+                    .chain(answer.left_out.iter().map(|one| &one.row)),
+            ),
             x,
             y,
             rows,
@@ -253,6 +260,7 @@ impl FrontierChart {
 
 struct Scene<'a> {
     answer: &'a FrontierAnswer,
+    engines: names::Engines,
     x: Objective,
     y: Objective,
     rows: Vec<Placed<'a>>,
@@ -480,7 +488,7 @@ impl Scene<'_> {
         };
         let mut title = format!(
             "{}: {standing}. Quality {}; decode {}",
-            names::drawable(&names::full(row)),
+            names::drawable(&self.engines.full(row)),
             format::quality(row).in_words(),
             format::decode(row).in_words(),
         );
@@ -649,18 +657,27 @@ impl Scene<'_> {
     }
 
     /// Names without the words that all of them begin with, on before tied. Where setups
-    /// differ, the setup belongs to the name.
+    /// differ, the setup belongs to the name, and the engine where names would be equal.
     fn wanted_labels(&self, marks: &[Mark]) -> Vec<(i32, i32, String)> {
         let several = self
             .rows
             .windows(2)
             .any(|pair| pair[0].row.setup != pair[1].row.setup);
-        let mut wanted: Vec<(Kind, i32, i32, Vec<String>)> = Vec::new();
+        let mut told: BTreeMap<(String, &str), BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for row in self.rows.iter().map(|placed| placed.row) {
+            let builds = told.entry((names::full(row), &row.setup)).or_default();
+            builds.insert((&row.engine_slug, &row.engine_build_id));
+        }
+        let mut wanted: Vec<(&Mark, Option<String>, Vec<String>)> = Vec::new();
         for mark in marks {
             let Some(placed) = self.rows.iter().find(|placed| placed.row.id == mark.id) else {
                 continue;
             };
             let mut name = names::full(placed.row);
+            let namesakes = told.get(&(name.clone(), placed.row.setup.as_str()));
+            let engine = namesakes
+                .filter(|builds| builds.len() > 1)
+                .map(|_| names::drawable(&self.engines.short(placed.row)));
             if several {
                 let _ = write!(name, ", {}", placed.row.setup_name);
             }
@@ -668,9 +685,9 @@ impl Scene<'_> {
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect();
-            wanted.push((mark.kind, mark.x, mark.y, words));
+            wanted.push((mark, engine, words));
         }
-        wanted.sort_by_key(|(kind, ..)| *kind == Kind::Tied);
+        wanted.sort_by_key(|(mark, ..)| mark.kind == Kind::Tied);
         let shared = wanted.first().map_or(0, |(.., first)| {
             (0..first.len().saturating_sub(1))
                 .take_while(|i| {
@@ -683,7 +700,18 @@ impl Scene<'_> {
         let shared = if wanted.len() > 1 { shared } else { 0 };
         wanted
             .into_iter()
-            .map(|(_, x, y, words)| (x, y, words[shared..].join(" ")))
+            .map(|(mark, engine, words)| {
+                let name = words[shared..].join(" ");
+                // Of a long label the engine survives: it is what tells namesakes apart.
+                let text = match engine {
+                    Some(engine) => {
+                        let room = labels::MAX_LETTERS.saturating_sub(engine.chars().count() + 2);
+                        format!("{}, {engine}", names::cut(&name, room.max(8)))
+                    }
+                    None => name,
+                };
+                (mark.x, mark.y, text)
+            })
             .collect()
     }
 
@@ -860,6 +888,7 @@ mod tests {
         let (x, y) = (Objective::Price, Objective::Quality);
         let scene = Scene {
             answer: &answer,
+            engines: names::Engines::default(),
             x,
             y,
             rows,

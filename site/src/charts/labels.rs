@@ -4,6 +4,9 @@ use super::canvas::Canvas;
 use super::theme::Shape;
 use crate::names::cut;
 
+/// Longer labels are cut.
+pub(super) const MAX_LETTERS: usize = 30;
+
 /// Text beside a mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Label {
@@ -58,7 +61,7 @@ pub(super) fn place(
         if labels.len() == shape.labels() {
             break;
         }
-        let text = cut(&text, 30);
+        let text = cut(&text, MAX_LETTERS);
         let height = shape.text();
         let width =
             i32::try_from(text.chars().count()).unwrap_or(i32::MAX / 10_000) * height * 54 / 100;

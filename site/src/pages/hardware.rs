@@ -200,6 +200,7 @@ pub(crate) async fn setup(
     layout.title.clone_from(&row.name);
     let (here, unread, results_age) = measured_on(&site, row).await?;
     layout.age = layout.age.or(results_age);
+    let engines = names::Engines::of(here.iter());
     let page = SetupPage {
         layout,
         setup: setup_view(row, &answer),
@@ -220,7 +221,11 @@ pub(crate) async fn setup(
             .any(|row| row.joules_per_correct_answer.is_some()),
         with_setup: false,
         with_model: true,
-        rows: here.iter().take(MAX_ROWS).map(RowView::new).collect(),
+        rows: here
+            .iter()
+            .take(MAX_ROWS)
+            .map(|row| RowView::among(row, &engines))
+            .collect(),
     };
     render(StatusCode::OK, &page, &page.layout.twins)
 }

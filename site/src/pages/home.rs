@@ -16,7 +16,7 @@ use domain::query::{FieldError, FrontierQuery};
 use url::form_urlencoded;
 
 use self::form::Form;
-use super::rows::{Remark, RowView, missing_everywhere};
+use super::rows::{Remark, RowView, missing_everywhere, missing_theory};
 use crate::charts::FrontierChart;
 use crate::error::PageError;
 use crate::layout::{Layout, Twin, render};
@@ -219,7 +219,7 @@ fn view(
         reason: answer.objectives_reason.clone(),
         chart,
         table: table(answer),
-        left_out: groups(&answer.left_out),
+        left_out: groups(answer),
         state,
     })
 }
@@ -238,9 +238,10 @@ fn counts(answer: &FrontierAnswer) -> String {
         let _ = write!(text, "; newest price of {newest}");
     }
     let _ = write!(text, "; {} or better", answer.tier_floor.as_str());
-    for (name, value) in [("suite", &answer.suite), ("workload", &answer.workload)] {
+    let workload = answer.workload.as_deref();
+    let workload = workload.map(|name| form::workload(answer, name));
+    for (name, value) in [("suite", answer.suite.clone()), ("workload", workload)] {
         text += &value
-            .as_ref()
             .map(|value| format!("; {name} {value}"))
             .unwrap_or_default();
     }
@@ -263,8 +264,14 @@ fn table(answer: &FrontierAnswer) -> Table {
         rows.iter()
             .map(|row| (row.price_usd.is_some(), row.price_reason.as_deref())),
     );
+    let theory = missing_theory(rows);
+    let engines = engines_of(answer);
     let one_setup = rows.windows(2).all(|pair| pair[0].setup == pair[1].setup);
-    let mut notes: Vec<String> = [&joules, &price].into_iter().flatten().cloned().collect();
+    let mut notes: Vec<String> = [&joules, &price, &theory]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
     if let (true, Some(first)) = (one_setup, rows.first()) {
         notes.insert(
             0,
@@ -273,8 +280,8 @@ fn table(answer: &FrontierAnswer) -> Table {
     }
     let by_id: BTreeMap<&str, &ResultRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let views = rows.iter().take(MAX_ROWS).map(|row| {
-        let mut view = RowView::new(row);
-        view.remark = remark(row, &by_id, &answer.objectives);
+        let mut view = RowView::among(row, &engines);
+        view.remark = remark(row, &by_id, &answer.objectives, &engines);
         view
     });
     Table {
@@ -294,9 +301,10 @@ fn remark(
     row: &ResultRow,
     by_id: &BTreeMap<&str, &ResultRow>,
     objectives: &[Objective],
+    engines: &names::Engines,
 ) -> Option<Remark> {
     match row.membership? {
-        Membership::Dominated => dominator(row, by_id, objectives),
+        Membership::Dominated => dominator(row, by_id, objectives, engines),
         Membership::On => third_objective(row, by_id, objectives),
         Membership::Tied => None,
     }
@@ -306,10 +314,11 @@ fn dominator(
     row: &ResultRow,
     by_id: &BTreeMap<&str, &ResultRow>,
     objectives: &[Objective],
+    engines: &names::Engines,
 ) -> Option<Remark> {
     let id = row.dominated_by.as_ref()?;
     let winner = by_id.get(id.as_str());
-    let name = winner.map_or_else(|| id.clone(), |winner| names::full(winner));
+    let name = winner.map_or_else(|| id.clone(), |winner| engines.full(winner));
     Some(Remark {
         text: "by".to_owned(),
         link: Some((names::result_path(id), name)),
@@ -382,7 +391,15 @@ fn by_how_much(row: &ResultRow, winner: &ResultRow, objectives: &[Objective]) ->
     parts.join(", ")
 }
 
-fn groups(left_out: &[LeftOut]) -> Vec<Group> {
+/// Labels for the engines of all that the page names.
+fn engines_of(answer: &FrontierAnswer) -> names::Engines {
+    let beside = answer.left_out.iter().map(|one| &one.row);
+    names::Engines::of(answer.rows.iter().chain(beside))
+}
+
+fn groups(answer: &FrontierAnswer) -> Vec<Group> {
+    let left_out: &[LeftOut] = &answer.left_out;
+    let engines = engines_of(answer);
     let mut codes: Vec<&str> = Vec::new();
     for one in left_out {
         if !codes.contains(&one.code.as_str()) {
@@ -407,7 +424,7 @@ fn groups(left_out: &[LeftOut]) -> Vec<Group> {
                     };
                     (
                         names::result_path(&one.row.id),
-                        names::full(&one.row),
+                        engines.full(&one.row),
                         reason,
                     )
                 })
@@ -546,6 +563,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn engines_are_told_apart_and_can_be_chosen() {
+        let all = get(&site(sample::engines()), "/").await;
+        for words in [
+            "with <a href=\"/engines/llama-cpp/0011223344aa\"><bdi>llama.cpp b4400</bdi></a>",
+            "F16 with llama.cpp b4400",
+            "name=\"engine\" value=\"mlx-lm\"",
+            ">F16, mlx-lm</text>",
+            "s-c4, 4 at once (1)",
+        ] {
+            assert!(all.body.contains(words), "{words}");
+        }
+        let chosen = get(
+            &site(sample::engines()),
+            "/frontier?engine=candle&engine=mlx-lm",
+        )
+        .await;
+        assert_eq!(chosen.status, StatusCode::OK);
+        for engine in ["candle", "mlx-lm"] {
+            assert!(
+                chosen
+                    .body
+                    .contains(&format!("name=\"engine\" value=\"{engine}\" checked"))
+            );
+        }
+        assert!(chosen.body.contains("with <a href=\"/engines/candle/"));
+        assert!(
+            chosen.body.contains("…, mlx-lm</text>"),
+            "of a long label the engine survives"
+        );
+        assert!(!chosen.body.contains("with <a href=\"/engines/llama-cpp/"));
+    }
+
+    #[tokio::test]
     async fn presets_are_pages_and_other_words_are_not() {
         assert_eq!(
             get(&site(sample::plain()), "/frontier/under-500")
@@ -619,7 +669,8 @@ mod tests {
             .map(|row| (row.id.as_str(), row))
             .into();
         let objectives = [Objective::Price, Objective::Quality, Objective::Joules];
-        let told = |row| remark(row, &by_id, &objectives).map(|one| one.text);
+        let told =
+            |row| remark(row, &by_id, &objectives, &names::Engines::default()).map(|one| one.text);
         assert_eq!(told(&best), None);
         assert_eq!(told(&frugal).as_deref(), Some("on by energy"));
         assert_eq!(told(&tied), None);

@@ -1,9 +1,10 @@
 //! Pages, one file each: view struct, handler, tests.
 
+pub(crate) mod engines;
 pub(crate) mod hardware;
 pub(crate) mod home;
 pub(crate) mod models;
 pub(crate) mod record;
 pub(crate) mod result;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod words;

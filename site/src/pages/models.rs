@@ -1,12 +1,14 @@
 //! Models: each with its variants, by what quantisation and pruning cost and save.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::api::ModelsAnswer;
+use domain::api::{ModelsAnswer, ResultRow};
 
-use super::rows::{RowView, missing_everywhere};
+use super::rows::{RowView, missing_everywhere, missing_theory};
 use crate::error::PageError;
 use crate::layout::{Layout, render};
 use crate::routes::Site;
@@ -95,22 +97,8 @@ pub(crate) async fn show(
     layout.age = age;
     layout.twins = twins::json_of("/models");
     let mut results = model.results;
-    results.sort_by(|a, b| {
-        (
-            b.variant_bytes,
-            &a.variant_sha256,
-            &a.setup,
-            &a.workload,
-            &a.id,
-        )
-            .cmp(&(
-                a.variant_bytes,
-                &b.variant_sha256,
-                &b.setup,
-                &b.workload,
-                &b.id,
-            ))
-    });
+    side_by_side(&mut results);
+    let engines = names::Engines::of(results.iter());
     let joules = missing_everywhere(
         "Joules per correct answer",
         results.iter().map(|row| {
@@ -134,17 +122,23 @@ pub(crate) async fn show(
             format!("All of it was measured on {}.", first.setup_name),
         );
     }
+    let theory = missing_theory(&results);
+    notes.extend(theory.iter().cloned());
     let page = ModelPage {
         layout,
         name: model.name,
         arch: model.arch,
         params: format::count(model.params_total),
         variants: format::plural(model.variants as usize, "variant"),
-        rows: results.iter().take(MAX_ROWS).map(RowView::new).collect(),
+        rows: results
+            .iter()
+            .take(MAX_ROWS)
+            .map(|row| RowView::among(row, &engines))
+            .collect(),
         caption: if results.len() > MAX_ROWS {
             "The first results, largest weights first; the JSON has all"
         } else {
-            "Every variant, largest weights first; bars run from 0 to 100 %, with the 95 % interval"
+            "Every result, largest weights first; of one workload the fastest first"
         },
         with_setup: !one_setup,
         with_model: false,
@@ -152,6 +146,36 @@ pub(crate) async fn show(
         notes,
     };
     render(StatusCode::OK, &page, &page.layout.twins)
+}
+
+/// Largest weights first; the results of one variant, setup and workload stand together, the
+/// fastest first, so that engines compare at a glance. A format of the same precision is the
+/// same variant here, though it is another file.
+fn side_by_side(results: &mut [ResultRow]) {
+    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    for row in results.iter() {
+        let size = sizes.entry(names::variant(row)).or_default();
+        *size = row.variant_bytes.max(*size);
+    }
+    // By the engine's own clock after all by the client's: they are not compared.
+    let slowness = |row: &ResultRow| {
+        let client = row.decode_tokens_per_second;
+        let engine = row.engine_decode_tokens_per_second;
+        (client.is_none(), -client.or(engine).unwrap_or(0.0))
+    };
+    results.sort_by(|a, b| {
+        let (ours, theirs) = (names::variant(a), names::variant(b));
+        (sizes[&theirs], &ours, &a.setup)
+            .cmp(&(sizes[&ours], &theirs, &b.setup))
+            .then_with(|| names::workload(a).cmp(&names::workload(b)))
+            .then_with(|| {
+                let (ours, theirs) = (slowness(a), slowness(b));
+                ours.0
+                    .cmp(&theirs.0)
+                    .then_with(|| ours.1.total_cmp(&theirs.1))
+            })
+            .then_with(|| a.id.cmp(&b.id))
+    });
 }
 
 #[cfg(test)]
@@ -169,9 +193,27 @@ mod tests {
             page.body.find("Q2_K").expect("Q2_K"),
         );
         assert!(f16 < q2);
+        assert!(
+            !page.body.contains("/engines/candle"),
+            "with one engine there is nothing to tell apart"
+        );
         assert_eq!(
             get(&site(sample::plain()), "/models/none").await.status,
             StatusCode::NOT_FOUND
         );
+    }
+
+    #[tokio::test]
+    async fn engines_stand_side_by_side_the_fastest_first() {
+        let page = get(&site(sample::engines()), "/models/joulemark-reference-3-5m").await;
+        // Of F16 on the machine that has all three engines; the best of 4 is another workload.
+        let of_one_workload: Vec<usize> = ["2,870", "1,466", "1,190", "2,840"]
+            .into_iter()
+            .map(|speed| page.body.find(&format!(">{speed}<")).expect(speed))
+            .collect();
+        assert!(of_one_workload.is_sorted(), "{of_one_workload:?}");
+        for engine in ["llama.cpp b4400", "candle 0.11.1", "mlx-lm 0.29.1"] {
+            assert!(page.body.contains(engine), "{engine}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
-use domain::api::{Membership, ResultRow};
+use domain::api::{Figure, Membership, ResultRow};
 
 use crate::format::{self, Cell, Quantity};
 use crate::names;
@@ -34,6 +34,36 @@ impl Bar {
     }
 }
 
+/// A share of what is possible: filled as far as was measured, with a line at the ceiling.
+/// What lies beyond the ceiling is drawn beyond it, and past the edge as an arrow.
+#[derive(Debug, Clone, PartialEq, Eq, Template)]
+#[template(path = "components/share.html")]
+pub(crate) struct Share {
+    filled: i32,
+    range: Option<(i32, i32)>,
+    past_the_edge: bool,
+}
+
+impl HtmlSafe for Share {}
+
+impl Share {
+    /// From 0 to the ceiling, in drawn units; the drawing begins at 4 and is 148 wide.
+    const WIDTH: f64 = 120.0;
+    /// The edge, as a share of the ceiling.
+    const EDGE: f64 = 1.15;
+
+    /// `None` unless the figure is a share.
+    pub(crate) fn of(figure: Option<Figure>) -> Option<Self> {
+        let figure = figure.filter(|figure| figure.value.is_finite() && figure.value >= 0.0)?;
+        let place = |share: f64| 4 + (share.clamp(0.0, Self::EDGE) * Self::WIDTH).round() as i32;
+        Some(Self {
+            filled: place(figure.value),
+            range: figure.ci95.map(|(low, high)| (place(low), place(high))),
+            past_the_edge: figure.value > Self::EDGE,
+        })
+    }
+}
+
 /// A result for a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RowView {
@@ -49,7 +79,11 @@ pub(crate) struct RowView {
     pub(crate) setup_href: Option<String>,
     /// Engine and version.
     pub(crate) engine: String,
-    /// Workload.
+    /// What tells its engine from the others of the list; `None` where all rows share one.
+    pub(crate) engine_label: Option<String>,
+    /// The engine build's page.
+    pub(crate) engine_href: Option<String>,
+    /// Workload, and what sets it apart.
     pub(crate) workload: String,
     /// Trust.
     pub(crate) tier: String,
@@ -61,6 +95,14 @@ pub(crate) struct RowView {
     pub(crate) bar: Option<Bar>,
     /// Client view.
     pub(crate) decode: Cell,
+    /// The engine's own clock, where the client has none.
+    pub(crate) engine_decode: Option<Cell>,
+    /// Measured decode as a share of what the memory allows.
+    pub(crate) theory: Cell,
+    /// The same as a picture.
+    pub(crate) share: Option<Share>,
+    /// What the memory allows.
+    pub(crate) ceiling: Cell,
     /// Per correct answer.
     pub(crate) joules: Cell,
     /// Peak resident memory.
@@ -103,8 +145,10 @@ impl RowView {
             variant: names::variant(row),
             setup: row.setup_name.clone(),
             setup_href: names::setup_path(&row.setup),
-            engine: format!("{} {}", row.engine, row.engine_version),
-            workload: row.workload.clone(),
+            engine: names::engine(row),
+            engine_label: None,
+            engine_href: names::build_path(&row.engine_slug, &row.engine_build_id),
+            workload: names::workload(row),
             tier: row
                 .tier
                 .map(|tier| tier.as_str().to_owned())
@@ -113,6 +157,18 @@ impl RowView {
             quality: format::quality(row).bare(),
             bar: Bar::of(row.quality, quality.and_then(|figure| figure.ci95)),
             decode: format::decode(row).bare(),
+            engine_decode: row
+                .engine_decode()
+                .filter(|_| row.decode_tokens_per_second.is_none())
+                .map(|figure| Cell::new(Quantity::Speed, Some(figure), None)),
+            theory: format::of_theory(row).bare(),
+            share: Share::of(row.decode_of_theory()),
+            ceiling: Cell::alone(
+                Quantity::Speed,
+                row.decode_ceiling_tokens_per_second,
+                row.roofline_reason.as_deref(),
+            )
+            .bare(),
             joules: format::joules(row).bare(),
             memory: Cell::new(Quantity::Bytes, row.peak_memory(), None),
             size: format::bytes(row.variant_bytes),
@@ -122,6 +178,14 @@ impl RowView {
             standing: row.membership,
             draws: row.p_on_frontier.map(|p| draws(row.membership, p)),
             remark: None,
+        }
+    }
+
+    /// The same among rows of these engines.
+    pub(crate) fn among(row: &ResultRow, engines: &names::Engines) -> Self {
+        Self {
+            engine_label: engines.label(row).map(str::to_owned),
+            ..Self::new(row)
         }
     }
 
@@ -190,6 +254,25 @@ pub(crate) fn missing_everywhere<'a>(
     ))
 }
 
+/// Some row has a share of theory: the table then has a column for it.
+pub(crate) fn have_theory(rows: &[RowView]) -> bool {
+    rows.iter().any(|row| row.theory.value.is_some())
+}
+
+/// The note for a list in which no row has a share of theory.
+pub(crate) fn missing_theory(rows: &[ResultRow]) -> Option<String> {
+    missing_everywhere(
+        "Share of theory",
+        rows.iter().map(|row| {
+            (
+                row.decode_of_theory.is_some(),
+                row.roofline_reason.as_deref(),
+            )
+        }),
+    )
+    .filter(|_| !rows.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +289,18 @@ mod tests {
         );
         assert_eq!(Bar::of(Some(f64::NAN), None), None);
         assert_eq!(Bar::of(None, None), None);
+    }
+
+    #[test]
+    fn what_is_above_the_ceiling_is_drawn_above_it() {
+        let share = |value, ci95| Share::of(Some(Figure { value, ci95, n: 6 }));
+        let half = share(0.5, Some((0.45, 0.55))).expect("a share");
+        assert_eq!((half.filled, half.range), (64, Some((58, 70))));
+        let above = share(1.08, None).expect("a share");
+        assert!(above.filled > 124 && !above.past_the_edge);
+        assert!(share(7.0, None).expect("a share").past_the_edge);
+        assert_eq!(share(f64::NAN, None), None);
+        assert_eq!(Share::of(None), None);
     }
 
     #[test]

@@ -83,11 +83,7 @@ pub(super) fn count(
 }
 
 /// The server's own total and where it stands; totals of two places must agree.
-fn said(
-    heard: &Heard,
-    finish: Finish,
-    pieces: u32,
-) -> Result<Option<(u32, TokenSource)>, String> {
+fn said(heard: &Heard, finish: Finish, pieces: u32) -> Result<Option<(u32, TokenSource)>, String> {
     let by_ids = Some(heard.ids.len() as u32).filter(|&ids| ids > 0);
     let by_timings = heard.timings.and_then(|timings| timings.predicted_n);
     let by_usage = heard.usage.and_then(|usage| usage.completion_tokens);
@@ -146,7 +142,10 @@ fn ends_counted(
         return false;
     }
     if source == TokenSource::Ids {
-        return heard.ids.last().is_some_and(|last| asked.eos.contains(last));
+        return heard
+            .ids
+            .last()
+            .is_some_and(|last| asked.eos.contains(last));
     }
     let exact = exact_length(heard, vocabulary);
     let last = heard.pieces.last().map_or(Some(0), |piece| piece.so_far);

@@ -19,13 +19,16 @@ const MAX_WORDS: usize = 24;
 /// What is known before a server answered.
 pub(super) fn unknown(spec: &EngineSpec) -> EngineFacts {
     let declared = &spec.declared;
-    let or_unknown =
-        |text: &Option<String>| Name::cleaned(text.as_deref().unwrap_or("unknown"));
+    let or_unknown = |text: &Option<String>| Name::cleaned(text.as_deref().unwrap_or("unknown"));
     EngineFacts {
         name: Name::cleaned(&spec.name),
         version: or_unknown(&declared.version),
         commit: declared.commit.as_deref().map(Name::cleaned),
-        build_flags: declared.build_flags.iter().map(|flag| Name::cleaned(flag)).collect(),
+        build_flags: declared
+            .build_flags
+            .iter()
+            .map(|flag| Name::cleaned(flag))
+            .collect(),
         backend: or_unknown(&declared.backend),
         args: Vec::new(),
         binary_sha256: None,
@@ -59,11 +62,22 @@ pub(super) fn of(
             Endpoint::Completions => "endpoint=completions".to_owned(),
             Endpoint::Chat => "endpoint=chat".to_owned(),
         },
-        format!("prompt={}", if served.form.token_prompts { "tokens" } else { "text" }),
+        format!(
+            "prompt={}",
+            if served.form.token_prompts {
+                "tokens"
+            } else {
+                "text"
+            }
+        ),
         format!("ban-eos={}", served.form.ban.as_str()),
         format!(
             "cache={}",
-            if capabilities.disables_prompt_cache { "off" } else { "unique-prefix" }
+            if capabilities.disables_prompt_cache {
+                "off"
+            } else {
+                "unique-prefix"
+            }
         ),
         format!(
             "counts={}",
@@ -132,7 +146,9 @@ fn template(weights: &Path, gguf: Option<&Gguf>, served: &Served) -> Option<Sha2
 fn launch_words(command: &[String]) -> Vec<String> {
     let secret = |word: &str| {
         let word = word.to_ascii_lowercase();
-        ["key", "token", "secret", "password", "auth"].iter().any(|hint| word.contains(hint))
+        ["key", "token", "secret", "password", "auth"]
+            .iter()
+            .any(|hint| word.contains(hint))
     };
     let hidden = |word: &str| word.contains(['/', '\\', '{']);
     let is_flag = |word: &str| word.starts_with('-');
@@ -155,8 +171,20 @@ mod tests {
     #[test]
     fn launch_words_hold_no_path_secret_or_hole() {
         let command = [
-            "/opt/bin/serve", "run.d/x.py", "-m", "{weights}", "--port={port}", "--kv-bits", "8",
-            "--api-key", "hunter2", "--hf-token=abc", "--flash-attn", "--seed", "-1", "server",
+            "/opt/bin/serve",
+            "run.d/x.py",
+            "-m",
+            "{weights}",
+            "--port={port}",
+            "--kv-bits",
+            "8",
+            "--api-key",
+            "hunter2",
+            "--hf-token=abc",
+            "--flash-attn",
+            "--seed",
+            "-1",
+            "server",
         ]
         .map(str::to_owned);
         assert_eq!(

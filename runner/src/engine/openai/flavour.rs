@@ -126,7 +126,10 @@ impl Flavour {
                 .map(|info| info.shape.elem_count() as u64)
                 .sum();
             let bytes: u64 = tensors.values().map(|info| stored_bytes(info)).sum();
-            let facts = [("n_params", elements, "parameters"), ("size", bytes, "bytes")];
+            let facts = [
+                ("n_params", elements, "parameters"),
+                ("size", bytes, "bytes"),
+            ];
             for (key, ours, unit) in facts {
                 let theirs = meta.get(key).and_then(Value::as_u64);
                 if let Some(theirs) = theirs

@@ -471,9 +471,7 @@ impl Served {
                 Some(text.len() as u32 + extra)
             }
             // Other vocabularies may merge a text's end with what follows it.
-            (Prompt::Text(text), _) if !self.counts_prompts() => {
-                self.vocabulary.count_here(text)
-            }
+            (Prompt::Text(text), _) if !self.counts_prompts() => self.vocabulary.count_here(text),
             (Prompt::Text(_), _) => None,
         }
     }
@@ -523,9 +521,13 @@ impl Served {
                         self.form.level = less;
                         continue;
                     }
-                    None => return self.listen(wire, &request, &mut |_| ()).and_then(|(heard, ended)| {
-                        self.understand(wire, &request, heard, ended, &mut |_| ())
-                    }),
+                    None => {
+                        return self.listen(wire, &request, &mut |_| ()).and_then(
+                            |(heard, ended)| {
+                                self.understand(wire, &request, heard, ended, &mut |_| ())
+                            },
+                        );
+                    }
                 },
                 Err(error) => return Err(error),
             };

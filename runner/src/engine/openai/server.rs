@@ -222,7 +222,10 @@ fn keep_tail(output: impl Read + Send + 'static, tail: &Arc<Mutex<VecDeque<Strin
         let mut line = Vec::new();
         loop {
             line.clear();
-            match (&mut output).take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
+            match (&mut output)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)
+            {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }

@@ -55,7 +55,8 @@ impl Vocabulary {
             path: path.to_owned(),
             what: crate::gguf::cleaned(&what),
         };
-        let tokenizer = Tokenizer::from_file(path).map_err(|error| unreadable(error.to_string()))?;
+        let tokenizer =
+            Tokenizer::from_file(path).map_err(|error| unreadable(error.to_string()))?;
         Ok(match Self::bytes_of(&tokenizer, eos) {
             Some(bytes) => bytes,
             None => Self::Json(Box::new(tokenizer)),
@@ -114,7 +115,9 @@ impl Vocabulary {
                 begins_with_bos,
             } => {
                 let bos = begins_with_bos.then(|| tokenizer.bos());
-                Ok(Some(bos.into_iter().chain(tokenizer.encode(text)).collect()))
+                Ok(Some(
+                    bos.into_iter().chain(tokenizer.encode(text)).collect(),
+                ))
             }
             Self::Json(tokenizer) => Ok(tokenizer
                 .encode(text, true)
@@ -186,7 +189,8 @@ impl Vocabulary {
             };
         }
         let count = |at: usize| -> Result<u32, EngineError> {
-            self.count(&text[..at], wire)?.ok_or_else(|| unknown(tokens))
+            self.count(&text[..at], wire)?
+                .ok_or_else(|| unknown(tokens))
         };
         // Counts almost always grow with the text, so halving finds the neighbourhood. No
         // tokenizer makes more tokens than bytes.

@@ -188,15 +188,18 @@ impl Wire {
         }
 
         let stall = self.target.stall;
-        let bytes = stream::unfold(Box::pin(response.bytes_stream()), move |mut bytes| async move {
-            let read = match tokio::time::timeout(stall, bytes.next()).await {
-                Ok(None) => return None,
-                Ok(Some(Ok(read))) => Ok(read),
-                Ok(Some(Err(error))) => Err(io::Error::other(in_words(&error))),
-                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-            };
-            Some((read, bytes))
-        });
+        let bytes = stream::unfold(
+            Box::pin(response.bytes_stream()),
+            move |mut bytes| async move {
+                let read = match tokio::time::timeout(stall, bytes.next()).await {
+                    Ok(None) => return None,
+                    Ok(Some(Ok(read))) => Ok(read),
+                    Ok(Some(Err(error))) => Err(io::Error::other(in_words(&error))),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+                };
+                Some((read, bytes))
+            },
+        );
         let codec = LinesCodec::new_with_max_length(MAX_LINE_BYTES);
         let mut lines = FramedRead::new(StreamReader::new(Box::pin(bytes)), codec);
         while let Some(line) = lines.next().await {

@@ -215,7 +215,10 @@ impl Typed<'_> {
                 "workload",
                 "Workload",
                 "the most measured",
-                counted(&answer.facets.workloads),
+                answer.facets.workloads.iter().map(|facet| {
+                    let words = workload(answer, &facet.value);
+                    (facet.value.clone(), format!("{words} ({})", facet.count))
+                }),
             ),
             self.choice(
                 "suite",
@@ -305,6 +308,22 @@ impl Typed<'_> {
                 )
             })
             .collect()
+    }
+}
+
+/// A workload's name with what sets it apart, where all its results agree on that.
+pub(super) fn workload(answer: &FrontierAnswer, name: &str) -> String {
+    let beside = answer.left_out.iter().map(|one| &one.row);
+    let words: BTreeSet<String> = answer
+        .rows
+        .iter()
+        .chain(beside)
+        .filter(|row| row.workload == name)
+        .map(crate::names::workload)
+        .collect();
+    match words.first() {
+        Some(only) if words.len() == 1 => only.clone(),
+        _ => name.to_owned(),
     }
 }
 
