@@ -21,7 +21,7 @@ use super::{
     Sampling, Stream, TokenEvent,
 };
 use crate::gguf::Gguf;
-use crate::gguf::keys::Keys as _;
+use crate::gguf::Keys as _;
 
 mod count;
 mod events;
