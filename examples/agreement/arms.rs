@@ -1,6 +1,7 @@
 //! The engines that are compared, each measured one slot at a time.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -16,7 +17,6 @@ use domain::speeds;
 use runner::clock::RealClock;
 use runner::context::ContextReader;
 use runner::engine::candle::CandleEngine;
-use runner::engine::llama_bench::LlamaBenchEngine;
 use runner::engine::{Engine, EngineError, Needs, SelfTimed};
 use runner::measure::{Bench, Samples, Stopped, Timing, time_workload};
 use runner::meter::sampler::Sampler;
@@ -102,19 +102,27 @@ pub(crate) fn all(
                 args: Vec::new(),
             }),
         );
-        let mut engine = LlamaBenchEngine::new(&spec, threads)?;
+        let mut engine = runner::engine::open(&spec, threads)?;
         match engine.load(&arguments.model, needs) {
             Err(error @ EngineError::NotStarted { .. }) => {
                 absent.push(format!("failed to {error}"));
             }
-            _ => arms.push(arm(who, Box::new(engine))),
+            _ => arms.push(arm(who, engine)),
         }
     }
     absent.dedup();
     match server_command(arguments) {
         Ok(command) => {
-            let _ = server(command);
-            absent.push("server".to_owned());
+            let declared = if arguments.server.is_some() {
+                Declared::default()
+            } else {
+                declared(&command)
+            };
+            let spec = EngineSpec {
+                declared,
+                ..server(command)
+            };
+            arms.push(arm(Who::Server, runner::engine::open(&spec, threads)?));
         }
         Err(reason) => absent.push(reason),
     }
@@ -145,6 +153,26 @@ fn server(command: Vec<String>) -> EngineSpec {
         stall_seconds: 60.0,
     };
     spec("llama.cpp-server", EngineKind::OpenAi(kind))
+}
+
+/// What our own server does not say over HTTP: the wheel's version, and llama.cpp's defaults, which it leaves alone.
+fn declared(command: &[String]) -> Declared {
+    let version = Command::new(&command[0])
+        .args([&command[1], "--version"])
+        .output();
+    let version = version.ok().filter(|output| output.status.success());
+    Declared {
+        version: version.map(|output| {
+            format!(
+                "xllamacpp {}",
+                String::from_utf8_lossy(&output.stdout).trim()
+            )
+        }),
+        backend: Some("cpu".to_owned()),
+        kv_type_k: Some("f16".to_owned()),
+        kv_type_v: Some("f16".to_owned()),
+        ..Declared::default()
+    }
 }
 
 /// The command that starts the server, or why there is none.

@@ -43,6 +43,7 @@ use crate::measure::{
 use crate::meter::sampler::Sampler;
 use crate::meter::{self, Estimate, Meters};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
+use crate::probe;
 use crate::quality;
 use crate::record::{CellFacts, Machines, SweepFacts, assemble};
 use crate::seal::seal;
@@ -137,6 +138,8 @@ pub struct Machine {
     pub meters: Meters,
     /// Its free memory.
     pub available_bytes: Option<u64>,
+    /// Memory and arithmetic are probed before the first cell.
+    pub is_probed: bool,
 }
 
 impl Machine {
@@ -149,6 +152,7 @@ impl Machine {
             meters: meter::discover(root, &survey.host),
             available_bytes: host::available_memory_bytes(root),
             clock: Arc::new(RealClock::default()),
+            is_probed: true,
             survey,
         }
     }
@@ -310,6 +314,13 @@ pub fn run(
     let finished_before = state.state.finished.clone();
     let items = quality::items(&options.suite_seed, options.matrix.quality.items);
     let facts = sweep_facts(options, &machine, plan.sweep, !items.is_empty());
+    if machine.is_probed && !plan.cells.is_empty() {
+        // What the machine could do is the measure of what its engines do; without it their
+        // figures stand alone.
+        if let Err(error) = probe::apply(&mut machine.survey.host, Path::new("/")) {
+            tracing::warn!("failed to {error}");
+        }
+    }
     let machines = machines(options, &mut machine)?;
     let sampler = Sampler::spawn(
         std::mem::take(&mut machine.meters.meters),

@@ -86,6 +86,7 @@ impl Bed {
             clock: self.clock.clone(),
             meters: found,
             available_bytes: None,
+            is_probed: false,
             survey,
         }
     }

@@ -12,6 +12,7 @@ use super::flavour::Program;
 use super::request::Level;
 use super::{Served, digest};
 use crate::gguf::Gguf;
+use crate::gguf::Keys as _;
 
 /// Words of a launch command that are recorded at most.
 const MAX_WORDS: usize = 24;

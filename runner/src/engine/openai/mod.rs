@@ -21,6 +21,7 @@ use super::{
     Sampling, Stream, TokenEvent,
 };
 use crate::gguf::Gguf;
+use crate::gguf::Keys as _;
 
 mod count;
 mod events;

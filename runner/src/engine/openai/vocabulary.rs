@@ -9,6 +9,7 @@ use tokenizers::Tokenizer;
 use super::wire::Wire;
 use crate::engine::{EngineError, Prompt, candle};
 use crate::gguf::Gguf;
+use crate::gguf::Keys as _;
 use crate::prompt::fit_bytes;
 
 /// Requests that the search for a cut may take.
