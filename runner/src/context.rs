@@ -12,6 +12,7 @@ use domain::text::Name;
 
 use crate::engine::Processes;
 use crate::host::{meminfo, text_of};
+use crate::meter::powercap;
 
 /// Paged bytes above which a repetition is void: memory did not suffice.
 pub const MAX_PAGED_BYTES: u64 = 1 << 20;
@@ -50,7 +51,7 @@ impl ContextReader {
             thermal_level: self.thermal_level().map(|text| Name::cleaned(&text)),
             temp_mc: self.temp_mc(),
             clock_mhz: self.clock_mhz(),
-            power_limit_mw: self.power_limit_mw(),
+            power_limit_mw: powercap::power_limit_mw(&self.root),
             pstate: None,
             throttle_reasons: throttle.as_ref().map(|throttle| {
                 throttle
@@ -262,28 +263,6 @@ impl ContextReader {
             (0, _) => "none".to_owned(),
             (now, max) => format!("{now} of {max}"),
         })
-    }
-
-    /// Long-term power limits of all packages, where the processor's driver says them.
-    fn power_limit_mw(&self) -> Option<u64> {
-        let zones = fs::read_dir(self.root.join("sys/class/powercap")).ok()?;
-        let limits: Vec<u64> = zones
-            .filter_map(Result::ok)
-            .filter(|zone| {
-                zone.file_name()
-                    .to_string_lossy()
-                    .starts_with("intel-rapl:")
-            })
-            .filter(|zone| {
-                text_of(&zone.path(), "name").is_some_and(|name| name.starts_with("package-"))
-            })
-            .filter_map(|zone| {
-                text_of(&zone.path(), "constraint_0_power_limit_uw")?
-                    .parse::<u64>()
-                    .ok()
-            })
-            .collect();
-        (!limits.is_empty()).then(|| limits.iter().sum::<u64>() / 1_000)
     }
 
     /// What the processor's own throttle counters say (Intel only): for each CPU the longer of its

@@ -14,9 +14,14 @@ use crate::output;
 pub(crate) fn run(args: &Key, config: &Config) -> Outcome {
     let path = config.key();
     let key = match args {
-        Key::New => RunnerKey::load_or_make(&path)
-            .context("failed to make the key")
-            .or_infrastructure()?,
+        Key::New => {
+            // Made here, so that it is not only the key's owner who may pass through it: as root
+            // PostgreSQL's account has to.
+            config.make_data_folder()?;
+            RunnerKey::load_or_make(&path)
+                .context("failed to make the key")
+                .or_infrastructure()?
+        }
         Key::Show => RunnerKey::load(&path)
             .context("failed to show the key: `joulemark key new` makes one")
             .or_usage()?,

@@ -394,6 +394,6 @@ fn is_loopback(url: &str) -> bool {
     };
     host == "localhost"
         || host
-            .parse::<std::net::IpAddr>()
+            .parse::<core::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
 }

@@ -18,6 +18,7 @@ use domain::text::Name;
 
 use super::{Meter, MeterInfo, ReadError, Reading};
 use crate::clock::Clock;
+use crate::host::text_of;
 
 /// Running average interval of RAPL counters, about a millisecond (Intel SDM vol. 3B, 16.10).
 const UPDATE_NS: u64 = 1_000_000;
@@ -30,6 +31,24 @@ const MAX_DEPTH: u32 = 3;
 
 const FIX: &str =
     "run as root, or let your group read energy_uj by a udev rule (mind CVE-2020-8694)";
+
+/// Long-term power limits of all packages together, where the processor's driver says them.
+pub fn power_limit_mw(root: &Path) -> Option<u64> {
+    let zones = fs::read_dir(root.join("sys/class/powercap")).ok()?;
+    let limits: Vec<u64> = zones
+        .filter_map(Result::ok)
+        // The MMIO twin of a package says its limit once more.
+        .filter(|zone| {
+            zone.file_name()
+                .to_string_lossy()
+                .starts_with("intel-rapl:")
+        })
+        .map(|zone| zone.path())
+        .filter(|zone| text_of(zone, "name").is_some_and(|name| name.starts_with("package-")))
+        .filter_map(|zone| text_of(&zone, "constraint_0_power_limit_uw")?.parse().ok())
+        .collect();
+    (!limits.is_empty()).then(|| limits.iter().sum::<u64>() / 1_000)
+}
 
 /// What was found.
 #[derive(Debug, Default)]
