@@ -23,7 +23,8 @@ use domain::matrix::{
     WeightsForm,
 };
 use domain::record::{
-    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, SuiteRef, VariantFacts,
+    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, Repetition, SuiteRef,
+    VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
 use domain::suite::{self, Item};
@@ -508,13 +509,18 @@ impl Sweep<'_> {
                 quality.items.iter().filter(|item| item.picked).count() as u32,
             )
         };
+        // A prompt that is cached whole tells the time to first token alone.
+        let has_rates = record.workload.kv_state != KvState::ExactHit;
+        let speed = |of: fn(&Repetition) -> Option<f64>| {
+            speed_interval(&record.repetitions, of).filter(|_| has_rates)
+        };
         CellSummary {
             label: planned.cell.label(),
             content_id,
             outcome: record.outcome,
             outcome_class: record.outcome_class.as_ref().map(Name::to_string),
-            decode: speed_interval(&record.repetitions, decode_tokens_per_second),
-            prefill: speed_interval(&record.repetitions, prefill_tokens_per_second),
+            decode: speed(decode_tokens_per_second),
+            prefill: speed(prefill_tokens_per_second),
             correct: record.quality.as_ref().map(answered),
             seconds: record.ended_ms.saturating_sub(record.started_ms) as f64 / 1e3,
         }

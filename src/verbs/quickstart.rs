@@ -24,6 +24,9 @@ use crate::verbs::measuring::{self, Destination, Job};
 use crate::verbs::service::{Service, ServiceOptions};
 use crate::verbs::submit;
 
+/// Column of [`frontier_report`] that says why a result is not on the chart.
+const NOTE: usize = 8;
+
 /// How long the collector may take until what it accepted stands in its answers.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -187,7 +190,8 @@ fn frontier_report(answer: &FrontierAnswer, url: &str) -> Report {
              row: left, reason, ..
          }| {
             let mut cells = row(left);
-            cells[0] = format!("beside: {reason}");
+            cells[0] = "beside".to_owned();
+            cells[NOTE].clone_from(reason);
             cells
         },
     );
@@ -205,10 +209,12 @@ fn frontier_report(answer: &FrontierAnswer, url: &str) -> Report {
             "frontier",
             "model",
             "weights",
+            "engine",
             "quality %",
             "decode tok/s",
             "J per correct",
             "price",
+            "note",
         ],
         rows: on_chart.chain(beside).collect(),
         json: serde_json::Value::Null,
@@ -226,6 +232,7 @@ fn row(row: &ResultRow) -> Vec<String> {
         row.membership.map_or("", Membership::as_str).to_owned(),
         row.model.clone(),
         weights,
+        row.engine.clone(),
         row.quality()
             .map_or_else(missing, |figure| with_interval(figure, 100.0, 1)),
         row.decode()
@@ -234,6 +241,7 @@ fn row(row: &ResultRow) -> Vec<String> {
             .map_or_else(missing, |figure| with_interval(figure, 1.0, 3)),
         row.price_usd
             .map_or_else(missing, |usd| format!("${usd:.0}")),
+        String::new(),
     ]
 }
 

@@ -328,6 +328,8 @@ fn publish_speeds(
         result.row.decode_reason = Some(
             if newest.engine_only {
                 "timed by the engine itself"
+            } else if newest.facts.workload.kv_state == KvState::ExactHit {
+                "a prompt that is cached whole tells the time to first token alone"
             } else {
                 "no repetition counts"
             }

@@ -73,8 +73,9 @@ fn sample(record: &Record, rep: &Repetition) -> RepetitionSample {
     } else {
         Vec::new()
     };
-    // A prompt that is cached whole has a TTFT and no rate, and so has one of which nobody says
-    // how much was cached.
+    // A prompt that is cached whole has a TTFT and no rates, and no prefill rate has one of which
+    // nobody says how much was cached.
+    let only_waits = record.workload.kv_state == KvState::ExactHit;
     let all_counted = || rep.requests.iter().all(|r| r.cached_tokens.is_some());
     let has_rate = match record.workload.kv_state {
         KvState::Cold => true,
@@ -87,12 +88,12 @@ fn sample(record: &Record, rep: &Repetition) -> RepetitionSample {
         decode: if several {
             median(&streams)
         } else {
-            speeds::decode_tokens_per_second(rep)
+            speeds::decode_tokens_per_second(rep).filter(|_| !only_waits)
         },
         aggregate: speeds::aggregate_tokens_per_second(rep).filter(|_| several),
         slow_stream: quantile(&streams, SLOW_SHARE),
         prefill: speeds::prefill_tokens_per_second(rep).filter(|_| has_rate),
-        engine_decode: speeds::engine_decode_tokens_per_second(rep),
+        engine_decode: speeds::engine_decode_tokens_per_second(rep).filter(|_| !only_waits),
         engine_prefill: speeds::engine_prefill_tokens_per_second(rep).filter(|_| has_rate),
         ttft_ms: speeds::mean_ttft_seconds(rep).map(|seconds| 1e3 * seconds),
         peak_bytes: rep.peak_bytes,

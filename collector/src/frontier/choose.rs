@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::api::Objective;
+use domain::api::{Objective, ResultRow};
 use domain::ids::Slug;
 use domain::query::FrontierQuery;
 use domain::tier::Tier;
@@ -38,8 +38,8 @@ pub(super) fn is_asked(cell: &CellResult, query: &FrontierQuery) -> bool {
         && (query.vendors.is_empty() || !query.vendors.is_disjoint(&cell.vendors))
 }
 
-/// Chooses objectives and the group of equals: the reader's, or the one with most results
-/// (then the first by name).
+/// Chooses objectives and the group of equals: the reader's, or a plain workload's before others,
+/// then the one with most results, then the first by name.
 pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tier) -> Choice {
     let weighs = |objective| {
         query
@@ -69,10 +69,15 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
                 .push(candidate);
         }
     }
-    let most = groups.values().map(Vec::len).max();
+    // What a buyer means who names no workload: one request at a time, from nothing.
+    let weight = |members: &Vec<&Candidate>| {
+        let plain = members.iter().any(|member| is_plain(&member.row));
+        (plain, members.len())
+    };
+    let most = groups.values().map(weight).max();
     let largest = groups
         .into_iter()
-        .find(|(_, members)| Some(members.len()) == most);
+        .find(|(_, members)| Some(weight(members)) == most);
     let members = largest.as_ref().map_or(&[][..], |(_, members)| members);
     let (objectives, objectives_reason) = match &query.objectives {
         Some(objectives) => (objectives.clone(), None),
@@ -93,6 +98,11 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
             .map(|((_, comparable), _)| (*comparable).to_owned()),
         scope,
     }
+}
+
+/// One stream, a cold cache, no context before the prompt, one sample.
+fn is_plain(row: &ResultRow) -> bool {
+    row.concurrency <= 1 && row.depth_tokens == 0 && row.kv_state == "cold" && row.samples <= 1
 }
 
 /// Price and quality; quality and decode speed where the prices within the budget cannot tell
