@@ -190,7 +190,7 @@ fn frontier_report(answer: &FrontierAnswer, url: &str) -> Report {
              row: left, reason, ..
          }| {
             let mut cells = row(left);
-            cells[0] = "beside".to_owned();
+            "beside".clone_into(&mut cells[0]);
             cells[NOTE].clone_from(reason);
             cells
         },
