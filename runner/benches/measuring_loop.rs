@@ -75,7 +75,7 @@ impl<'a> Arms<'a> {
     }
 
     fn bare(&mut self) -> Spent {
-        let mut prompts = Prompts::new(Sha256Digest([1; 32]));
+        let mut prompts = Prompts::new(Sha256Digest([1; 32]), 0);
         let requests: Vec<_> = (0..REQUESTS)
             .map(|_| GenerateRequest {
                 prompt: self

@@ -79,7 +79,10 @@ pub fn resolve(
             interconnect: named.interconnect.as_deref().map(Name::cleaned),
             split: named.split.clone(),
         },
-        is_here: named.hosts.iter().all(|machine| machine.survey == HERE) && hosts.len() == 1,
+        here: (0..)
+            .zip(&named.hosts)
+            .find(|(_, machine)| machine.survey == HERE)
+            .map(|(number, _)| number),
         hosts,
     })
 }
@@ -150,7 +153,11 @@ mod tests {
         let cores: Vec<_> = machines.hosts.iter().map(|host| host.cpu_cores).collect();
         assert_eq!(cores, [here().cpu_cores, 99]);
         assert_eq!(machines.hosts[1].host, 1);
-        assert!(!machines.is_here, "counters here do not cover the other");
+        assert!(
+            !machines.are_this_one(),
+            "counters here do not cover the other"
+        );
+        assert_eq!(machines.here, Some(0));
     }
 
     #[test]

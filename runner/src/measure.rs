@@ -264,7 +264,7 @@ pub fn time_workload(
     if !capabilities.client_view {
         return self_timed::time_itself(bench, timing, samples);
     }
-    let mut prompts = Prompts::new(timing.sweep);
+    let mut prompts = Prompts::new(timing.sweep, samples.started_ms);
     bench.phase(samples, PhaseKind::Warmup, None, |bench, samples| {
         warm_up(bench, timing, &mut prompts, samples)
     })?;

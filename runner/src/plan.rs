@@ -7,7 +7,8 @@
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{
-    AS_IS, MAX_ITEMS, MatrixCell, PruneLabel, QualitySettings, RepetitionSettings, WorkloadSpec,
+    AS_IS, EngineKind, EngineSpec, MAX_ITEMS, MatrixCell, PruneLabel, QualitySettings,
+    RepetitionSettings, WorkloadSpec,
 };
 use domain::record::{KvKind, KvState, VariantFacts};
 use rand_chacha::ChaCha8Rng;
@@ -94,6 +95,8 @@ pub struct Circumstances<'a> {
     pub quality: &'a QualitySettings,
     /// Memory that can be used, where it is known.
     pub available_bytes: Option<u64>,
+    /// What the cells' engines are: they need memory differently, and not all need ours.
+    pub engines: &'a [EngineSpec],
     /// Where there is a counter, a decode loop is added.
     pub has_meters: bool,
     /// Keys of cells that an interrupted sweep finished.
@@ -170,9 +173,13 @@ fn planned(
     }
     fits_a_record(&cell.workload, circumstances)?;
     let weight_bytes = weight_bytes(cell, &source);
-    // Weights, once more while they are repacked, the cache in four bytes, and the program.
-    let kv_bytes = 4 * kv_elements(&source, &cell.workload);
-    let memory_bytes = 2 * weight_bytes + kv_bytes + OWN_MEMORY_BYTES;
+    let kv_elements = kv_elements(&source, &cell.workload);
+    let memory_bytes = match memory_of(cell, circumstances.engines) {
+        // Weights, once more while they are repacked, and a cache in four bytes.
+        Memory::Repacked => 2 * weight_bytes + 4 * kv_elements + OWN_MEMORY_BYTES,
+        Memory::Once => weight_bytes + 2 * kv_elements + OWN_MEMORY_BYTES,
+        Memory::Elsewhere => OWN_MEMORY_BYTES,
+    };
     if let Some(available) = circumstances
         .available_bytes
         .filter(|available| *available < memory_bytes)
@@ -191,6 +198,25 @@ fn planned(
         seconds: seconds(cell, weight_bytes, circumstances),
         memory_bytes,
     })
+}
+
+/// How an engine takes memory of this machine.
+enum Memory {
+    /// candle, which repacks matrices into a form of its own.
+    Repacked,
+    /// Another program that is started here.
+    Once,
+    /// A server that holds its weights already, or other machines.
+    Elsewhere,
+}
+
+fn memory_of(cell: &MatrixCell, engines: &[EngineSpec]) -> Memory {
+    let spec = engines.iter().find(|spec| spec.name == cell.engine);
+    match spec {
+        Some(spec) if spec.is_running() || spec.machines.is_some() => Memory::Elsewhere,
+        Some(spec) if spec.kind != EngineKind::Candle => Memory::Once,
+        _ => Memory::Repacked,
+    }
 }
 
 /// Whether repetitions and answers stay within the bounds of a record, or what to change.
@@ -361,6 +387,7 @@ pub(crate) mod tests {
             repetitions: &matrix.repetitions,
             quality: &matrix.quality,
             available_bytes: available,
+            engines: matrix.engines(),
             has_meters: false,
             finished,
         };
@@ -420,6 +447,7 @@ pub(crate) mod tests {
                 ..matrix.quality.clone()
             },
             available_bytes: None,
+            engines: matrix.engines(),
             has_meters: false,
             finished: &[],
         };

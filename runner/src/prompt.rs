@@ -1,7 +1,7 @@
 //! Prompts for timed requests: natural text behind a prefix that no other request has.
 //!
 //! The prefix defeats every cache (each request is cold), the text costs what text costs. The
-//! same sweep gives the same prompts to all of its cells, so that cells pair.
+//! same sweep gives the same text to all of its cells, so that cells pair.
 
 use domain::byte_tokenizer::ByteTokenizer;
 use domain::ids::Sha256Digest;
@@ -30,7 +30,7 @@ what was measured, when, with what, and keep the raw readings, because a mean th
 recompute is an opinion. And when there was nothing to read, say so. An empty field is honest; a \
 zero in its place is a claim, and a guess dressed as a measurement is worse than both. ";
 
-/// Letters of the unique prefix: 26^10 prefixes, so two requests of a sweep do not meet.
+/// Letters of the unique prefix: 26^10 prefixes, so two requests do not meet.
 const PREFIX_LETTERS: usize = 10;
 
 /// Characters of text per token asked for: no tokenizer makes fewer tokens of English.
@@ -39,14 +39,20 @@ const CHARACTERS_PER_TOKEN: usize = 12;
 /// The prompts of one cell, in order.
 #[derive(Debug)]
 pub struct Prompts {
-    rng: ChaCha8Rng,
+    windows: ChaCha8Rng,
+    prefixes: ChaCha8Rng,
 }
 
 impl Prompts {
-    /// The prompts of every cell of `sweep`.
-    pub fn new(sweep: Sha256Digest) -> Self {
+    /// The prompts of one cell of `sweep` that was begun at `started_ms` (Unix time). The sweep
+    /// seeds the windows, so that its cells get the same text; the moment seeds the prefixes with
+    /// it, so that neither another cell nor the same one after an interruption begins a prompt
+    /// alike: a server that runs on would have it cached.
+    pub fn new(sweep: Sha256Digest, started_ms: u64) -> Self {
+        let moment = [&sweep.0[..], &started_ms.to_le_bytes()].concat();
         Self {
-            rng: ChaCha8Rng::from_seed(sweep.0),
+            windows: ChaCha8Rng::from_seed(sweep.0),
+            prefixes: ChaCha8Rng::from_seed(Sha256Digest::of(&moment).0),
         }
     }
 
@@ -55,19 +61,19 @@ impl Prompts {
     /// [`Engine::fit_prompt`]: crate::engine::Engine::fit_prompt
     pub fn next(&mut self, tokens: u32) -> String {
         let mut text: String = (0..PREFIX_LETTERS)
-            .map(|_| char::from(b'a' + self.below(26) as u8))
+            .map(|_| char::from(b'a' + below(&mut self.prefixes, 26) as u8))
             .collect();
         text.push(' ');
-        let start = self.below(TEXT.len() as u32) as usize;
+        let start = below(&mut self.windows, TEXT.len() as u32) as usize;
         let length = tokens as usize * CHARACTERS_PER_TOKEN;
         text.extend(TEXT.chars().cycle().skip(start).take(length));
         text
     }
+}
 
-    /// Almost uniform, which is all that a window into a text needs.
-    fn below(&mut self, n: u32) -> u32 {
-        ((u64::from(self.rng.next_u32()) * u64::from(n)) >> 32) as u32
-    }
+/// Almost uniform, which is all that a window into a text needs.
+fn below(rng: &mut ChaCha8Rng, n: u32) -> u32 {
+    ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
 
 /// The beginning of `text` that is `tokens` long for a vocabulary of one token per byte.
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn prompts_are_long_enough_and_unique() {
-        let mut prompts = Prompts::new(Sha256Digest([3; 32]));
+        let mut prompts = Prompts::new(Sha256Digest([3; 32]), 0);
         let tokenizer = ByteTokenizer::reference();
         let seen: BTreeSet<_> = (0..2_000_u32)
             .map(|n| {
@@ -125,9 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn one_sweep_has_the_same_prompts_in_every_cell() {
-        let of = |sweep: u8| Prompts::new(Sha256Digest([sweep; 32])).next(128);
-        assert_eq!(of(1), of(1));
-        assert_ne!(of(1), of(2));
+    fn cells_of_a_sweep_share_their_text_and_no_beginning() {
+        let of = |sweep: u8, moment| Prompts::new(Sha256Digest([sweep; 32]), moment).next(128);
+        let (one, again) = (of(1, 7), of(1, 8));
+        assert_eq!(one, of(1, 7));
+        assert_ne!(one[..PREFIX_LETTERS], again[..PREFIX_LETTERS]);
+        assert_eq!(one[PREFIX_LETTERS..], again[PREFIX_LETTERS..]);
+        assert_ne!(one[PREFIX_LETTERS..], of(2, 7)[PREFIX_LETTERS..]);
     }
 }

@@ -35,10 +35,17 @@ pub struct SweepFacts {
 pub struct Machines {
     /// The setup, if recognised.
     pub setup: SetupRef,
-    /// The machines; the first is this one unless it is only the client.
+    /// The machines.
     pub hosts: Vec<Host>,
+    /// Which of them is this one, if it is more than the client.
+    pub here: Option<u32>,
+}
+
+impl Machines {
     /// The engine ran on this machine alone, so that its counters cover the work.
-    pub is_here: bool,
+    pub fn are_this_one(&self) -> bool {
+        self.here.is_some() && self.hosts.len() == 1
+    }
 }
 
 /// What is a cell's own.
@@ -69,13 +76,21 @@ pub struct CellFacts {
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     let unavailable = cell.sampled.trouble.or_else(|| sweep.no_meters.clone());
-    let elsewhere = (!cell.machines.is_here).then(|| UnavailableEnergy {
+    // What was read was read here: it says nothing of machines that did the work elsewhere.
+    let here = cell.machines.here;
+    let mut context = cell.samples.context;
+    context.retain_mut(|seen| here.inspect(|host| seen.host = *host).is_some());
+    let mut phases = cell.samples.phases;
+    for phase in &mut phases {
+        phase.host = here.unwrap_or(0);
+    }
+    let elsewhere = (!cell.machines.are_this_one()).then(|| UnavailableEnergy {
         reason: UnavailableReason::ScopeMismatch,
         detail: Name::cleaned(
             "other machines did the work, and only this one's counters were read",
         ),
     });
-    let traces = if cell.machines.is_here {
+    let traces = if cell.machines.are_this_one() {
         cell.sampled.traces
     } else {
         Vec::new()
@@ -104,10 +119,10 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         variant: cell.variant,
         workload: workload(&cell.workload),
         repetitions: cell.samples.repetitions,
-        phases: cell.samples.phases,
+        phases,
         meters: traces,
         energy,
-        context: cell.samples.context,
+        context,
         quality: cell.samples.quality,
         fidelity: None,
     }
@@ -251,7 +266,7 @@ mod tests {
                     split: None,
                 },
                 hosts: vec![survey.host],
-                is_here: true,
+                here: Some(0),
             },
             engine: crate::engine::Engine::facts(&scripted),
             settings: crate::engine::Engine::settings(&scripted),

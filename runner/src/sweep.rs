@@ -666,6 +666,7 @@ fn prepare(
         repetitions: &options.matrix.repetitions,
         quality: &options.matrix.quality,
         available_bytes: machine.available_bytes,
+        engines: options.matrix.engines(),
         has_meters: !machine.meters.meters.is_empty(),
         finished: &state.finished(),
     };
@@ -779,7 +780,7 @@ fn machines(
     let here = Machines {
         setup,
         hosts: vec![machine.survey.host.clone()],
-        is_here: true,
+        here: Some(0),
     };
     let of = |spec: &EngineSpec| match &spec.machines {
         Some(named) => machines::resolve(named, &machine.survey.host, &options.catalogue),

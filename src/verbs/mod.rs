@@ -46,19 +46,22 @@ fn asynchronous(verb: impl Future<Output = Outcome>) -> Outcome {
         .build()
         .or_infrastructure()?;
     let outcome = runtime.block_on(verb);
-    // A measurement that was interrupted twice is not waited for.
+    // A measurement that was interrupted twice is not waited for, nor are the servers it started.
+    runner::engine::children::stop_all();
     runtime.shutdown_background();
     outcome
 }
 
-/// Resolves on Ctrl-C or SIGTERM.
+/// Resolves on Ctrl-C, SIGTERM, or when the terminal goes.
 async fn interrupted() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).or_infrastructure()?;
     let mut terminate = signal(SignalKind::terminate()).or_infrastructure()?;
+    let mut hang_up = signal(SignalKind::hangup()).or_infrastructure()?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::gguf::GgufError;
 
 pub mod candle;
+pub mod children;
 pub mod llama_bench;
 pub mod openai;
 pub mod scripted;

@@ -28,11 +28,21 @@ pub(super) fn time_itself(
         let done = samples.repetitions.len() as u32;
         let asked = settings.min.min(settings.max - done);
         let mut fault = None;
-        bench.phase(samples, PhaseKind::MixedLoop, None, |bench, samples| {
-            let (counts, spoiled) = call(bench, timing, samples, asked)?;
+        let spent_ns = bench.clock.now_ns().saturating_sub(began_ns) as f64;
+        let left_seconds = (limit_ns - spent_ns).max(0.0) / 1e9;
+        let called = bench.phase(samples, PhaseKind::MixedLoop, None, |bench, samples| {
+            let (counts, spoiled) = call(bench, timing, samples, asked, left_seconds)?;
             fault = spoiled;
             Ok(counts)
-        })?;
+        });
+        match called {
+            // What earlier calls measured stands.
+            Err(Stopped::Failed {
+                outcome: Outcome::Timeout,
+                ..
+            }) if counted(&samples.repetitions).next().is_some() => break,
+            called => called?,
+        }
         let latest = samples.repetitions.last();
         (bench.on_progress)(Progress {
             phase: PhaseKind::MixedLoop,
@@ -57,12 +67,13 @@ pub(super) fn time_itself(
     Ok(())
 }
 
-/// One call of so many repetitions.
+/// One call of so many repetitions, within the time that is left.
 fn call(
     bench: &mut Bench,
     timing: Timing,
     samples: &mut Samples,
     repetitions: u32,
+    left_seconds: f64,
 ) -> Result<(Counts, Option<Fault>), Stopped> {
     let workload = timing.workload;
     let asked = SelfTimed {
@@ -70,7 +81,7 @@ fn call(
         output_tokens: workload.output_tokens,
         depth_tokens: workload.depth_tokens,
         repetitions,
-        deadline: deadline(timing.settings.minutes_per_cell * 60.0),
+        deadline: deadline(left_seconds),
     };
     let watch = Watch::begin(bench);
     let start_ns = bench.now(samples);

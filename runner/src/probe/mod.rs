@@ -27,7 +27,10 @@ mod team;
 pub use read::{Bandwidth, bandwidth, bandwidth_of};
 
 /// The largest working set: enough for any single processor's caches but the very largest.
-pub const MAX_WORKING_SET_BYTES: u64 = 1 << 30;
+pub const MAX_WORKING_SET_BYTES: u64 = 4 << 30;
+
+/// Smallest working set that is called memory's, whatever the caches.
+const MIN_MEMORY_SET_BYTES: u64 = 256 << 20;
 
 /// The smallest working set, unless there are so many threads that each would read next to nothing.
 pub const MIN_WORKING_SET_BYTES: u64 = 256 << 10;
@@ -78,16 +81,15 @@ impl Limits {
 
     /// The largest working set: so many caches as make it memory's, as far as the bounds allow.
     pub fn largest_bytes(self) -> u64 {
-        let wanted = self.cache_bytes.map_or(MAX_WORKING_SET_BYTES, |cache| {
-            cache.saturating_mul(CACHES_IN_MEMORY_SET)
-        });
+        let wanted = self
+            .cache_bytes
+            .map_or(1 << 30, |cache| cache.saturating_mul(CACHES_IN_MEMORY_SET));
         let allowed = self
             .available_bytes
-            .map_or(MAX_WORKING_SET_BYTES, |bytes| bytes / 4)
+            .map_or(1 << 30, |bytes| bytes / 4)
             .min(MAX_WORKING_SET_BYTES);
-        // Small caches need no small set: a quarter of the bound still takes under a second.
         wanted
-            .max(MAX_WORKING_SET_BYTES / 4)
+            .max(MIN_MEMORY_SET_BYTES)
             .min(allowed)
             .max(MIN_WORKING_SET_BYTES)
     }

@@ -29,22 +29,13 @@ pub(super) struct Line(pub(super) [u64; 8]);
 /// What the bandwidth probe found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bandwidth {
-    /// Bytes per second from memory; `None` where the largest working set fits the caches.
+    /// Bytes per second from memory; `None` where the largest working set is under four times the
+    /// caches, which may have served part of it.
     pub memory_bytes_s: Option<u64>,
     /// Bytes per second by working set, ascending in size; the last is the largest.
     pub curve: Vec<BandwidthPoint>,
     /// All last-level caches, where the system says.
     pub cache_bytes: Option<u64>,
-}
-
-impl Bandwidth {
-    /// Whether part of the largest working set may have come from caches: it is under four times
-    /// their size.
-    pub fn may_be_cached(&self) -> bool {
-        let largest = self.curve.last().map_or(0, |point| point.working_set_bytes);
-        self.cache_bytes
-            .is_some_and(|cache| largest < cache.saturating_mul(CACHES_IN_MEMORY_SET))
-    }
 }
 
 /// Reads working sets of rising size with so many threads, within about `budget`.
@@ -74,7 +65,9 @@ pub fn bandwidth(
     Ok(Bandwidth {
         memory_bytes_s: limits
             .cache_bytes
-            .is_none_or(|cache| memory.working_set_bytes > cache)
+            .is_none_or(|cache| {
+                memory.working_set_bytes >= cache.saturating_mul(CACHES_IN_MEMORY_SET)
+            })
             .then_some(memory.bytes_s),
         curve,
         cache_bytes: limits.cache_bytes,

@@ -15,6 +15,7 @@ use rustix::process::{
 use sha2::{Digest, Sha256};
 
 use super::{EngineError, HOW_TO_GET};
+use crate::engine::children::Group;
 use crate::gguf::cleaned;
 
 /// Most bytes of standard output: thousands of repetitions fit.
@@ -58,6 +59,7 @@ pub(super) fn run(
         .process_group(0)
         .spawn();
     let mut child = spawned.map_err(|error| not_started(program, &error))?;
+    let _group = Group::led_by(child.id());
     let pid = Pid::from_child(&child);
     let executable = executable(pid, program);
     let mut stdout = child.stdout.take().expect("standard output is a pipe");

@@ -14,6 +14,7 @@ use domain::text::Name;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::wire::{Target, Wire};
+use crate::engine::children::Group;
 use crate::engine::{EngineError, Needs};
 
 /// Lines of its output that are kept for error messages.
@@ -32,6 +33,7 @@ pub(super) struct Launched {
     child: Mutex<Child>,
     pid: u32,
     tail: Arc<Mutex<VecDeque<String>>>,
+    _group: Group,
 }
 
 /// The command with its holes filled, and the port it was given.
@@ -90,6 +92,7 @@ impl Launched {
         Ok(Self {
             program,
             pid: child.id(),
+            _group: Group::led_by(child.id()),
             child: Mutex::new(child),
             tail,
         })

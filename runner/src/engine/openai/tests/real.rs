@@ -72,7 +72,7 @@ fn folder(size: &str) -> (tempfile::TempDir, PathBuf) {
 
 /// Five cold requests of forced length; what every server must get right.
 fn check_forced(engine: &mut OpenAiEngine) -> Vec<Generated> {
-    let mut prompts = Prompts::new(Sha256Digest([7; 32]));
+    let mut prompts = Prompts::new(Sha256Digest([7; 32]), 0);
     (0..5)
         .map(|_| {
             let prompt = engine.fit_prompt(&prompts.next(96), 96).expect("a prompt");
@@ -180,7 +180,7 @@ fn a_llama_cpp_server_is_driven_with_ids_and_its_own_timings() {
 
     // The same again, allowed to reuse: all but the last token come from the cache.
     let prompt = engine
-        .fit_prompt(&Prompts::new(Sha256Digest([8; 32])).next(64), 64)
+        .fit_prompt(&Prompts::new(Sha256Digest([8; 32]), 0).next(64), 64)
         .expect("a prompt");
     let warm = GenerateRequest {
         reuse_cache: true,
@@ -216,7 +216,7 @@ fn streams_of_a_llama_cpp_server_answer_at_the_same_time() {
         ..NEEDS
     };
     engine.load(&reference("0.9m"), needs).expect("loads");
-    let mut prompts = Prompts::new(Sha256Digest([9; 32]));
+    let mut prompts = Prompts::new(Sha256Digest([9; 32]), 0);
     let requests: Vec<GenerateRequest> = (0..4)
         .map(|_| {
             timed(
@@ -262,7 +262,7 @@ fn a_deadline_ends_an_answer_with_what_had_come() {
     };
     engine.load(&reference("3.5m"), needs).expect("loads");
     let prompt = engine
-        .fit_prompt(&Prompts::new(Sha256Digest([1; 32])).next(64), 64)
+        .fit_prompt(&Prompts::new(Sha256Digest([1; 32]), 0).next(64), 64)
         .expect("a prompt");
     let mut request = timed(prompt, 8_000);
     request.deadline = Some(Instant::now() + Duration::from_millis(400));
@@ -325,7 +325,7 @@ fn an_mlx_server_with_its_cache_is_seen_to_keep_the_begin_token() {
     let can = engine.capabilities();
     assert!(can.reuses_prefix && !can.disables_prompt_cache, "{can:?}");
     let prompt = engine
-        .fit_prompt(&Prompts::new(Sha256Digest([3; 32])).next(64), 64)
+        .fit_prompt(&Prompts::new(Sha256Digest([3; 32]), 0).next(64), 64)
         .expect("a prompt");
     let answer = engine
         .generate(&timed(prompt, 8), &mut |_| ())
@@ -342,7 +342,7 @@ fn client_and_server_both_time_the_decoding() {
     let Some(python) = python() else { return };
     let mut engine = OpenAiEngine::new(&llama_cpp(&python), 1).expect("a server's spec");
     engine.load(&reference("3.5m"), NEEDS).expect("loads");
-    let mut prompts = Prompts::new(Sha256Digest([4; 32]));
+    let mut prompts = Prompts::new(Sha256Digest([4; 32]), 0);
     for _ in 0..3 {
         let prompt = engine.fit_prompt(&prompts.next(64), 64).expect("a prompt");
         let mut stamps = Vec::new();
