@@ -6,7 +6,7 @@
 //! a CPU do, and run far above memory bandwidth), an absolute bound takes their place that no
 //! single device reaches. The checks are pure and total: no record makes them panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,9 @@ use crate::hardware::{Catalogue, HardwareProfile};
 use crate::record::{
     Finish, Host, KvState, MeterKind, Record, Repetition, Request, SpeculationMethod,
 };
-use crate::roofline::{active_file_bytes, active_weight_bytes, kv_bytes, mean_context_tokens};
+use crate::roofline::{
+    active_file_bytes, active_weight_bytes, computed_params, kv_bytes, mean_context_tokens,
+};
 use crate::scope::Scope;
 use crate::speeds::{self, Part, last_event_ns};
 
@@ -52,8 +54,11 @@ const WARM_PERCENT: u64 = 90;
 /// An engine may hold matrices wider or narrower than the file does (a file of 16 bits held in
 /// four, one of four bits held in 32), but not without bound: who claims to read next to nothing
 /// would have no roofline.
-const HELD_AT_LEAST: f64 = 0.25;
+const HELD_AT_LEAST: f64 = 0.95;
 const HELD_AT_MOST: f64 = 8.0;
+
+/// Most tokens that guessing ahead accepts per pass on average: drafts are some ten tokens long.
+const MAX_TOKENS_PER_PASS: f64 = 64.0;
 
 /// A rule of this page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,6 +268,15 @@ fn repetition_times(rep: &Repetition, closed_loop: bool) -> Check {
         ensure(request.gaps_us.is_empty() || last > first, || {
             format!("repetition {place} emits its tokens in no time")
         })?;
+        let claimed = request
+            .engine_prefill_ns
+            .unwrap_or(0)
+            .saturating_add(request.engine_decode_ns.unwrap_or(0));
+        let waited = last - request.sent_ns;
+        let allowed = waited.saturating_add((waited / 20).max(BETWEEN_REQUESTS_NS));
+        ensure(claimed <= allowed, || {
+            format!("in repetition {place} the engine's own clock says more time than passed")
+        })?;
         let stream = streams.entry(request.stream).or_default();
         // Gaps are whole microseconds: each may be off by one half.
         let rounding = 1_000 * (request.gaps_us.len() as u64 + 1);
@@ -337,6 +351,19 @@ fn tokens(record: &Record) -> Check {
             || {
                 format!(
                     "repetition {place}: more streams than {}",
+                    record.workload.concurrency
+                )
+            },
+        )?;
+        let ran: BTreeSet<u32> = rep.requests.iter().map(|request| request.stream).collect();
+        let one_by_one = rep.requests.iter().all(is_engine_only);
+        ensure(
+            ran.len() == record.workload.concurrency.max(1) as usize
+                && !(one_by_one && record.workload.concurrency > 1),
+            || {
+                format!(
+                    "repetition {place}: {} streams ran, {} are claimed",
+                    ran.len(),
                     record.workload.concurrency
                 )
             },
@@ -527,7 +554,7 @@ fn tokens_per_pass(record: &Record, request: &Request) -> f64 {
     let speculates = record.settings.speculation.method != SpeculationMethod::None;
     match request.passes {
         Some(passes) if speculates && passes > 0 => {
-            (f64::from(request.output_tokens) / f64::from(passes)).max(1.0)
+            (f64::from(request.output_tokens) / f64::from(passes)).clamp(1.0, MAX_TOKENS_PER_PASS)
         }
         _ => 1.0,
     }
@@ -538,7 +565,7 @@ fn prefill(record: &Record, catalogue: &Catalogue) -> Check {
         Some(profile.fp16_dense_tflops? * 1e12 * FASTEST_FORMAT * SHEET_TOLERANCE)
     };
     let (peak, _) = all_hosts(record, catalogue, sheet, MAX_FLOP_PER_SECOND);
-    let per_token = 2.0 * record.variant.params_active as f64;
+    let per_token = 2.0 * computed_params(&record.variant);
     for rep in counting(record) {
         for request in &rep.requests {
             let part = if is_engine_only(request) {
@@ -735,6 +762,7 @@ fn quality(record: &Record) -> Check {
 }
 
 fn ranges(record: &Record) -> Check {
+    probes(record)?;
     let variant = &record.variant;
     let share = |ppm: u32| ppm <= 1_000_000;
     ensure(share(variant.pruning.ratio_ppm), || {
@@ -789,6 +817,27 @@ fn ranges(record: &Record) -> Check {
     ensure(file <= 2.0 * with_head + 1e8, || {
         format!("a file of {file:.0} bytes with tensors of {with_head:.0}")
     })
+}
+
+/// What a probe found, as far as any machine goes.
+fn probes(record: &Record) -> Check {
+    for host in &record.hosts {
+        let delivered = |bytes_s: u64| bytes_s > 0 && bytes_s as f64 <= MAX_BYTES_PER_SECOND;
+        let curve = &host.bandwidth_curve;
+        let read = host
+            .bandwidth_probe_bytes_s
+            .into_iter()
+            .chain(curve.iter().map(|point| point.bytes_s));
+        let sizes: Vec<u64> = curve.iter().map(|point| point.working_set_bytes).collect();
+        let computed = host.compute_probe_flop_s;
+        ensure(
+            read.into_iter().all(delivered)
+                && sizes.is_sorted_by(|a, b| a < b)
+                && computed.is_none_or(|flop_s| flop_s > 0 && flop_s as f64 <= MAX_FLOP_PER_SECOND),
+            || format!("host {}: a probe found what no machine delivers", host.host),
+        )?;
+    }
+    Ok(())
 }
 
 fn cold(record: &Record) -> Check {

@@ -138,6 +138,9 @@ pub enum NoCeiling {
     /// Speculation without a count of passes.
     #[error("tokens are guessed ahead, and the passes were not counted")]
     Passes,
+    /// Neither a processor nor a known accelerator.
+    #[error("the device that it computes on is not recorded")]
+    UnknownDevice,
     /// Nothing is read or computed.
     #[error("the record names no bytes or operations per token")]
     Nothing,
@@ -331,7 +334,22 @@ fn flop_per_prompt_token(subject: &Subject<'_>) -> f64 {
         KvState::Cold => f64::midpoint(depth, prompt),
         KvState::WarmPrefix | KvState::ExactHit => depth + prompt / 2.0,
     };
-    2.0 * subject.variant.params_active as f64 + 2.0 * kv_elements(subject.variant, seen)
+    2.0 * computed_params(subject.variant) + 2.0 * kv_elements(subject.variant, seen)
+}
+
+/// Active parameters that every prompt token is multiplied with. The embedding is looked up, and
+/// the head is computed for one position of a prompt: both are taken off, by their share of the
+/// bytes, as a record counts parameters only as a whole.
+pub(crate) fn computed_params(variant: &VariantFacts) -> f64 {
+    let layers = active_file_bytes(variant) - variant.head_bytes as f64;
+    let tied = variant.head_bytes == variant.embedding_bytes;
+    let untied_head = if tied { 0.0 } else { variant.head_bytes as f64 };
+    let all = layers + variant.embedding_bytes as f64 + untied_head;
+    if all > 0.0 {
+        variant.params_active as f64 * layers.max(0.0) / all
+    } else {
+        variant.params_active as f64
+    }
 }
 
 /// How the hosts work on one token, where that has a ceiling.
@@ -356,13 +374,25 @@ fn together(subject: &Subject<'_>) -> Result<Together, NoCeiling> {
     }
 }
 
-/// The engine computes on a graphics processor.
-fn on_gpu(host: &Host, engine: &EngineFacts) -> bool {
-    let words = [
+/// The engine computes on a graphics processor; an error where neither that nor the processor is
+/// said. Servers seldom tell, and a machine's facts may lack its cards.
+fn on_gpu(host: &Host, engine: &EngineFacts) -> Result<bool, NoCeiling> {
+    const GPU: [&str; 8] = [
         "cuda", "metal", "rocm", "hip", "vulkan", "sycl", "opencl", "gpu",
     ];
+    const CPU: [&str; 4] = ["cpu", "blas", "openblas", "accelerate"];
     let backend = engine.backend.as_str().to_ascii_lowercase();
-    host.gpus.iter().any(|gpu| gpu.used) || words.iter().any(|word| backend.contains(word))
+    let says = |words: &[&str]| {
+        let mut said = backend.split(|c: char| !c.is_ascii_alphanumeric());
+        said.any(|word| words.contains(&word))
+    };
+    if host.gpus.iter().any(|gpu| gpu.used) || says(&GPU) {
+        Ok(true)
+    } else if says(&CPU) {
+        Ok(false)
+    } else {
+        Err(NoCeiling::UnknownDevice)
+    }
 }
 
 fn check_gpus(host: &Host, subject: &Subject<'_>) -> Result<(), NoCeiling> {
@@ -391,7 +421,7 @@ fn host_bandwidth(
     catalogue: &Catalogue,
     working_set: f64,
 ) -> Result<Bandwidth, NoCeiling> {
-    let on_gpu = on_gpu(host, subject.engine);
+    let on_gpu = on_gpu(host, subject.engine)?;
     let sheet_bytes_s = profile_of(host, catalogue)
         .filter(|profile| match profile.kind {
             HardwareKind::Gpu => on_gpu,
@@ -457,7 +487,7 @@ fn host_compute(
     subject: &Subject<'_>,
     catalogue: &Catalogue,
 ) -> Result<(f64, Basis), NoCeiling> {
-    let on_gpu = on_gpu(host, subject.engine);
+    let on_gpu = on_gpu(host, subject.engine)?;
     let sheet = profile_of(host, catalogue)
         .filter(|profile| on_gpu == (profile.kind != HardwareKind::Cpu))
         .and_then(|profile| profile.fp16_dense_tflops)

@@ -88,10 +88,11 @@ fn sample(record: &Record, rep: &Repetition) -> RepetitionSample {
         decode: if several {
             median(&streams)
         } else {
-            speeds::decode_tokens_per_second(rep).filter(|_| !only_waits)
-        },
-        aggregate: speeds::aggregate_tokens_per_second(rep).filter(|_| several),
-        slow_stream: quantile(&streams, SLOW_SHARE),
+            speeds::decode_tokens_per_second(rep)
+        }
+        .filter(|_| !only_waits),
+        aggregate: speeds::aggregate_tokens_per_second(rep).filter(|_| several && !only_waits),
+        slow_stream: quantile(&streams, SLOW_SHARE).filter(|_| !only_waits),
         prefill: speeds::prefill_tokens_per_second(rep).filter(|_| has_rate),
         engine_decode: speeds::engine_decode_tokens_per_second(rep).filter(|_| !only_waits),
         engine_prefill: speeds::engine_prefill_tokens_per_second(rep).filter(|_| has_rate),

@@ -137,7 +137,7 @@ fn table<'a>(builds: impl IntoIterator<Item = &'a BuildRow>) -> Vec<u8> {
 
 fn engines(snapshot: &Snapshot) -> Vec<EngineRow> {
     let mut by_engine: BTreeMap<&str, Vec<&CellResult>> = BTreeMap::new();
-    for result in snapshot.results() {
+    for result in measured(snapshot) {
         let of_engine = by_engine.entry(&result.row.engine_slug).or_default();
         of_engine.push(result);
     }
@@ -147,10 +147,14 @@ fn engines(snapshot: &Snapshot) -> Vec<EngineRow> {
         .collect()
 }
 
+/// Results that were measured: a server that could not be reached did not say its build.
+fn measured(snapshot: &Snapshot) -> impl Iterator<Item = &CellResult> {
+    let all = snapshot.results().iter();
+    all.filter(|result| result.failed.is_none())
+}
+
 fn engine(snapshot: &Snapshot, slug: &str) -> Option<EngineRow> {
-    let results: Vec<_> = snapshot
-        .results()
-        .iter()
+    let results: Vec<_> = measured(snapshot)
         .filter(|result| result.row.engine_slug == slug)
         .collect();
     of_results(&results, snapshot.data_version())
