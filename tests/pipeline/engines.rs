@@ -186,12 +186,13 @@ fn a_bad_server_ends_its_own_cell_and_the_sweep_goes_on() {
             "protocol",
         ),
     ];
-    let mut matrix = format!("{BASE}\n[[engines]]\nname = \"candle\"\nkind = \"candle\"\n");
-    for (name, url, _) in &servers {
-        matrix.push_str(&format!(
+    let engine = |(name, url, _): &(&str, String, &str)| {
+        format!(
             "\n[[engines]]\nname = \"{name}\"\nkind = \"openai\"\nurl = \"{url}\"\nstall_seconds = 0.5\n"
-        ));
-    }
+        )
+    };
+    let bad: String = servers.iter().map(engine).collect();
+    let matrix = format!("{BASE}\n[[engines]]\nname = \"candle\"\nkind = \"candle\"\n{bad}");
     let matrix = installation.file("bad.toml", &matrix);
     let output = installation.run(&[
         "sweep",
