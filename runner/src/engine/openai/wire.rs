@@ -316,13 +316,13 @@ impl Wire {
                 let what = format!("a line is longer than {MAX_LINE_BYTES} bytes");
                 self.protocol(path, &what)
             }
-            LinesCodecError::Io(error) => match error.kind() {
-                io::ErrorKind::InvalidData => self.protocol(path, "a line is not UTF-8"),
-                _ => {
-                    let what = format!("it broke off after {heard} pieces of output: {error}");
-                    self.protocol(path, &what)
-                }
-            },
+            LinesCodecError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.protocol(path, "a line is not UTF-8")
+            }
+            LinesCodecError::Io(error) => {
+                let what = format!("it broke off after {heard} pieces of output: {error}");
+                self.protocol(path, &what)
+            }
         }
     }
 }
