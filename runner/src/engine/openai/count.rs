@@ -13,6 +13,10 @@ use super::vocabulary::Vocabulary;
 /// Tokens that may lack their text at the end of an output: a character of UTF-8 has four bytes.
 const HELD_BACK: u32 = 3;
 
+/// How far a count may exceed the tokens of the text, by a vocabulary that is known here: a model
+/// need not choose the tokens that the tokenizer would.
+const OTHER_TOKENS: f64 = 1.25;
+
 /// What was asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -159,15 +163,21 @@ fn ends_counted(
     }
 }
 
+/// The text shows every byte.
+fn whole(heard: &Heard) -> bool {
+    !heard.text.contains('\u{fffd}') && !heard.reasoning.contains('\u{fffd}')
+}
+
 /// Tokens of the text where each byte is one, and the text shows every byte.
 fn exact_length(heard: &Heard, vocabulary: &Vocabulary) -> Option<u32> {
-    let whole = !heard.text.contains('\u{fffd}') && !heard.reasoning.contains('\u{fffd}');
-    (whole && vocabulary.is_bytes()).then(|| (heard.text.len() + heard.reasoning.len()) as u32)
+    (whole(heard) && vocabulary.is_bytes())
+        .then(|| (heard.text.len() + heard.reasoning.len()) as u32)
 }
 
 /// A vocabulary of single bytes shows what was made: the count cannot be less than the text, nor
-/// more than the text and what may have been held back. Special tokens print as nothing, so a
-/// server whose count rises line by line, or who says the ids, is believed beyond that.
+/// more than the text and what may have been held back. Any other that is known here bounds the
+/// count from above, less sharply. Special tokens print as nothing, so a server whose count rises
+/// line by line, or who says the ids, is believed beyond that.
 fn check_text(
     heard: &Heard,
     finish: Finish,
@@ -175,10 +185,24 @@ fn check_text(
     source: TokenSource,
     vocabulary: &Vocabulary,
 ) -> Result<(), String> {
-    let Some(exact) = exact_length(heard, vocabulary) else {
-        return Ok(());
-    };
     let shown = source == TokenSource::Ids || heard.timed_pieces && heard.timings.is_some();
+    let Some(exact) = exact_length(heard, vocabulary) else {
+        let again = whole(heard)
+            .then(|| retokenised(heard, vocabulary))
+            .flatten();
+        return match again {
+            Some(again)
+                if !shown
+                    && f64::from(output)
+                        > f64::from(again) * OTHER_TOKENS + f64::from(HELD_BACK) =>
+            {
+                Err(format!(
+                    "it counts {output} output tokens, but its text makes {again}"
+                ))
+            }
+            _ => Ok(()),
+        };
+    };
     let late = finish == Finish::Timeout;
     if output < exact && !late || output > exact + HELD_BACK && !shown {
         return Err(format!(

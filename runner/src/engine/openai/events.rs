@@ -10,6 +10,10 @@ use crate::engine::TokenEvent;
 /// token's length.
 const MAX_TEXT_BYTES: usize = 16 << 20;
 
+/// Pieces or ids beyond what was asked that are still read, so that a server which says the end
+/// token's id too is heard to its end.
+const SPARE: u32 = 4;
+
 /// A piece of output that was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -106,17 +110,23 @@ struct Delta {
 /// Reads a stream's lines and reports every piece of output right after it was parsed.
 pub(super) struct Listener<'a> {
     heard: Heard,
+    max_tokens: u32,
     on_event: &'a mut dyn FnMut(TokenEvent),
 }
 
 impl<'a> Listener<'a> {
-    pub(super) fn new(on_event: &'a mut dyn FnMut(TokenEvent)) -> Self {
+    /// Hears an answer of so many tokens at most.
+    pub(super) fn new(max_tokens: u32, on_event: &'a mut dyn FnMut(TokenEvent)) -> Self {
         let heard = Heard {
             timed_pieces: true,
             used_pieces: true,
             ..Heard::default()
         };
-        Self { heard, on_event }
+        Self {
+            heard,
+            max_tokens,
+            on_event,
+        }
     }
 
     pub(super) fn into_heard(self) -> Heard {
@@ -148,6 +158,7 @@ impl<'a> Listener<'a> {
         };
         if let Some(ids) = choice.token_ids {
             self.heard.ids.extend(ids);
+            self.bounded(self.heard.ids.len(), "token ids")?;
         }
         if choice.finish_reason.is_some() {
             self.heard.finish = choice.finish_reason;
@@ -161,6 +172,7 @@ impl<'a> Listener<'a> {
         if visible.is_empty() && hidden.is_empty() {
             return Ok(());
         }
+        self.bounded(self.heard.pieces.len() + 1, "pieces of output")?;
         let event = TokenEvent {
             visible: !visible.is_empty(),
         };
@@ -180,6 +192,19 @@ impl<'a> Listener<'a> {
         self.heard.reasoning.push_str(&hidden);
         if self.heard.text.len() + self.heard.reasoning.len() > MAX_TEXT_BYTES {
             return Err(format!("more than {MAX_TEXT_BYTES} bytes of output"));
+        }
+        Ok(())
+    }
+}
+
+impl Listener<'_> {
+    /// A server that does not stop is not heard for ever.
+    fn bounded(&self, count: usize, of: &str) -> Result<(), String> {
+        let most = self.max_tokens;
+        if count > most.saturating_add(SPARE) as usize {
+            return Err(format!(
+                "it sent {count} {of}, but {most} tokens were asked"
+            ));
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What a record says of a server: who it is, and everything of the harness that changes behaviour.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use domain::ids::Sha256Digest;
@@ -147,11 +148,18 @@ fn template(weights: &Path, gguf: Option<&Gguf>, served: &Served) -> Option<Sha2
 fn launch_words(command: &[String]) -> Vec<String> {
     let secret = |word: &str| {
         let word = word.to_ascii_lowercase();
-        ["key", "token", "secret", "password", "auth"]
-            .iter()
-            .any(|hint| word.contains(hint))
+        word == "-hft"
+            || word.starts_with("-hft=")
+            || ["key", "token", "secret", "password", "auth"]
+                .iter()
+                .any(|hint| word.contains(hint))
     };
-    let hidden = |word: &str| word.contains(['/', '\\', '{']);
+    let hidden = |word: &str| {
+        word.contains(['/', '\\', '{', '@'])
+            || word
+                .split(['=', ','])
+                .any(|part| is_token(part) || is_address(part))
+    };
     let number = |word: &str| word.parse::<f64>().is_ok();
     let is_flag = |word: &str| word.starts_with('-') && !number(word);
     let mut words = command.iter().skip(1).map(String::as_str).peekable();
@@ -164,6 +172,22 @@ fn launch_words(command: &[String]) -> Vec<String> {
         }
     }
     kept
+}
+
+/// Begins as the tokens of Hugging Face and of paid services do.
+fn is_token(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    word.starts_with("hf_") || word.starts_with("sk-")
+}
+
+/// An IP address, or a host with a port.
+fn is_address(word: &str) -> bool {
+    let is_ip = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let is_host = |host: &str| host.contains(|c: char| c.is_ascii_alphabetic()) || is_ip(host);
+    is_ip(word)
+        || word
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -187,11 +211,29 @@ mod tests {
             "--seed",
             "-1",
             "server",
+            "-hft",
+            "abcdef",
+            "-x",
+            "hf_abcdef",
+            "--extra=sk-abcdef",
+            "--host",
+            "192.168.1.7",
+            "--bind=[::1]:80",
+            "--rpc",
+            "10.0.0.1:50052,mac.local:50052",
+            "--tensor-split",
+            "3,1",
         ]
         .map(str::to_owned);
         assert_eq!(
             launch_words(&command),
-            ["--kv-bits=8", "--flash-attn", "--seed=-1", "server"]
+            [
+                "--kv-bits=8",
+                "--flash-attn",
+                "--seed=-1",
+                "server",
+                "--tensor-split=3,1"
+            ]
         );
     }
 }

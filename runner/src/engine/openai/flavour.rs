@@ -5,12 +5,15 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::vocabulary::TokenizePage;
-use super::wire::Wire;
+use super::wire::{Wire, short};
 use crate::engine::EngineError;
 use crate::gguf::{Gguf, stored_bytes};
 
 /// How far a server's sizes may be from the file's: some leave tensors out that a pass never reads.
 const SIZE_TOLERANCE: f64 = 0.01;
+
+/// Names of models that an error lists at most.
+const MAX_NAMES: usize = 8;
 
 /// A program that is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +33,16 @@ pub(super) struct Flavour {
     pub(super) version: Option<String>,
     pub(super) commit: Option<String>,
     pub(super) chat_template: Option<String>,
-    /// First entry of `/v1/models`.
+    /// The entry of `/v1/models` that requests are for.
     model: Value,
     /// Requests it answers at once, where it says so.
     pub(super) slots: Option<u32>,
 }
 
 impl Flavour {
-    /// Asks the pages that tell servers apart; an error if nothing answers at all.
-    pub(super) fn of(wire: &Wire) -> Result<Self, EngineError> {
+    /// Asks the pages that tell servers apart; an error if nothing answers at all, or if there are
+    /// several models and none is `asked` for.
+    pub(super) fn of(wire: &Wire, asked: Option<&str>) -> Result<Self, EngineError> {
         let health = wire.get("/health")?;
         // From here on a page that fails is a page that the server lacks: MLX drops the
         // connection at /v1/models where no Hugging Face cache exists.
@@ -50,13 +54,16 @@ impl Flavour {
             let text = body.get(key).and_then(Value::as_str);
             text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        let model = page("/v1/models")["data"][0].clone();
+        let models = match page("/v1/models")["data"].take() {
+            Value::Array(models) => models,
+            _ => Vec::new(),
+        };
         let mut flavour = Self {
             program: Program::Unknown,
             version: None,
             commit: None,
             chat_template: None,
-            model,
+            model: Value::Null,
             slots: None,
         };
         let props = page("/props");
@@ -84,6 +91,27 @@ impl Flavour {
         } else if page("/api/v0/models")["data"].is_array() {
             flavour.program = Program::LmStudio;
         }
+        // MLX lists what it could fetch, and serves what it was started with.
+        if asked.is_none() && models.len() > 1 && flavour.program != Program::Mlx {
+            let names = models.iter().filter_map(|model| model["id"].as_str());
+            let names: Vec<String> = names.take(MAX_NAMES).map(short).collect();
+            return Err(EngineError::OtherWeights {
+                url: wire.target().url.clone(),
+                what: format!(
+                    "it has {} models ({}); say which in model = \"…\"",
+                    models.len(),
+                    names.join(", ")
+                ),
+            });
+        }
+        let named = models.iter().find(|model| model["id"].as_str() == asked);
+        flavour.model = match (named, models.as_slice()) {
+            (Some(named), _) => named.clone(),
+            // A server of one model may not care what it is called.
+            (None, [only]) => only.clone(),
+            // One of several goes by another name, or the server will refuse this one.
+            (None, _) => Value::Null,
+        };
         Ok(flavour)
     }
 

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{Endpoint, EngineKind, EngineSpec, OpenAiSpec, Server, WeightsForm};
@@ -49,6 +49,10 @@ const MAX_STREAMS: u32 = 64;
 const PROBE: &str = "A kettle on a stove and a model on a desk have one thing in common: both turn \
                      energy into something that somebody wanted, and both are easy to misjudge by \
                      looking.";
+/// Longest silences that a probing request may take as a whole.
+const PROBE_STALLS: u32 = 4;
+/// Prompt tokens that a server may be silent over for another longest silence.
+const TOKENS_PER_STALL: u32 = 1_024;
 /// A prompt that most models end their answer to soon.
 const SHORT_ANSWER: &str = "Q: 2+3\nA:";
 /// Output tokens of a probing request.
@@ -182,7 +186,7 @@ impl OpenAiEngine {
         }
         let (target, launched, patience) = self.reach(weights, needs)?;
         let mut wire = Wire::new(&target)?;
-        let flavour = Flavour::of(&wire)?;
+        let flavour = Flavour::of(&wire, self.how.model.as_deref())?;
         // A file of a type that is unknown here may still be known to the server.
         let gguf = match self.how.weights {
             WeightsForm::Gguf => Gguf::open(weights).ok(),
@@ -209,6 +213,10 @@ impl OpenAiEngine {
             Some(_) => needs.streams,
             None => flavour.slots.unwrap_or(MAX_STREAMS).min(MAX_STREAMS),
         };
+        // A server that stayed up must not meet a salt again.
+        let salt = getrandom::u64().map_err(|error| EngineError::Crashed {
+            reason: format!("no randomness for cache salts: {error}"),
+        })?;
         let mut served = Served {
             capabilities: Capabilities {
                 client_view: true,
@@ -229,7 +237,7 @@ impl OpenAiEngine {
             form,
             vocabulary,
             extra: None,
-            requests: AtomicU64::new(0),
+            requests: AtomicU64::new(salt),
         };
         // The first answer may have to wait until the weights are loaded.
         wire.set_stall(patience);
@@ -395,12 +403,15 @@ impl Served {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let body = self.form.body(request, number);
         let mut nothing = |_: TokenEvent| ();
-        let mut listener = Listener::new(if request.max_output_tokens == 0 {
+        let on_event = if request.max_output_tokens == 0 {
             &mut nothing
         } else {
             on_event
-        });
-        let ended = wire.stream(self.form.path(), &body, request.deadline, &mut listener);
+        };
+        let mut listener = Listener::new(request.max_output_tokens.max(1), on_event);
+        let first = self.first_piece(&request.prompt, wire.target().stall);
+        let path = self.form.path();
+        let ended = wire.stream(path, &body, first, request.deadline, &mut listener);
         match ended {
             Ok(ended) => Ok((listener.into_heard(), ended)),
             Err(error) => {
@@ -410,6 +421,19 @@ impl Served {
                 Err(error)
             }
         }
+    }
+
+    /// Longest silence before the first piece of output: a long prompt takes its time.
+    fn first_piece(&self, prompt: &Prompt, stall: Duration) -> Duration {
+        let tokens = match prompt {
+            Prompt::Exact { length, .. } => *length,
+            // No vocabulary makes more tokens than bytes.
+            Prompt::Text(text) => self
+                .vocabulary
+                .count_here(text)
+                .unwrap_or(u32::try_from(text.len()).unwrap_or(u32::MAX)),
+        };
+        stall.saturating_add(stall.saturating_mul(tokens) / TOKENS_PER_STALL)
     }
 
     /// What was heard, counted and checked.
@@ -523,9 +547,15 @@ impl Served {
 
     /// The first answer, asking for less each time that the server refuses what it does not know.
     fn first_answer(&mut self, wire: &Wire, text: &str) -> Result<Generated, EngineError> {
-        let request = probe(Prompt::Text(text.to_owned()), PROBE_TOKENS, true, false);
         loop {
-            let (heard, ended) = match self.listen(wire, &request, &mut |_| ()) {
+            let request = probe(
+                Prompt::Text(text.to_owned()),
+                PROBE_TOKENS,
+                true,
+                false,
+                wire,
+            );
+            let (heard, ended) = match self.hear(wire, &request) {
                 Ok(heard) => heard,
                 Err(error) => {
                     // MLX answers 404 to whatever it cannot do, others 500.
@@ -551,6 +581,23 @@ impl Served {
         }
     }
 
+    /// Hears a probing request's answer; one that is cut at its deadline teaches nothing.
+    fn hear(&self, wire: &Wire, request: &GenerateRequest) -> Result<(Heard, Ended), EngineError> {
+        let (heard, ended) = self.listen(wire, request, &mut |_| ())?;
+        if ended == Ended::Late {
+            let pieces = heard.pieces.len() as u32;
+            let patience = wire.target().stall * PROBE_STALLS;
+            return Err(wire.stalled(self.form.path(), patience, pieces));
+        }
+        Ok((heard, ended))
+    }
+
+    /// The same, understood.
+    fn answer(&self, wire: &Wire, request: &GenerateRequest) -> Result<Generated, EngineError> {
+        let (heard, ended) = self.hear(wire, request)?;
+        self.understand(wire, request, heard, ended, &mut |_| ())
+    }
+
     fn learn_token_prompts(&mut self, wire: &Wire, text: &str) -> Result<(), EngineError> {
         let Some(tokens) = self.vocabulary.ids(text, wire)? else {
             return Ok(());
@@ -561,7 +608,7 @@ impl Served {
             tokens,
         };
         self.form.token_prompts = true;
-        let answer = self.generate(wire, &probe(prompt, 1, true, false), &mut |_| ());
+        let answer = self.answer(wire, &probe(prompt, 1, true, false, wire));
         self.form.token_prompts = match answer {
             Ok(_) => true,
             // Refused, or counted otherwise: it reads them as something else.
@@ -586,8 +633,8 @@ impl Served {
         };
         let ask = |served: &Self, ban: bool| {
             let prompt = Prompt::Text(SHORT_ANSWER.to_owned());
-            let request = probe(prompt, END_WITHIN_TOKENS, ban, false);
-            served.generate(wire, &request, &mut |_| ())
+            let request = probe(prompt, END_WITHIN_TOKENS, ban, false, wire);
+            served.answer(wire, &request)
         };
         let natural = ask(self, false)?;
         self.form.ban = if natural.finish == Finish::Stop {
@@ -621,8 +668,8 @@ impl Served {
             return Ok(());
         }
         let cached = |reuse: bool| {
-            let request = probe(Prompt::Text(text.to_owned()), 1, false, reuse);
-            self.generate(wire, &request, &mut |_| ())
+            let request = probe(Prompt::Text(text.to_owned()), 1, false, reuse, wire);
+            self.answer(wire, &request)
                 .map(|answer| answer.cached_tokens)
         };
         cached(true)?;
@@ -634,13 +681,19 @@ impl Served {
     }
 }
 
-/// A request whose answer only teaches.
-fn probe(prompt: Prompt, tokens: u32, ban_eos: bool, reuse_cache: bool) -> GenerateRequest {
+/// A request whose answer only teaches, and has to come soon.
+fn probe(
+    prompt: Prompt,
+    tokens: u32,
+    ban_eos: bool,
+    reuse_cache: bool,
+    wire: &Wire,
+) -> GenerateRequest {
     GenerateRequest {
         prompt,
         max_output_tokens: tokens,
         ban_eos,
-        deadline: None,
+        deadline: Instant::now().checked_add(wire.target().stall * PROBE_STALLS),
         sampling: Sampling::Greedy,
         reuse_cache,
     }

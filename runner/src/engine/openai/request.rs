@@ -120,6 +120,16 @@ impl Form {
                 put("temperature", json!(f64::from(temperature_ppm) / 1e6));
                 // Every server takes 31 bits.
                 put("seed", json!(seed & 0x7fff_ffff));
+                // Servers cut and bend the distribution by default, each in its own way.
+                if self.level != Level::Bare {
+                    put("top_p", json!(1.0));
+                }
+                if self.level == Level::Full {
+                    put("top_k", json!(0));
+                    put("min_p", json!(0.0));
+                    put("repeat_penalty", json!(1.0));
+                    put("repetition_penalty", json!(1.0));
+                }
             }
         }
         if self.level == Level::Bare {

@@ -23,6 +23,8 @@ const KEPT_LINES: usize = 8;
 const MAX_LINE_BYTES: u64 = 4_096;
 /// Pause between two looks at whether it answers.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a stopped server may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -100,19 +102,18 @@ impl Launched {
 
     /// Waits until it answers; what it answers with is the caller's to check.
     pub(super) fn wait(&self, target: &Target, ready: Duration) -> Result<(), EngineError> {
-        let target = Target {
-            stall: POLL * 20,
-            ..target.clone()
-        };
-        let wire = Wire::new(&target)?;
+        let mut wire = Wire::new(target)?;
         let until = Instant::now() + ready;
         loop {
             if let Some(status) = self.exited() {
                 return Err(self.not_started(&format!("it ended with {status}")));
             }
+            let left = || LOOK.min(until.saturating_duration_since(Instant::now()));
             // Servers without /health have /v1/models.
+            wire.set_stall(left());
             let mut answer = wire.get("/health");
             if matches!(&answer, Ok(answer) if answer.status == 404) {
+                wire.set_stall(left());
                 answer = wire.get("/v1/models");
             }
             let why = match answer {

@@ -1,14 +1,14 @@
 //! One connection to a server: JSON asked and answered, and streams read line by line.
 //!
 //! Each stream has its own wire, that is its own runtime and connections, because engines are
-//! called on plain threads. Every read is bounded in bytes and in silence.
+//! called on plain threads. Every read is bounded in bytes; pages have to be there in time as a
+//! whole, and streams may not fall silent.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use domain::text::Name;
 use futures_util::StreamExt;
-use futures_util::stream;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(super) struct Target {
     pub(super) url: String,
     /// The `Authorization` header, marked as sensitive.
     pub(super) key: Option<HeaderValue>,
-    /// Longest silence.
+    /// Longest silence of a stream that has begun, and longest time that a page may take.
     pub(super) stall: Duration,
 }
 
@@ -122,23 +122,27 @@ impl Wire {
     /// Asks for a page; an error only if nothing answers.
     pub(super) fn get(&self, path: &str) -> Result<Answer, EngineError> {
         let request = self.client.get(self.address(path));
-        self.runtime.block_on(self.answer(path, request))
+        self.runtime
+            .block_on(self.in_time(path, self.answer(path, request)))
     }
 
     /// Posts JSON; an error only if nothing answers.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Answer, EngineError> {
         let request = self.client.post(self.address(path)).json(body);
-        self.runtime.block_on(self.answer(path, request))
+        self.runtime
+            .block_on(self.in_time(path, self.answer(path, request)))
     }
 
     /// Posts JSON and hands every line of the streamed answer to `read`.
     ///
     /// Refusals, answers that are no stream, lines without end and silence are errors; so is what
-    /// `read` returns. `heard` counts pieces of output for the message about silence.
+    /// `read` returns. `first` is the longest silence before the first piece of output; `heard`
+    /// counts the pieces.
     pub(super) fn stream<R>(
         &self,
         path: &str,
         body: &Value,
+        first: Duration,
         deadline: Option<Instant>,
         reader: &mut R,
     ) -> Result<Ended, EngineError>
@@ -146,7 +150,7 @@ impl Wire {
         R: LineReader,
     {
         self.runtime.block_on(async {
-            let reading = self.read_stream(path, body, reader);
+            let reading = self.read_stream(path, body, first, reader);
             match deadline {
                 None => reading.await,
                 Some(at) => tokio::time::timeout_at(at.into(), reading)
@@ -160,13 +164,18 @@ impl Wire {
         &self,
         path: &str,
         body: &Value,
+        first: Duration,
         reader: &mut R,
     ) -> Result<Ended, EngineError> {
         let request = self.client.post(self.address(path)).json(body);
-        let response = self.send(path, request).await?;
+        // Some servers answer at once, others with the first piece.
+        let response = tokio::time::timeout(first, self.send(path, request))
+            .await
+            .map_err(|_| self.stalled(path, first, 0))??;
         let status = response.status();
         if !status.is_success() {
-            let said = self.text(path, response).await.unwrap_or_default();
+            let said = self.in_time(path, self.text(path, response)).await;
+            let said = said.unwrap_or_default();
             return Err(self.refused(path, status.as_u16(), &said));
         }
         let content_type = header(&response, &CONTENT_TYPE);
@@ -174,7 +183,8 @@ impl Wire {
             return Err(self.protocol(path, "an HTML page in place of a stream of events"));
         }
         if content_type.contains("application/json") {
-            let said = self.text(path, response).await.unwrap_or_default();
+            let said = self.in_time(path, self.text(path, response)).await;
+            let said = said.unwrap_or_default();
             if let Some(error) = error_in(&said) {
                 return Err(self.protocol(path, &format!("an error: {error}")));
             }
@@ -182,22 +192,23 @@ impl Wire {
             return Err(self.protocol(path, what));
         }
 
-        let stall = self.target.stall;
-        let bytes = stream::unfold(
-            Box::pin(response.bytes_stream()),
-            move |mut bytes| async move {
-                let read = match tokio::time::timeout(stall, bytes.next()).await {
-                    Ok(None) => return None,
-                    Ok(Some(Ok(read))) => Ok(read),
-                    Ok(Some(Err(error))) => Err(io::Error::other(in_words(&error))),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-                };
-                Some((read, bytes))
-            },
-        );
+        let bytes = response
+            .bytes_stream()
+            .map(|read| read.map_err(|error| io::Error::other(in_words(&error))));
         let codec = LinesCodec::new_with_max_length(MAX_LINE_BYTES);
         let mut lines = FramedRead::new(StreamReader::new(Box::pin(bytes)), codec);
-        while let Some(line) = lines.next().await {
+        loop {
+            let patience = if reader.heard() == 0 {
+                first
+            } else {
+                self.target.stall
+            };
+            let line = tokio::time::timeout(patience, lines.next())
+                .await
+                .map_err(|_| self.stalled(path, patience, reader.heard()))?;
+            let Some(line) = line else {
+                return Ok(Ended::Closed);
+            };
             let line = line.map_err(|error| self.unreadable(path, &error, reader.heard()))?;
             let next = reader
                 .read(&line)
@@ -206,7 +217,18 @@ impl Wire {
                 return Ok(Ended::Wanted);
             }
         }
-        Ok(Ended::Closed)
+    }
+
+    /// What is done within the longest silence, however much comes meanwhile.
+    async fn in_time<T>(
+        &self,
+        path: &str,
+        done: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let patience = self.target.stall;
+        tokio::time::timeout(patience, done)
+            .await
+            .unwrap_or_else(|_| Err(self.stalled(path, patience, 0)))
     }
 
     async fn answer(
@@ -229,32 +251,25 @@ impl Wire {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<Response, EngineError> {
-        match tokio::time::timeout(self.target.stall, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(EngineError::Unreachable {
+        request
+            .send()
+            .await
+            .map_err(|error| EngineError::Unreachable {
                 url: self.address(path),
                 reason: in_words(&error),
-            }),
-            Err(_) => Err(self.stalled(path, 0)),
-        }
+            })
     }
 
     /// The body as text, up to the bound.
     async fn text(&self, path: &str, response: Response) -> Result<String, EngineError> {
         let mut bytes = Vec::new();
         let mut body = Box::pin(response.bytes_stream());
-        loop {
-            match tokio::time::timeout(self.target.stall, body.next()).await {
-                Err(_) => return Err(self.stalled(path, 0)),
-                Ok(None) => break,
-                Ok(Some(Err(error))) => {
-                    return Err(EngineError::Unreachable {
-                        url: self.address(path),
-                        reason: in_words(&error),
-                    });
-                }
-                Ok(Some(Ok(part))) => bytes.extend_from_slice(&part),
-            }
+        while let Some(part) = body.next().await {
+            let part = part.map_err(|error| EngineError::Unreachable {
+                url: self.address(path),
+                reason: in_words(&error),
+            })?;
+            bytes.extend_from_slice(&part);
             if bytes.len() > MAX_ANSWER_BYTES {
                 let what = format!("its answer is longer than {MAX_ANSWER_BYTES} bytes");
                 return Err(self.protocol(path, &what));
@@ -287,10 +302,10 @@ impl Wire {
         }
     }
 
-    fn stalled(&self, path: &str, events: u32) -> EngineError {
+    pub(super) fn stalled(&self, path: &str, patience: Duration, events: u32) -> EngineError {
         EngineError::Stalled {
             url: self.address(path),
-            seconds: self.target.stall.as_secs_f64(),
+            seconds: patience.as_secs_f64(),
             events,
         }
     }
@@ -301,14 +316,13 @@ impl Wire {
                 let what = format!("a line is longer than {MAX_LINE_BYTES} bytes");
                 self.protocol(path, &what)
             }
-            LinesCodecError::Io(error) => match error.kind() {
-                io::ErrorKind::TimedOut => self.stalled(path, heard),
-                io::ErrorKind::InvalidData => self.protocol(path, "a line is not UTF-8"),
-                _ => {
-                    let what = format!("it broke off after {heard} pieces of output: {error}");
-                    self.protocol(path, &what)
-                }
-            },
+            LinesCodecError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.protocol(path, "a line is not UTF-8")
+            }
+            LinesCodecError::Io(error) => {
+                let what = format!("it broke off after {heard} pieces of output: {error}");
+                self.protocol(path, &what)
+            }
         }
     }
 }

@@ -101,3 +101,40 @@ fn a_folder_of_the_reference_family_is_known_to_be_of_bytes() {
         .expect("ids");
     assert_eq!(ids, Some(vec![256, 72, 0xc3, 0xa9]));
 }
+
+#[test]
+fn a_count_far_above_what_the_text_makes_is_told_with_both_figures() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let vocabulary = Vocabulary::of_json(&word_tokenizer(folder.path()), None).expect("reads");
+    let counted = |said: u32| {
+        let piece = events::Piece {
+            visible: true,
+            bytes: 2,
+            so_far: None,
+        };
+        let heard = Heard {
+            pieces: vec![piece; 8],
+            text: "st".repeat(8),
+            usage: Some(events::Usage {
+                prompt_tokens: Some(4),
+                completion_tokens: Some(said),
+                prompt_tokens_details: None,
+                completion_tokens_details: None,
+            }),
+            ..Heard::default()
+        };
+        let asked = Asked {
+            max_tokens: 64,
+            prompt_tokens: None,
+            assumed_tokens: None,
+            eos: &[],
+        };
+        count(&heard, Finish::Length, asked, &vocabulary)
+    };
+    assert_eq!(counted(13).expect("near enough").output_tokens, 13);
+    let error = counted(14).expect_err("too many");
+    assert!(
+        error.contains("14 output tokens") && error.contains("makes 8"),
+        "{error}"
+    );
+}

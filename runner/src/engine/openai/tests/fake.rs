@@ -56,6 +56,10 @@ pub(super) struct Style {
     /// Tokens of reasoning before the answer.
     pub(super) reasoning: usize,
     pub(super) letters: &'static str,
+    /// Entries of `/v1/models`.
+    pub(super) models: Value,
+    /// Pauses between the spaces that it sends before each page.
+    pub(super) trickles: Option<Duration>,
 }
 
 impl Default for Style {
@@ -74,6 +78,8 @@ impl Default for Style {
             chat_extra: 12,
             reasoning: 0,
             letters: "the quick brown fox jumps over the lazy dog and runs ",
+            models: json!([{"id": "fake"}]),
+            trickles: None,
         }
     }
 }
@@ -209,11 +215,15 @@ async fn answer(
     } else {
         match uri.path() {
             "/health" => Reply::json(200, &json!({"status": "ok"})),
-            "/v1/models" => Reply::json(200, &json!({"data": [{"id": "fake"}]})),
+            "/v1/models" => Reply::json(200, &json!({"data": habits.style.models})),
             _ => Reply::json(404, &json!({"error": "Not Found"})),
         }
     };
-    let parts = VecDeque::from(reply.parts);
+    let mut parts = VecDeque::from(reply.parts);
+    if let (Some(pause), Method::GET) = (habits.style.trickles, method) {
+        let drops = [Part::Text(" ".to_owned()), Part::Pause(pause)];
+        parts = drops.into_iter().cycle().take(200).chain(parts).collect();
+    }
     let body = stream::unfold(parts, |mut parts| async move {
         let bytes = match parts.pop_front()? {
             Part::Text(text) => Bytes::from(text),

@@ -101,6 +101,118 @@ fn silence_before_and_within_an_answer_ends_it() {
 }
 
 #[test]
+fn a_long_prompt_may_be_read_in_silence_and_an_answer_may_not_be_given_so() {
+    for (pause_before, heard) in [(0_usize, None), (2, Some(2))] {
+        let fake = Fake::new(Style::default(), move |body, style| {
+            let mut reply = style.answer(body);
+            let pause = Part::Pause(Duration::from_secs(1));
+            reply.parts.insert(pause_before, pause);
+            reply
+        });
+        let mut engine = fake.loaded();
+        fake.arm();
+        // Five longest silences.
+        let prompt = Prompt::Text("a".repeat(4_096));
+        let answer = engine.generate(&timed(prompt, 8), &mut |_| ());
+        match (heard, answer) {
+            (None, Ok(answer)) => assert_eq!(answer.output_tokens, 8),
+            (Some(heard), Err(EngineError::Stalled { events, .. })) => assert_eq!(events, heard),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_trickles_pages_or_answers_for_ever_is_given_up() {
+    let fake = Fake::honest(Style {
+        trickles: Some(Duration::from_millis(100)),
+        ..Style::default()
+    });
+    let error = fake.engine(|_| ()).load(&reference("0.9m"), NEEDS);
+    let error = error.expect_err("it trickles pages");
+    assert!(matches!(error, EngineError::Stalled { .. }), "{error}");
+
+    let fake = Fake::new(Style::default(), |_, _| {
+        let drops = [
+            Part::Text(": alive\n\n".to_owned()),
+            Part::Pause(Duration::from_millis(100)),
+        ];
+        Reply::stream(drops.into_iter().cycle().take(200).collect())
+    });
+    fake.arm();
+    let error = fake.engine(|_| ()).load(&reference("0.9m"), NEEDS);
+    let error = error.expect_err("it trickles answers");
+    assert!(
+        matches!(error, EngineError::Stalled { events: 0, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_answer_far_beyond_what_was_asked_is_cut() {
+    for (ids, of) in [(false, "pieces of output"), (true, "token ids")] {
+        let style = Style {
+            ids,
+            ..Style::default()
+        };
+        let error = error_of(style, |body, style| {
+            let mut longer = body.clone();
+            longer["max_tokens"] = json!(10_000);
+            style.answer(&longer)
+        });
+        assert!(
+            matches!(&error, EngineError::Protocol { what, .. } if what.contains("sent 21")
+                && what.contains(of) && what.contains("16 tokens were asked")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn one_of_several_models_has_to_be_named() {
+    let models = json!([
+        {"id": "other", "meta": {"n_params": 7}},
+        {"id": "ours", "meta": {}},
+    ]);
+    let fake = Fake::honest(Style {
+        models,
+        ..Style::default()
+    });
+    let load = |model: Option<&str>| {
+        let mut engine = fake.engine(|how| how.model = model.map(str::to_owned));
+        engine.load(&reference("0.9m"), NEEDS)
+    };
+    let error = load(None).expect_err("which?");
+    assert!(
+        matches!(&error, EngineError::OtherWeights { what, .. } if what.contains("other, ours")
+            && what.contains("model =")),
+        "{error}"
+    );
+    load(Some("ours")).expect("its own entry does not contradict");
+    let error = load(Some("other")).expect_err("seven parameters");
+    assert!(
+        matches!(&error, EngineError::OtherWeights { what, .. } if what.contains("of 7 parameters")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_salt_is_never_sent_twice_even_after_another_load() {
+    let fake = Fake::honest(Style::default());
+    drop(fake.loaded());
+    drop(fake.loaded());
+    let asked = fake.asked();
+    let mut salts: Vec<&str> = asked
+        .iter()
+        .filter_map(|body| body["cache_salt"].as_str())
+        .collect();
+    let sent = salts.len();
+    salts.sort_unstable();
+    salts.dedup();
+    assert!(sent >= 4 && salts.len() == sent, "{salts:?}");
+}
+
+#[test]
 fn a_stream_that_ends_early_or_breaks_off_is_no_answer() {
     broken(
         |body, style| {
@@ -518,7 +630,7 @@ fn a_prompt_alone_is_processed_and_nothing_reported() {
 }
 
 #[test]
-fn a_drawn_answer_sends_temperature_and_seed() {
+fn a_drawn_answer_sends_temperature_and_seed_and_cuts_nothing_off() {
     let fake = Fake::honest(Style::default());
     let mut engine = fake.loaded();
     let request = GenerateRequest {
@@ -534,6 +646,15 @@ fn a_drawn_answer_sends_temperature_and_seed() {
         (last["temperature"].as_f64(), last["seed"].as_u64()),
         (Some(0.7), Some(7))
     );
+    for (key, neutral) in [
+        ("top_p", 1.0),
+        ("top_k", 0.0),
+        ("min_p", 0.0),
+        ("repeat_penalty", 1.0),
+        ("repetition_penalty", 1.0),
+    ] {
+        assert_eq!(last[key].as_f64(), Some(neutral), "{key}");
+    }
 }
 
 #[test]
