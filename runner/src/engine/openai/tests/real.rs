@@ -380,3 +380,29 @@ fn weights_that_mlx_cannot_read_do_not_cost_the_whole_patience() {
     let error = engine.load(&folder, NEEDS).expect_err("no config");
     assert_eq!(error.class(), "server did not start", "{error}");
 }
+
+#[test]
+fn real_servers_take_the_keys_of_a_drawn_answer() {
+    let Some(python) = python() else { return };
+    let (_cache, made) = folder("0.9m");
+    for (spec, weights) in [
+        (llama_cpp(&python), reference("0.9m")),
+        (mlx(&python, &[]), made),
+    ] {
+        let mut engine = OpenAiEngine::new(&spec, 1).expect("a server's spec");
+        engine
+            .load(&weights, NEEDS)
+            .unwrap_or_else(|error| panic!("failed to {error}"));
+        let request = GenerateRequest {
+            sampling: Sampling::Drawn {
+                temperature_ppm: 800_000,
+                seed: 5,
+            },
+            ..timed(Prompt::Text("The kettle".to_owned()), 12)
+        };
+        let answer = engine
+            .generate(&request, &mut |_| ())
+            .unwrap_or_else(|error| panic!("failed to {error}"));
+        assert_eq!(answer.output_tokens, 12);
+    }
+}
