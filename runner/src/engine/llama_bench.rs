@@ -7,8 +7,8 @@
 //!
 //! Every call of [`Engine::time_itself`] starts the program anew, weights included, in a process group of its own;
 //! none of the group outlives the call. `load` makes the shortest possible run, from which the build and the size of
-//! the model are read. Bounds: [`LOAD_SECONDS`] for that run, the caller's deadline for the others, and those of
-//! [`run`] for what is printed.
+//! the model are read. Bounds: `LOAD_SECONDS` for that run, the caller's deadline for the others, and those of
+//! `run` for what is printed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
