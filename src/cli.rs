@@ -46,6 +46,10 @@ pub(crate) struct Folders {
     /// Folder of hardware profiles [default: hardware-profiles/ beside the workspace].
     #[arg(long, global = true, env = "JOULEMARK_PROFILES", value_name = "DIR")]
     pub(crate) profiles: Option<PathBuf>,
+    /// Wall plugs and other meters that answer over the network [default: meters.toml in the data
+    /// folder, if it is there].
+    #[arg(long, global = true, env = "JOULEMARK_METERS", value_name = "FILE")]
+    pub(crate) meters: Option<PathBuf>,
 }
 
 /// The verbs.
@@ -244,7 +248,7 @@ pub(crate) fn origins() -> Vec<(String, String)> {
     let Some(verb) = command.find_subcommand(name) else {
         return Vec::new();
     };
-    ["data", "models", "profiles", "matrix", "threads"]
+    ["data", "models", "profiles", "meters", "matrix", "threads"]
         .into_iter()
         .filter_map(|id| {
             verb.get_arguments()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use domain::hardware::Catalogue;
 use etcetera::BaseStrategy as _;
+use runner::meter::wall::MetersFile;
 
 use crate::cli::Folders;
 use crate::exit::{Failure, OrExit as _};
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     data: PathBuf,
     models: PathBuf,
     profiles: PathBuf,
+    /// As typed; else `meters.toml` in the data folder, if it is there.
+    meters: Option<PathBuf>,
 }
 
 impl Config {
@@ -25,8 +28,12 @@ impl Config {
             Some(folder) => std::path::absolute(folder).or_usage()?,
             None => default_data_folder()?,
         };
+        let meters = folders
+            .meters
+            .or_else(|| Some(data.join("meters.toml")).filter(|file| file.is_file()));
         Ok(Self {
             data,
+            meters,
             models: folders
                 .models
                 .unwrap_or_else(|| beside_the_workspace("reference-models")),
@@ -82,6 +89,17 @@ impl Config {
     /// The folder of hardware profiles.
     pub(crate) fn profiles(&self) -> &Path {
         &self.profiles
+    }
+
+    /// Reads the meters that the user named, if any.
+    pub(crate) fn meters(&self) -> Result<MetersFile, Failure> {
+        let Some(file) = &self.meters else {
+            return Ok(MetersFile::default());
+        };
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("failed to read the meters in {}", file.display()))
+            .or_usage()?;
+        MetersFile::parse(&file.display().to_string(), &text).or_usage()
     }
 
     /// Reads every hardware profile.

@@ -122,6 +122,26 @@ macro_rules! result_rows {
             pub energy_scope: Option<String>,
             /// Why joules are missing.
             pub energy_reason: Option<String>,
+            /// How joules were given to prefill and decode: `direct`, `loops` or `regression`.
+            pub energy_method: Option<String>,
+            /// Why joules per prompt token are missing, such as `below meter resolution`.
+            pub prefill_energy_reason: Option<String>,
+            /// Why joules per output token are missing.
+            pub decode_energy_reason: Option<String>,
+            /// Update period of the slowest meter behind the joules, in milliseconds.
+            pub energy_update_ms: Option<f64>,
+            /// Its update periods within the shortest phase that joules are published of.
+            pub energy_ticks: Option<f64>,
+            /// How far the joules may be off from the truth besides their interval: sensor and
+            /// clock, as a share. `null`: not stated by the vendor.
+            pub energy_accuracy: Option<f64>,
+            /// Joules of the real requests over what prefill and decode say they should be; 1 is
+            /// perfect.
+            pub energy_closure: Option<f64>,
+            /// CPU time of reading the meters, as a share of the time measured.
+            pub sampler_share: Option<f64>,
+            /// Hours that a full battery lasts at this use, where joules are those of a battery.
+            pub battery_hours: Option<f64>,
             /// US dollars without tax, of the setup.
             pub price_usd: Option<f64>,
             /// When.
@@ -211,11 +231,31 @@ result_rows! {
     peak_memory: peak_memory_bytes peak_memory_bytes_ci95_low peak_memory_bytes_ci95_high peak_memory_bytes_n,
     /// Joules over all questions divided by the number answered correctly.
     joules_per_correct: joules_per_correct_answer joules_per_correct_answer_ci95_low joules_per_correct_answer_ci95_high joules_per_correct_answer_n,
-    /// Joules per output token at the workload's depth, of the newest record's one total:
-    /// without an interval. n counts tokens.
+    /// Its reciprocal: right answers per joule, intelligence per joule.
+    accuracy_per_joule: accuracy_per_joule accuracy_per_joule_ci95_low accuracy_per_joule_ci95_high accuracy_per_joule_n,
+    /// Share of right answers over mean watts in question spans, to compare with arXiv 2511.07885.
+    ipw: ipw ipw_ci95_low ipw_ci95_high ipw_n,
+    /// As `joules_per_correct_answer`, less idle power with the weights loaded times time.
+    net_joules_per_correct: net_joules_per_correct_answer net_joules_per_correct_answer_ci95_low net_joules_per_correct_answer_ci95_high net_joules_per_correct_answer_n,
+    /// Joules per prompt token of a prefill of the workload's length; the first output token
+    /// belongs to it. n counts tokens.
+    joules_per_prompt_token: joules_per_prompt_token joules_per_prompt_token_ci95_low joules_per_prompt_token_ci95_high joules_per_prompt_token_n,
+    /// Joules of one whole request of the workload. n counts requests.
+    joules_per_request: joules_per_request joules_per_request_ci95_low joules_per_request_ci95_high joules_per_request_n,
+    /// Mean watts while prompts are processed. n counts meter ticks.
+    prefill_watts: prefill_watts prefill_watts_ci95_low prefill_watts_ci95_high prefill_watts_n,
+    /// Mean watts while tokens are emitted. n counts meter ticks.
+    decode_watts: decode_watts decode_watts_ci95_low decode_watts_ci95_high decode_watts_n,
+    /// Mean watts, idle, weights loaded. n counts meter ticks.
+    idle_loaded_watts: idle_loaded_watts idle_loaded_watts_ci95_low idle_loaded_watts_ci95_high idle_loaded_watts_n,
+    /// Mean watts, idle, nothing loaded, at the ends of the sweep. n counts meter ticks.
+    idle_unloaded_watts: idle_unloaded_watts idle_unloaded_watts_ci95_low idle_unloaded_watts_ci95_high idle_unloaded_watts_n,
+    /// As `joules_per_output_token`, less idle power with the weights loaded times time.
+    net_joules_per_output_token: net_joules_per_output_token net_joules_per_output_token_ci95_low net_joules_per_output_token_ci95_high net_joules_per_output_token_n,
+    /// Joules per output token at the workload's depth. n counts tokens.
     joules_per_output_token: joules_per_output_token joules_per_output_token_ci95_low joules_per_output_token_ci95_high joules_per_output_token_n,
-    /// Mean watts over the question spans of one record, the latest that was scored: without an
-    /// interval. n counts its items.
+    /// Mean watts over the question spans of one record, the latest that was scored. n counts its
+    /// items.
     mean_watts: mean_watts mean_watts_ci95_low mean_watts_ci95_high mean_watts_n,
 }
 
@@ -307,6 +347,12 @@ pub struct FrontierAnswer {
     pub suite: Option<String>,
     /// Workload.
     pub workload: Option<String>,
+    /// Energy scope that the joules of the rows share, when joules are weighed or bounded; `null`
+    /// when they are not, or the reader crosses scopes.
+    pub energy_scope: Option<String>,
+    /// The reader asked for joules of different scopes side by side: they are not comparable, and
+    /// whatever shows them says so.
+    pub across_scopes: bool,
     /// Lowest tier shown.
     pub tier_floor: Tier,
     /// One sentence.
@@ -392,6 +438,10 @@ pub struct ResultDetail {
     pub row: ResultRow,
     /// Accuracy by family.
     pub families: Vec<FamilyScore>,
+    /// Joules at every scope that was measured, that of the row first; empty where none was.
+    pub energies: Vec<EnergyRow>,
+    /// Power over time in the newest record with readings, one series per meter, thinned.
+    pub power: Vec<PowerSeries>,
     /// Each repetition that counts, and each that does not, with the reason.
     pub repetitions: Vec<RepetitionPoint>,
     /// Provenance, line by line; `null` reads "not recorded".
@@ -400,6 +450,92 @@ pub struct ResultDetail {
     pub records: Vec<RecordSummary>,
     /// The command that measures this cell again.
     pub reproduce: String,
+}
+
+/// Joules of one result at one scope. Figures of two scopes are never compared.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct EnergyRow {
+    /// What the joules cover.
+    pub scope: String,
+    /// The one that the result's row carries.
+    pub is_headline: bool,
+    /// It is known to contain every processor that worked.
+    pub holds_the_work: bool,
+    /// The meters, in words.
+    pub meters: String,
+    /// Joules per correct answer.
+    pub joules_per_correct_answer: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub joules_per_correct_answer_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub joules_per_correct_answer_ci95_high: Option<f64>,
+    /// Joules per prompt token.
+    pub joules_per_prompt_token: Option<f64>,
+    /// Joules per output token.
+    pub joules_per_output_token: Option<f64>,
+    /// Mean watts over question spans.
+    pub mean_watts: Option<f64>,
+    /// Mean watts, idle, weights loaded.
+    pub idle_loaded_watts: Option<f64>,
+    /// Why what is missing is missing.
+    pub reason: Option<String>,
+}
+
+/// Power over time of one meter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PowerSeries {
+    /// Meter and device.
+    pub meter: String,
+    /// What it covers.
+    pub scope: String,
+    /// Seconds since the record began, and mean watts since the point before.
+    pub points: Vec<(f64, f64)>,
+    /// Phases that the record holds: name, first and last second.
+    pub phases: Vec<(String, f64, f64)>,
+}
+
+/// `GET /api/v1/compare?r=a,b`: two to six results side by side, the first as the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompareAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// The results, as asked.
+    pub rows: Vec<ResultRow>,
+    /// Each other result against the first, in the order of `rows`.
+    pub deltas: Vec<Delta>,
+    /// Provenance that differs: label, and the value of each result.
+    pub differs: Vec<DifferingLine>,
+}
+
+/// One line of provenance in which results differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DifferingLine {
+    /// What.
+    pub label: String,
+    /// By result; `null` when not recorded.
+    pub values: Vec<Option<String>>,
+}
+
+/// One figure of a result over that of the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Delta {
+    /// The result.
+    pub id: String,
+    /// Column, such as `joules_per_correct_answer`.
+    pub figure: String,
+    /// This result's figure over the base's (of quality: the difference in points of 100);
+    /// `null` where the two must not be divided.
+    pub value: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub ci95_high: Option<f64>,
+    /// The same items were answered, and are resampled together.
+    pub paired: bool,
+    /// Why there is no value: another scope, suite, workload or sampling.
+    pub reason: Option<String>,
 }
 
 /// Accuracy of one family.

@@ -11,6 +11,8 @@ use crate::record::{Averaging, EnergyClaim, MeterKind, MeterTrace, Record, Unava
 use crate::scope::{Scope, ScopeKey};
 use crate::units::{Joules, Seconds, Watts};
 
+pub mod keys;
+
 /// No single metered device draws more; a reading above it is impossible.
 pub const MAX_DEVICE_POWER: Watts = Watts(5_000.0);
 

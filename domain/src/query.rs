@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use crate::api::Objective;
 use crate::ids::Slug;
+use crate::scope::{Scope, ScopeKey};
 use crate::tier::Tier;
 
 /// The budget of a question that names none, in US dollars.
@@ -26,7 +27,8 @@ pub const MAX_PAIRS: usize = 100;
 pub const MAX_NUMBER: f64 = 1e9;
 
 /// Every key but the family `price.{setup}`.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
+    "across-scopes",
     "axes",
     "budget",
     "engine",
@@ -34,6 +36,7 @@ pub const KEYS: [&str; 13] = [
     "min-decode",
     "min-quality",
     "model",
+    "scope",
     "setup",
     "suite",
     "tier",
@@ -56,6 +59,10 @@ pub struct FrontierQuery {
     pub min_quality_percent: Option<f64>,
     /// `max-joules`: joules per correct answer.
     pub max_joules: Option<f64>,
+    /// `scope`: compare joules of this energy scope. `None`: that of the most results.
+    pub scope: Option<ScopeKey>,
+    /// `across-scopes=1`: joules of different scopes side by side, by the reader's own act.
+    pub across_scopes: bool,
     /// `tier`: lowest tier shown. `None`: the collector's default.
     pub tier: Option<Tier>,
     /// `workload`. `None`: the one with the most results.
@@ -82,6 +89,8 @@ impl Default for FrontierQuery {
             min_decode: None,
             min_quality_percent: None,
             max_joules: None,
+            scope: None,
+            across_scopes: false,
             tier: None,
             workload: None,
             suite: None,
@@ -204,6 +213,12 @@ impl FrontierQuery {
                 push(key, slug.to_string());
             }
         }
+        if let Some(scope) = &self.scope {
+            push("scope", scope.to_string());
+        }
+        if self.across_scopes {
+            push("across-scopes", "1".to_owned());
+        }
         if let Some(tier) = self.tier {
             push("tier", tier.as_str().to_owned());
         }
@@ -228,6 +243,13 @@ impl FrontierQuery {
                 self.min_quality_percent = percent;
             }
             "max-joules" => self.max_joules = Some(positive(value)?),
+            // An unescaped plus sign of a sum arrives as a space.
+            "scope" => self.scope = Some(read_scope(&value.replace(' ', "+"))?),
+            "across-scopes" => match value {
+                "1" => self.across_scopes = true,
+                "0" => self.across_scopes = false,
+                _ => return Err("1 or 0 is needed".to_owned()),
+            },
             "tier" => self.tier = Some(read_tier(value)?),
             "workload" => self.workload = Some(slug(value)?),
             "suite" => self.suite = Some(slug(value)?),
@@ -312,6 +334,13 @@ fn number(value: &str) -> Result<f64, String> {
         Ok(_) => Err(format!("at most {MAX_NUMBER}")),
         Err(_) => refuse(),
     }
+}
+
+fn read_scope(value: &str) -> Result<ScopeKey, String> {
+    value.parse().map_err(|_| {
+        let scopes = Scope::ALL.map(Scope::as_str).join(", ");
+        format!("one of {scopes}, cpu.pkg+gpu.board, cpu.dram+cpu.pkg+gpu.board is needed")
+    })
 }
 
 fn read_tier(value: &str) -> Result<Tier, String> {
@@ -462,7 +491,12 @@ mod tests {
             numbers,
             prop::option::of(axes),
             prop::option::of(tier),
-            (slug(), slug()),
+            (
+                slug(),
+                slug(),
+                prop::option::of(prop::sample::select(Scope::ALL.to_vec())),
+                any::<bool>(),
+            ),
             (slugs(), slugs(), slugs(), slugs()),
             prices,
         )
@@ -471,7 +505,7 @@ mod tests {
                     (budget_usd, min_decode, min_quality_percent, max_joules),
                     objectives,
                     tier,
-                    (workload, suite),
+                    (workload, suite, scope, across_scopes),
                     facets,
                     prices,
                 )| {
@@ -482,6 +516,8 @@ mod tests {
                         min_decode,
                         min_quality_percent,
                         max_joules,
+                        scope: scope.map(|scope| ScopeKey::of(&[scope]).expect("one")),
+                        across_scopes,
                         tier,
                         workload,
                         suite,

@@ -71,6 +71,9 @@ pub struct Record {
     pub meters: Vec<MeterTrace>,
     /// Which meters carry the headline, or why there is none.
     pub energy: EnergyClaim,
+    /// What reading the meters itself took; absent where none was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<SamplerCost>,
     /// What the machine was like at phase edges.
     pub context: Vec<Context>,
     /// The suite's answers; `null` when no suite was asked.
@@ -256,6 +259,9 @@ pub struct Host {
     /// counted as two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute_probe_flop_s: Option<u64>,
+    /// Energy that its full battery holds now, in micro-watt-hours; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery_full_uwh: Option<u64>,
     /// Graphics processors.
     pub gpus: Vec<Gpu>,
 }
@@ -702,14 +708,31 @@ pub struct MeterTrace {
     pub sensor_ppm: Option<u32>,
     /// Where the reading comes from.
     pub origin: Name,
-    /// When each reading was taken (middle of the read).
+    /// By how much the times may be off against the record's clock: half the round trip to the
+    /// host that read it. Absent for this host's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error_ns: Option<u64>,
+    /// When each reading was taken: the middle of the read; of a reading that waited for the value
+    /// to change, the middle of the time in which it did.
     pub t_ns: Vec<u64>,
-    /// How long each read took.
+    /// How long each read took, or the time within which the value changed.
     pub latency_ns: Vec<u64>,
     /// The driver's own stamp of each reading.
     pub source_t_ns: Option<Vec<u64>>,
     /// Micro-joules if a counter, micro-watts otherwise.
     pub v: Vec<u64>,
+}
+
+/// What reading the meters took of the machine that was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerCost {
+    /// CPU time of all sampling threads, by their own thread clocks.
+    pub cpu_ns: u64,
+    /// Time over which they sampled.
+    pub span_ns: u64,
+    /// Reads, those that showed no new value included.
+    pub reads: u64,
 }
 
 /// What a meter's values are.

@@ -99,6 +99,46 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// What it is known to contain, directly.
+    fn parts(self) -> &'static [Self] {
+        match self {
+            Self::WallAc => &[Self::Battery],
+            Self::Battery => &[Self::SystemDc],
+            Self::SystemDc => &[
+                Self::PlatformPsys,
+                Self::Module,
+                Self::SocPkg,
+                Self::SocModel,
+            ],
+            Self::PlatformPsys => &[Self::CpuPkg, Self::CpuDram],
+            Self::Module => &[Self::CpuPkg, Self::CpuDram, Self::GpuBoard],
+            Self::SocPkg => &[Self::CpuPkg, Self::GpuRail],
+            Self::CpuPkg => &[Self::CpuCore, Self::CpuUncore],
+            Self::GpuBoard => &[Self::GpuMem],
+            Self::SocModel
+            | Self::CpuCore
+            | Self::CpuUncore
+            | Self::CpuDram
+            | Self::GpuMem
+            | Self::GpuRail => &[],
+        }
+    }
+
+    /// Whether all that `part` covers is known to be covered by this scope of the same host. What
+    /// is neither contained nor [`Self::is_disjoint_from`] may overlap.
+    pub fn contains(self, part: Self) -> bool {
+        self == part || self.parts().iter().any(|own| own.contains(part))
+    }
+
+    /// Whether two scopes of one host are known to share nothing: the package, the DIMMs and a
+    /// graphics card of one PC.
+    pub fn is_disjoint_from(self, other: Self) -> bool {
+        const DISJOINT: [Scope; 3] = [Scope::CpuPkg, Scope::CpuDram, Scope::GpuBoard];
+        self != other && DISJOINT.contains(&self) && DISJOINT.contains(&other)
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -195,6 +235,32 @@ mod tests {
         assert!(ScopeKey::of(&[PlatformPsys, CpuPkg]).is_err());
         assert!(ScopeKey::of(&[CpuPkg, CpuPkg]).is_err());
         assert!(ScopeKey::of(&[]).is_err());
+    }
+
+    #[test]
+    fn wider_scopes_contain_narrower_ones_and_only_three_are_disjoint() {
+        assert!(Scope::WallAc.contains(Scope::GpuMem));
+        assert!(Scope::Module.contains(Scope::CpuCore));
+        assert!(!Scope::PlatformPsys.contains(Scope::GpuBoard));
+        assert!(!Scope::SocPkg.contains(Scope::CpuDram));
+        assert!(!Scope::CpuPkg.contains(Scope::CpuDram));
+        for one in Scope::ALL {
+            assert!(Scope::WallAc.contains(one), "{one}");
+            for other in Scope::ALL {
+                let exclusive = one.is_disjoint_from(other) && one.contains(other);
+                assert!(!exclusive, "{one} and {other}");
+                if one != other {
+                    assert!(!(one.contains(other) && other.contains(one)));
+                }
+            }
+        }
+        for sum in ["cpu.pkg+gpu.board", "cpu.dram+cpu.pkg+gpu.board"] {
+            let key: ScopeKey = sum.parse().expect("a published sum");
+            for one in key.scopes() {
+                let others = key.scopes().iter().filter(|other| *other != one);
+                assert!(others.into_iter().all(|other| one.is_disjoint_from(*other)));
+            }
+        }
     }
 
     #[test]

@@ -179,6 +179,7 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
+        battery_full_uwh: None,
         gpus: Vec::new(),
     };
     Survey {
@@ -251,6 +252,7 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
+        battery_full_uwh: None,
         gpus: Vec::new(),
     };
     Survey {

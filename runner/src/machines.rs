@@ -129,6 +129,7 @@ mod tests {
         MachineHost {
             profile: None,
             survey: survey.to_owned(),
+            meter: None,
         }
     }
 

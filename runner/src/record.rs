@@ -3,8 +3,8 @@
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
-    Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings, SetupRef,
-    SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts, Workload,
+    AttributionMethod, Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings,
+    SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts, Workload,
 };
 use domain::text::Name;
 
@@ -95,7 +95,14 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     } else {
         Vec::new()
     };
-    let energy = energy_claim(&traces, elsewhere.or(unavailable), sweep.estimate.as_ref());
+    let reads = !traces.is_empty();
+    let energy = energy_claim(
+        &traces,
+        &cell.machines.hosts,
+        AttributionMethod::Loops,
+        elsewhere.or(unavailable),
+        sweep.estimate.as_ref(),
+    );
     // An engine that only times itself was asked no item; a cell that failed was to be asked.
     let was_asked = cell.samples.quality.is_some() || cell.outcome != Outcome::Ok;
     Record {
@@ -122,6 +129,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         phases,
         meters: traces,
         energy,
+        sampler: cell.sampled.cost.filter(|_| reads),
         context,
         quality: cell.samples.quality,
         fidelity: None,
@@ -202,6 +210,7 @@ mod tests {
             wrap_uj: Some(262_143_328_850),
             sensor_ppm: Some(50_000),
             origin: Name::cleaned("powercap msr"),
+            clock_error_ns: None,
             t_ns: vec![LATE_NS; readings],
             latency_ns: vec![250_000; readings],
             source_t_ns: None,
@@ -276,6 +285,7 @@ mod tests {
             sampled: Sampled {
                 traces: (0..METERS).map(|_| trace()).collect(),
                 trouble: None,
+                cost: None,
             },
             outcome: Outcome::Ok,
             outcome_class: None,

@@ -42,6 +42,7 @@ use crate::measure::{
     prefill_tokens_per_second, speed_interval, time_workload,
 };
 use crate::meter::sampler::Sampler;
+use crate::meter::wall::MetersFile;
 use crate::meter::{self, Estimate, Meters};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
 use crate::probe;
@@ -108,6 +109,8 @@ pub struct SweepOptions {
     pub models: PathBuf,
     /// Folder for variants and the sweep's state.
     pub data: PathBuf,
+    /// The meters that the user named.
+    pub meters: MetersFile,
     /// The outbox.
     pub spool: Arc<Spool>,
     /// Signs the records.
@@ -144,13 +147,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine.
-    pub fn here() -> Self {
+    /// This machine, with the meters that the user named.
+    pub fn here(named: &MetersFile) -> Self {
         let root = Path::new("/");
         let survey = host::survey(root);
         Self {
             context: ContextReader::new(root, survey.host.cpu_cores),
-            meters: meter::discover(root, &survey.host),
+            meters: meter::discover(root, &survey.host, named),
             available_bytes: host::available_memory_bytes(root),
             clock: Arc::new(RealClock::default()),
             is_probed: true,

@@ -42,6 +42,7 @@ pub(crate) async fn run(args: Doctor, config: Config) -> Outcome {
         model_files: model_files(config.models()),
         threads: wanted as u32,
         engines,
+        meters: config.meters()?,
         further: vec![postgres(), settings(&config, named.as_deref(), wanted)],
     };
     if !args.json {
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: Doctor, config: Config) -> Outcome {
     let mut survey = survey(root);
     recognise(&mut survey, &catalogue);
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
-    let meters = meter::discover(root, &survey.host).meters;
+    let meters = meter::discover(root, &survey.host, &config.meters()?).meters;
     let measured = measure(root, &survey.host, &clock, meters);
     let diagnosis = examine(root, survey, &catalogue, around, &measured);
     let text = if args.json {

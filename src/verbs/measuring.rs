@@ -72,6 +72,7 @@ pub(crate) fn options(
         filter: job.filter,
         models: config.models().to_owned(),
         data: config.data().to_owned(),
+        meters: config.meters()?,
         spool: Arc::new(spool),
         key: Arc::new(key),
         audience: job.audience,
@@ -110,7 +111,8 @@ pub(crate) async fn run(
     let runtime = Handle::current();
     let mut sweep = tokio::task::spawn_blocking(move || {
         let mut drained = DrainReport::default();
-        let report = runner::sweep::run(&options, Machine::here(), engines(), &mut |event| {
+        let machine = Machine::here(&options.meters);
+        let report = runner::sweep::run(&options, machine, engines(), &mut |event| {
             progress.tell(&event);
             if let (SweepEvent::CellFinished(_), Some(destination)) = (&event, &between) {
                 let once = DrainOptions {

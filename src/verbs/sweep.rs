@@ -44,8 +44,12 @@ pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
     };
     let options = measuring::options(&config, &args.measuring, job)?;
     if args.dry_run {
-        let plan = plan_sweep(&options, &Machine::here(), &mut measuring::engines())
-            .map_err(measuring::failure)?;
+        let plan = plan_sweep(
+            &options,
+            &Machine::here(&options.meters),
+            &mut measuring::engines(),
+        )
+        .map_err(measuring::failure)?;
         plan_report(&plan).print(args.format).or_infrastructure()?;
         return Ok(Exit::Fine);
     }

@@ -190,6 +190,8 @@ impl CellResult {
     /// The answer of `/results/{id}`.
     pub fn detail(&self, data_version: &str) -> ResultDetail {
         ResultDetail {
+            energies: Vec::new(),
+            power: Vec::new(),
             data_version: data_version.to_owned(),
             licence: domain::api::DATA_LICENCE.to_owned(),
             row: self.row.clone(),

@@ -87,6 +87,8 @@ pub fn answer(
             .count() as u32
     };
     FrontierAnswer {
+        energy_scope: None,
+        across_scopes: false,
         data_version: data_version.to_owned(),
         licence: DATA_LICENCE.to_owned(),
         query: query.canonical(),

@@ -32,6 +32,7 @@ fn trace(
         wrap_uj,
         sensor_ppm: None,
         origin: Name::cleaned("script"),
+        clock_error_ns: None,
         t_ns: readings.iter().map(|r| r.0).collect(),
         latency_ns: readings.iter().map(|_| 1_000).collect(),
         source_t_ns: None,

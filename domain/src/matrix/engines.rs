@@ -154,6 +154,10 @@ pub struct MachineHost {
     /// What `joulemark doctor --json` printed on it: a file, relative to the current folder; or
     /// [`HERE`].
     pub survey: String,
+    /// Address of `joulemark meter serve` on it, such as `http://10.0.0.7:8461`; absent: its joules
+    /// are not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<String>,
 }
 
 /// The survey of the machine that measures, which need not be written to a file.

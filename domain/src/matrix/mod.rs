@@ -209,8 +209,14 @@ pub struct RepetitionSettings {
     pub concurrency_seconds: f64,
     /// Longest wait between cells for the machine to cool, where a temperature is readable.
     pub cool_seconds: f64,
-    /// Length of the decode loop that joules are taken from, where there is a counter.
+    /// Least length of the prefill loop and of the decode loop that joules are taken from, where
+    /// there is a meter; a slow meter makes them longer (100 of its update periods).
     pub energy_seconds: f64,
+    /// Idle, nothing loaded, at each end of a sweep, where there is a meter; at least 20 of its
+    /// update periods. 0 leaves it out.
+    pub idle_unloaded_seconds: f64,
+    /// Idle, weights loaded, once per cell, likewise.
+    pub idle_loaded_seconds: f64,
 }
 
 impl Default for RepetitionSettings {
@@ -226,6 +232,8 @@ impl Default for RepetitionSettings {
             concurrency_seconds: 60.0,
             cool_seconds: 60.0,
             energy_seconds: 10.0,
+            idle_unloaded_seconds: 30.0,
+            idle_loaded_seconds: 10.0,
         }
     }
 }
@@ -725,6 +733,18 @@ fn checked_repetitions(
         ),
         ("cool_seconds", settings.cool_seconds, 0.0, 600.0),
         ("energy_seconds", settings.energy_seconds, 0.5, 600.0),
+        (
+            "idle_unloaded_seconds",
+            settings.idle_unloaded_seconds,
+            0.0,
+            600.0,
+        ),
+        (
+            "idle_loaded_seconds",
+            settings.idle_loaded_seconds,
+            0.0,
+            600.0,
+        ),
     ];
     for (key, value, low, high) in ranges {
         if !(low..=high).contains(&value) {

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use crate::host::Survey;
 use crate::meter;
+use crate::meter::wall::MetersFile;
+use domain::energy::keys::Seat;
 
 mod checks;
 pub mod engines;
@@ -139,6 +141,8 @@ pub struct Surroundings {
     pub threads: u32,
     /// What a matrix names; `None` without a matrix.
     pub engines: Option<Vec<EngineFinding>>,
+    /// The meters that the user named.
+    pub meters: MetersFile,
     /// Checks of the caller's own rooms, put last.
     pub further: Vec<Check>,
 }
@@ -157,7 +161,7 @@ pub fn examine(
     }
     survey.host.compute_probe_flop_s = measured.compute_flop_s.as_ref().ok().copied();
 
-    let found = meter::discover(root, &survey.host);
+    let found = meter::discover(root, &survey.host, &around.meters);
     let mut checks = checks::machine(root, &survey, catalogue, &around);
     checks.extend(checks::meters(&found));
     checks.extend(checks::engines(&around));
@@ -168,14 +172,14 @@ pub fn examine(
     let fit = !checks.iter().any(|check| check.status == Status::Fail);
     Diagnosis {
         fit,
-        can_measure: can_measure(&checks, &found),
+        can_measure: can_measure(&checks, &found, &survey.host),
         checks,
         host: survey.host,
         incomplete: measured.bandwidth.is_err() || measured.compute_flop_s.is_err(),
     }
 }
 
-fn can_measure(checks: &[Check], found: &meter::Meters) -> CanMeasure {
+fn can_measure(checks: &[Check], found: &meter::Meters, host: &Host) -> CanMeasure {
     let failed = |ids: &[&str]| {
         let broken: Vec<&str> = checks
             .iter()
@@ -193,12 +197,12 @@ fn can_measure(checks: &[Check], found: &meter::Meters) -> CanMeasure {
             why: broken.unwrap_or_else(|| why.to_owned()),
         }
     };
-    let infos = found.meters.iter().map(|meter| meter.info());
-    let scope = meter::headline_scope(
-        &infos
-            .map(|info| (info.scope, info.kind))
-            .collect::<Vec<_>>(),
-    );
+    let seats: Vec<Seat<'_>> = found
+        .meters
+        .iter()
+        .map(|meter| meter.info().seat(host.host))
+        .collect();
+    let scope = meter::headline(&seats, std::slice::from_ref(host)).map(|key| key.scope);
     let joules = match (scope, &found.unavailable) {
         (Some(scope), _) => Ability {
             can: true,

@@ -137,6 +137,7 @@ fn around() -> Surroundings {
             name: "candle".to_owned(),
             found: Ok("in this program".to_owned()),
         }]),
+        meters: MetersFile::default(),
         further: Vec::new(),
     }
 }
@@ -342,7 +343,11 @@ fn the_samplers_cost_is_a_ratio_with_an_interval() {
     fs::create_dir_all(&zone).expect("a folder");
     fs::write(zone.join("name"), "package-0").expect("writable");
     fs::write(zone.join("energy_uj"), "1000").expect("writable");
-    let found = meter::discover(root.path(), &survey(root.path()).host);
+    let found = meter::discover(
+        root.path(),
+        &survey(root.path()).host,
+        &MetersFile::default(),
+    );
     assert_eq!(found.meters[0].info().scope, Scope::CpuPkg);
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
     let ratio = sampler_cost(found.meters, &clock, 1).expect("it runs");

@@ -25,6 +25,8 @@ const SETTINGS: RepetitionSettings = RepetitionSettings {
     concurrency_seconds: 1.5,
     cool_seconds: 0.0,
     energy_seconds: 0.5,
+    idle_unloaded_seconds: 0.0,
+    idle_loaded_seconds: 0.0,
 };
 
 /// A llama.cpp server that is started for the test, as a matrix describes it; else why not.

@@ -7,19 +7,28 @@
 use std::fmt;
 use std::path::Path;
 
+use domain::energy::keys::{KeyMeters, Seat, keys};
 use domain::record::{
     AttributionMethod, Averaging, EnergyClaim, EstimatedEnergy, Host, MeasuredEnergy, MeterKind,
     MeterTrace, UnavailableEnergy, UnavailableReason, UpdateBasis,
 };
-use domain::scope::{Scope, ScopeKey};
+use domain::scope::Scope;
 use domain::text::Name;
 use thiserror::Error;
 
 use crate::clock::Clock;
 
+pub mod apple;
+pub mod battery;
+pub mod hwmon;
+pub mod nvml;
+pub mod perf;
 pub mod powercap;
+pub mod remote;
+pub mod replay;
 pub mod sampler;
 pub mod scripted;
+pub mod wall;
 
 /// One power counter of this machine.
 pub trait Meter: Send + fmt::Debug {
@@ -56,6 +65,31 @@ pub struct MeterInfo {
     pub origin: Name,
     /// Who may read it, in words.
     pub privilege: &'static str,
+    /// How far away it is.
+    pub reach: Reach,
+}
+
+impl MeterInfo {
+    /// What tells which sums it may be part of, on a host.
+    pub fn seat(&self, host: u32) -> Seat<'_> {
+        Seat {
+            host,
+            meter: self.meter.as_str(),
+            device: self.device.as_str(),
+            scope: self.scope,
+            kind: self.kind,
+            used: true,
+        }
+    }
+}
+
+/// How far away a meter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Read in well under a millisecond: a phase waits for its edge.
+    Local,
+    /// Read over a network: a phase does not wait, the readings around the edge tell.
+    Network,
 }
 
 /// One reading.
@@ -115,47 +149,90 @@ impl ReadError {
     }
 }
 
+/// What one source of readings came to.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What can be read.
+    pub meters: Vec<Box<dyn Meter>>,
+    /// What is there and cannot be.
+    pub refused: Vec<Refusal>,
+}
+
+/// A meter that is there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kind of source, such as `powercap`.
+    pub meter: &'static str,
+    /// Device, where one is known.
+    pub device: Option<Name>,
+    /// Why not, with the fix if there is one.
+    pub error: ReadError,
+}
+
 /// The meters of a machine, and why there are none if there are none.
 #[derive(Debug)]
 pub struct Meters {
     /// What can be read.
     pub meters: Vec<Box<dyn Meter>>,
-    /// Why nothing can be, if nothing can.
+    /// What is there and cannot be.
+    pub refused: Vec<Refusal>,
+    /// Why nothing can be read, if nothing can.
     pub unavailable: Option<UnavailableEnergy>,
 }
 
-/// Finds the power counters under `root` (`/` outside of tests).
-pub fn discover(root: &Path, host: &Host) -> Meters {
-    let found = powercap::discover(root);
-    if !found.meters.is_empty() {
-        let boxed = |meter: powercap::PowercapMeter| Box::new(meter) as Box<dyn Meter>;
-        return Meters {
-            meters: found.meters.into_iter().map(boxed).collect(),
-            unavailable: None,
-        };
+/// Finds the power counters under `root` (`/` outside of tests), and the meters that the user named.
+pub fn discover(root: &Path, host: &Host, named: &wall::MetersFile) -> Meters {
+    let mut found = Found::default();
+    for source in [
+        powercap::discover(root),
+        perf::discover(root),
+        nvml::discover(root),
+        hwmon::discover(root),
+        apple::discover(),
+        battery::discover(root),
+        wall::discover(named),
+    ] {
+        found.meters.extend(source.meters);
+        found.refused.extend(source.refused);
     }
-    let (reason, detail) = match found.refused {
-        Some(error) => (error.reason(), error.to_string()),
+    let unavailable = found.meters.is_empty().then(|| {
+        let (reason, detail) = why_none(&found.refused, host);
+        UnavailableEnergy {
+            reason,
+            detail: Name::cleaned(&detail),
+        }
+    });
+    Meters {
+        meters: found.meters,
+        refused: found.refused,
+        unavailable,
+    }
+}
+
+/// The refusal that a user can do something about, else what the machine is.
+fn why_none(refused: &[Refusal], host: &Host) -> (UnavailableReason, String) {
+    let fixable = |refusal: &&Refusal| matches!(refusal.error, ReadError::Permission { .. });
+    let telling = refused.iter().find(fixable).or(refused.first());
+    match telling {
+        Some(refusal) => (
+            refusal.error.reason(),
+            format!("{}: failed to {}", refusal.meter, refusal.error),
+        ),
         None if host.is_virtual == Some(true) => (
             UnavailableReason::VirtualMachine,
-            "no powercap zones: this is a virtual machine; measure on the bare machine".to_owned(),
+            "no power counter: this is a virtual machine; measure on the bare machine, or name a \
+             wall meter in meters.toml"
+                .to_owned(),
         ),
         None if host.container == Some(true) => (
             UnavailableReason::Absent,
-            "no powercap zones in this container; mount /sys/class/powercap or measure outside"
+            "no power counter in this container; mount /sys/class/powercap or measure outside"
                 .to_owned(),
         ),
         None => (
             UnavailableReason::Absent,
-            "no powercap zones under /sys/class/powercap".to_owned(),
+            "no power counter on this machine; a wall meter can be named in meters.toml".to_owned(),
         ),
-    };
-    Meters {
-        meters: Vec::new(),
-        unavailable: Some(UnavailableEnergy {
-            reason,
-            detail: Name::cleaned(&detail),
-        }),
     }
 }
 
@@ -168,59 +245,30 @@ pub struct Estimate {
     pub basis: Name,
 }
 
-/// Scopes known to hold the whole processor, widest first. Modelled power (`soc.model`) is never a
-/// measurement; parts of a package do not hold it all.
-const CONTAIN_CPU: [Scope; 7] = [
-    Scope::WallAc,
-    Scope::Battery,
-    Scope::SystemDc,
-    Scope::PlatformPsys,
-    Scope::Module,
-    Scope::SocPkg,
-    Scope::CpuPkg,
-];
-
-/// The scope of the headline that meters of these scopes and kinds would give.
-pub fn headline_scope(meters: &[(Scope, MeterKind)]) -> Option<Scope> {
-    CONTAIN_CPU.into_iter().find(|wanted| {
-        let fits =
-            |(scope, kind): &(Scope, MeterKind)| scope == wanted && *kind != MeterKind::Model;
-        meters.iter().any(fits)
-    })
-}
-
-/// Which meters carry the headline: the widest scope known to contain the CPU, every device of
-/// it. `None` if no trace is of such a scope. Scopes of which none contains the other never mix.
-pub fn choose_headline(traces: &[MeterTrace]) -> Option<(ScopeKey, Vec<u32>)> {
-    let used: Vec<_> = traces
-        .iter()
-        .filter(|trace| trace.used)
-        .map(|trace| (trace.scope, trace.kind))
-        .collect();
-    let scope = headline_scope(&used)?;
-    let of_scope =
-        |trace: &MeterTrace| trace.scope == scope && trace.used && trace.kind != MeterKind::Model;
-    let meters = (0..)
-        .zip(traces)
-        .filter(|(_, trace)| of_scope(trace))
-        .map(|(index, _)| index)
-        .collect();
-    Some((ScopeKey::of(&[scope]).ok()?, meters))
+/// The headline that meters would give on these hosts, with the traces' indices.
+pub fn headline(seats: &[Seat<'_>], hosts: &[Host]) -> Option<KeyMeters> {
+    keys(seats, hosts)
+        .into_iter()
+        .next()
+        .filter(|key| key.holds_the_work)
 }
 
 /// What a record says about its joules.
 pub fn energy_claim(
     traces: &[MeterTrace],
+    hosts: &[Host],
+    method: AttributionMethod,
     unavailable: Option<UnavailableEnergy>,
     estimate: Option<&Estimate>,
 ) -> EnergyClaim {
-    if let Some((scope, meters)) = choose_headline(traces) {
+    let seats: Vec<Seat<'_>> = traces.iter().map(Seat::from).collect();
+    if let Some(KeyMeters { scope, meters, .. }) = headline(&seats, hosts) {
         let chosen = |index: &u32| &traces[*index as usize];
         if meters.iter().map(chosen).all(|trace| trace.v.len() >= 2) {
             return EnergyClaim::Measured(MeasuredEnergy {
                 scope,
                 meters,
-                method: AttributionMethod::Loops,
+                method,
             });
         }
     }
@@ -256,6 +304,7 @@ mod tests {
             wrap_uj: None,
             sensor_ppm: None,
             origin: Name::cleaned("o"),
+            clock_error_ns: None,
             t_ns: vec![0; readings],
             latency_ns: vec![0; readings],
             source_t_ns: None,
@@ -280,36 +329,14 @@ mod tests {
             bandwidth_probe_bytes_s: None,
             bandwidth_curve: Vec::new(),
             compute_probe_flop_s: None,
+            battery_full_uwh: None,
             gpus: Vec::new(),
         }
     }
 
     #[test]
-    fn the_widest_scope_that_holds_the_processor_is_the_headline() {
-        let traces = [
-            trace(Scope::CpuCore, 2),
-            trace(Scope::CpuPkg, 2),
-            trace(Scope::CpuDram, 2),
-            trace(Scope::CpuPkg, 2),
-        ];
-        let (key, meters) = choose_headline(&traces).expect("two packages");
-        assert_eq!(
-            (key.to_string(), meters),
-            ("cpu.pkg".to_owned(), vec![1, 3])
-        );
-        assert!(
-            choose_headline(&traces[..1]).is_none(),
-            "cores are not the whole processor"
-        );
-        let wider = [trace(Scope::CpuPkg, 2), trace(Scope::PlatformPsys, 2)];
-        assert_eq!(
-            choose_headline(&wider).map(|(key, _)| key.to_string()),
-            Some("platform.psys".to_owned())
-        );
-    }
-
-    #[test]
     fn nothing_is_estimated_unless_asked() {
+        let here = [host(None, None)];
         let reason = || {
             Some(UnavailableEnergy {
                 reason: UnavailableReason::VirtualMachine,
@@ -317,27 +344,39 @@ mod tests {
             })
         };
         assert!(
-            matches!(energy_claim(&[], reason(), None), EnergyClaim::Unavailable(why) if Some(&why) == reason().as_ref())
+            matches!(energy_claim(&[], &here, AttributionMethod::Loops, reason(), None), EnergyClaim::Unavailable(why) if Some(&why) == reason().as_ref())
         );
         let estimate = Estimate {
             mean_mw: 65_000,
             basis: Name::cleaned("--estimate"),
         };
         assert!(matches!(
-            energy_claim(&[], reason(), Some(&estimate)),
+            energy_claim(
+                &[],
+                &here,
+                AttributionMethod::Loops,
+                reason(),
+                Some(&estimate)
+            ),
             EnergyClaim::Estimated(_)
         ));
         let read = [trace(Scope::CpuPkg, 2)];
         assert!(
             matches!(
-                energy_claim(&read, None, Some(&estimate)),
+                energy_claim(
+                    &read,
+                    &here,
+                    AttributionMethod::Loops,
+                    None,
+                    Some(&estimate)
+                ),
                 EnergyClaim::Measured(_)
             ),
             "a measurement wins"
         );
         let silent = [trace(Scope::CpuPkg, 1)];
         assert!(matches!(
-            energy_claim(&silent, None, None),
+            energy_claim(&silent, &here, AttributionMethod::Loops, None, None),
             EnergyClaim::Unavailable(_)
         ));
     }
@@ -350,7 +389,11 @@ mod tests {
             (Some(false), Some(true), UnavailableReason::Absent),
             (None, None, UnavailableReason::Absent),
         ] {
-            let found = discover(root.path(), &host(is_virtual, container));
+            let found = discover(
+                root.path(),
+                &host(is_virtual, container),
+                &wall::MetersFile::default(),
+            );
             assert!(found.meters.is_empty());
             assert_eq!(found.unavailable.map(|why| why.reason), Some(reason));
         }

@@ -16,7 +16,7 @@ use domain::record::{Averaging, MeterKind, UpdateBasis};
 use domain::scope::Scope;
 use domain::text::Name;
 
-use super::{Meter, MeterInfo, ReadError, Reading};
+use super::{Found, Meter, MeterInfo, Reach, ReadError, Reading, Refusal};
 use crate::clock::Clock;
 use crate::host::text_of;
 
@@ -50,15 +50,6 @@ pub fn power_limit_mw(root: &Path) -> Option<u64> {
     (!limits.is_empty()).then(|| limits.iter().sum::<u64>() / 1_000)
 }
 
-/// What was found.
-#[derive(Debug, Default)]
-pub struct Discovery {
-    /// Counters that can be read.
-    pub meters: Vec<PowercapMeter>,
-    /// Why a counter that is there could not be read, if none could.
-    pub refused: Option<ReadError>,
-}
-
 /// One zone's counter.
 #[derive(Debug)]
 pub struct PowercapMeter {
@@ -84,7 +75,24 @@ impl Meter for PowercapMeter {
 }
 
 /// Finds every readable zone under `root`.
-pub fn discover(root: &Path) -> Discovery {
+pub fn discover(root: &Path) -> Found {
+    let (meters, refused) = zones(root);
+    let refusal = |error| Refusal {
+        meter: "powercap",
+        device: None,
+        error,
+    };
+    Found {
+        meters: meters
+            .into_iter()
+            .map(|meter| Box::new(meter) as Box<dyn Meter>)
+            .collect(),
+        refused: refused.map(refusal).into_iter().collect(),
+    }
+}
+
+/// The counters, and why one that is there cannot be read.
+fn zones(root: &Path) -> (Vec<PowercapMeter>, Option<ReadError>) {
     let mut zones = BTreeMap::new();
     collect_zones(&root.join("sys/class/powercap"), MAX_DEPTH, &mut zones);
     let names: BTreeMap<String, String> = zones
@@ -100,7 +108,7 @@ pub fn discover(root: &Path) -> Discovery {
         })
         .collect();
 
-    let mut found = Discovery::default();
+    let (mut found, mut refused) = (Vec::new(), None);
     let mut taken: Vec<Name> = Vec::new();
     // In order of ids `intel-rapl:...` comes after `intel-rapl-mmio:...`; the MSR twin is taken
     // first, as it has every part that the other has.
@@ -115,15 +123,13 @@ pub fn discover(root: &Path) -> Discovery {
         match open(&zones[id], device.clone(), scope) {
             Ok(meter) => {
                 taken.push(device);
-                found.meters.push(meter);
+                found.push(meter);
             }
-            Err(error) => found.refused = Some(error),
+            Err(error) => refused = Some(error),
         }
     }
-    found
-        .meters
-        .sort_by(|a, b| a.info.device.cmp(&b.info.device));
-    found
+    found.sort_by(|a: &PowercapMeter, b| a.info.device.cmp(&b.info.device));
+    (found, refused)
 }
 
 /// Every zone folder by its id; links into the device tree lead to folders met before.
@@ -190,6 +196,7 @@ fn open(zone: &Path, device: Name, scope: Scope) -> Result<PowercapMeter, ReadEr
         sensor_ppm: Some(SENSOR_PPM),
         origin: Name::cleaned(origin),
         privilege: "root since Linux 5.10",
+        reach: Reach::Local,
     };
     Ok(PowercapMeter { info, counter })
 }
@@ -236,7 +243,7 @@ mod tests {
     }
 
     fn devices(root: &TempDir) -> Vec<(String, String)> {
-        let meters = discover(root.path()).meters;
+        let (meters, _) = zones(root.path());
         meters
             .iter()
             .map(|meter| (meter.info.device.to_string(), meter.info.scope.to_string()))
@@ -292,9 +299,8 @@ mod tests {
             ("intel-rapl-mmio:0", "package-0"),
             ("intel-rapl-mmio:0:0", "dram"),
         ]);
-        let found = discover(root.path());
+        let (found, _) = zones(root.path());
         let of: Vec<_> = found
-            .meters
             .iter()
             .map(|m| (m.info.device.as_str(), m.info.origin.as_str()))
             .collect();
@@ -311,7 +317,7 @@ mod tests {
     #[test]
     fn a_reading_is_the_file_now_and_a_wrap_is_left_to_the_integration() {
         let root = tree(&[("intel-rapl:0", "package-0")]);
-        let mut meter = discover(root.path()).meters.pop().expect("one");
+        let mut meter = zones(root.path()).0.pop().expect("one");
         assert_eq!(meter.info.wrap_uj, Some(262_143_328_850));
         let clock = VirtualClock::default();
         let file = root.path().join(CLASS).join("intel-rapl:0/energy_uj");
@@ -333,10 +339,10 @@ mod tests {
         )
         .expect("was there");
         fs::remove_file(root.path().join(CLASS).join("intel-rapl:1/energy_uj")).expect("was there");
-        let found = discover(root.path());
-        assert_eq!(found.meters.len(), 1);
-        assert_eq!(found.meters[0].info.wrap_uj, None);
-        assert_eq!(found.refused, Some(ReadError::Absent));
+        let (found, refused) = zones(root.path());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].info.wrap_uj, None);
+        assert_eq!(refused, Some(ReadError::Absent));
     }
 
     #[test]
@@ -348,9 +354,9 @@ mod tests {
         if File::open(&counter).is_ok() {
             println!("SKIPPED: this user (root) may read every file");
         } else {
-            let found = discover(root.path());
-            assert!(found.meters.is_empty());
-            assert!(matches!(found.refused, Some(ReadError::Permission { .. })));
+            let (found, refused) = zones(root.path());
+            assert!(found.is_empty());
+            assert!(matches!(refused, Some(ReadError::Permission { .. })));
         }
         let denied = read_error(&io::Error::from(io::ErrorKind::PermissionDenied));
         assert!(denied.to_string().contains("run as root"), "{denied}");
@@ -360,6 +366,6 @@ mod tests {
     fn no_tree_is_no_meter() {
         let root = tempfile::tempdir().expect("a folder");
         let found = discover(root.path());
-        assert!(found.meters.is_empty() && found.refused.is_none());
+        assert!(found.meters.is_empty() && found.refused.is_empty());
     }
 }

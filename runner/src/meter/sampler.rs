@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use domain::record::{MeterTrace, UnavailableEnergy};
+use domain::record::{MeterTrace, SamplerCost, UnavailableEnergy};
 use domain::text::Name;
 
 use super::{Meter, ReadError};
@@ -37,6 +37,8 @@ pub struct Sampled {
     pub traces: Vec<MeterTrace>,
     /// The last failure of a meter, if one failed.
     pub trouble: Option<UnavailableEnergy>,
+    /// What reading took.
+    pub cost: Option<SamplerCost>,
 }
 
 /// Handle to the sampling thread; without meters there is no thread and every trace is empty.
@@ -263,6 +265,7 @@ impl Sampling {
         Sampled {
             traces,
             trouble: self.trouble.take(),
+            cost: None,
         }
     }
 }
@@ -291,6 +294,7 @@ impl Trace {
             wrap_uj: info.wrap_uj,
             sensor_ppm: info.sensor_ppm,
             origin: info.origin.clone(),
+            clock_error_ns: None,
             t_ns: self.readings.iter().map(|sample| sample.t_ns).collect(),
             latency_ns: self
                 .readings

@@ -8,7 +8,7 @@ use domain::record::{Averaging, MeterKind, UpdateBasis};
 use domain::scope::Scope;
 use domain::text::Name;
 
-use super::{Meter, MeterInfo, ReadError, Reading};
+use super::{Meter, MeterInfo, Reach, ReadError, Reading};
 use crate::clock::Clock;
 
 /// The counter's value at a time of the clock.
@@ -39,6 +39,7 @@ impl ScriptedMeter {
             sensor_ppm: None,
             origin: Name::cleaned("scripted"),
             privilege: "none",
+            reach: Reach::Local,
         };
         Self {
             info,

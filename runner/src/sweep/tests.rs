@@ -66,6 +66,7 @@ impl Bed {
             filter: CellFilter::default(),
             models: path.join("models"),
             data: path.join("data"),
+            meters: MetersFile::default(),
             spool: Arc::new(Spool::open(&path.join("data/spool")).expect("opens")),
             key: Arc::new(RunnerKey::load_or_make(&path.join("data/key.pem")).expect("a key")),
             audience: Audience::Any,
@@ -79,7 +80,7 @@ impl Bed {
 
     fn machine(&self, meters: Vec<Box<dyn Meter>>) -> Machine {
         let survey = host::survey(self.folder.path());
-        let mut found = meter::discover(self.folder.path(), &survey.host);
+        let mut found = meter::discover(self.folder.path(), &survey.host, &MetersFile::default());
         found.meters = meters;
         Machine {
             context: ContextReader::new(self.folder.path(), 2),

@@ -489,6 +489,8 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
         }]
     };
     FrontierAnswer {
+        energy_scope: None,
+        across_scopes: false,
         data_version: "5f0c1e".to_owned(),
         licence: DATA_LICENCE.to_owned(),
         query: String::new(),
@@ -673,6 +675,8 @@ impl Sample {
             value: value.map(str::to_owned),
         };
         ResultDetail {
+            energies: Vec::new(),
+            power: Vec::new(),
             data_version: "5f0c1e".to_owned(),
             licence: DATA_LICENCE.to_owned(),
             families: vec![

@@ -826,6 +826,8 @@ mod tests {
 
     fn answer(objectives: &[Objective], rows: Vec<ResultRow>) -> FrontierAnswer {
         FrontierAnswer {
+            energy_scope: None,
+            across_scopes: false,
             data_version: "v".into(),
             licence: domain::api::DATA_LICENCE.into(),
             query: String::new(),

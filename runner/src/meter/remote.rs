@@ -1,0 +1,1 @@
+//! Joules of other hosts: the leading runner asks each host's `joulemark meter serve`.
