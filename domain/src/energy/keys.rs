@@ -87,8 +87,9 @@ pub fn keys(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<KeyMeters> {
             }
             meters.sort_unstable();
             let holds = |host: &Host| holds_the_work(scopes, seats, host);
+            let scope = ScopeKey::of(scopes).ok()?;
             (!meters.is_empty()).then(|| KeyMeters {
-                scope: ScopeKey::of(scopes).expect("the table holds legal keys"),
+                scope,
                 meters,
                 holds_the_work: hosts.iter().all(holds),
             })

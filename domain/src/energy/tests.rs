@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::UpdateBasis;
+use crate::record::{Averaging, MeterKind, MeterTrace, UnavailableReason, UpdateBasis};
+use crate::scope::Scope;
 use crate::text::Name;
 
 const MS: u64 = 1_000_000;
