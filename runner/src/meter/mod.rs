@@ -79,6 +79,7 @@ impl MeterInfo {
             scope: self.scope,
             kind: self.kind,
             used: true,
+            update_ns: self.update_ns,
         }
     }
 }
