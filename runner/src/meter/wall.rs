@@ -1,8 +1,8 @@
 //! Meters that a user names in `meters.toml`: wall plugs and whatever answers HTTP with a number.
 //!
-//! A vendor's plug is found out about once ([`shelly`], [`tasmota`]) and then read like any other
-//! page: a number of a known unit at a JSON pointer ([`pointer`]), over a connection of its own
-//! ([`http`]) that works on the thread that reads, so that the sampler's cost has it in. What does
+//! A vendor's plug is found out about once (`shelly`, `tasmota`) and then read like any other
+//! page: a number of a known unit at a JSON pointer (`pointer`), over a connection of its own
+//! (`http`) that works on the thread that reads, so that the sampler's cost has it in. What does
 //! not answer is refused with the reason; no answer is ever taken for 0 W. A page's own stamp only
 //! tells whether it is too old: clocks of two machines agree no better than the polling does.
 //! Addresses and secrets stand in no error, name or record.
