@@ -38,7 +38,16 @@ impl ContextReader {
         }
     }
 
-    /// The machine's state at `at_ns` of the record's clock.
+    /// With these graphics processors in place of the machine's own.
+    #[cfg(test)]
+    pub(crate) fn with_gpus(self, gpus: Gpus) -> Self {
+        Self {
+            gpus: Some(gpus),
+            ..self
+        }
+    }
+
+    /// The machine's state at `at_ns` of the record's clock, without its graphics processors.
     pub fn read(&self, at_ns: u64) -> Context {
         let throttle = self.throttle();
         Context {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::ids::Sha256Digest;
-use domain::record::{Context, Gpu, MeterTrace};
+use domain::record::{Context, Gpu, Host, MeterTrace};
 use domain::text::Name;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{
@@ -49,10 +49,10 @@ pub struct CardUse {
 }
 
 impl GpuUse {
-    /// Writes into a host's cards and into its meters which of them worked.
-    pub fn apply(&self, gpus: &mut [Gpu], traces: &mut [MeterTrace]) {
+    /// Writes into the hosts' cards and into their meters which of this machine's worked.
+    pub fn apply(&self, hosts: &mut [Host], traces: &mut [MeterTrace]) {
         for card in &self.cards {
-            for gpu in &mut *gpus {
+            for gpu in hosts.iter_mut().flat_map(|host| &mut host.gpus) {
                 if gpu.uuid_hash == Some(card.uuid_hash) {
                     gpu.used = card.used;
                 }
@@ -107,11 +107,7 @@ impl Gpus {
         let lists: Vec<BTreeSet<u32>> = self.cards.iter().map(|card| card.pids()).collect();
         let own = |list: &BTreeSet<u32>| pids.is_some_and(|pids| !pids.is_disjoint(list));
         let is_listed = lists.iter().any(own);
-        let by_backend = match backend.to_lowercase().as_str() {
-            "cpu" | "blas" | "scripted" => false,
-            "unknown" => !(lists_are_whole && pids.is_some()),
-            _ => true,
-        };
+        let by_backend = computes_on_cards(backend).unwrap_or(!(lists_are_whole && pids.is_some()));
         let used = |list| if is_listed { own(list) } else { by_backend };
         let foreign = is_listed.then(|| {
             let on_used = lists.iter().filter(|list| own(list)).flatten();
@@ -216,6 +212,31 @@ impl Card {
     fn thermal_ns(&self) -> Option<u64> {
         let violation = self.device.violation_status(PerformancePolicy::Thermal);
         Some(violation.ok()?.violation_time)
+    }
+}
+
+/// Whether a backend is one of these cards, as far as its name tells.
+fn computes_on_cards(backend: &str) -> Option<bool> {
+    const CARDS: [&str; 5] = ["cuda", "tensorrt", "vulkan", "opencl", "gpu"];
+    const OTHERS: [&str; 8] = [
+        "cpu",
+        "blas",
+        "openblas",
+        "accelerate",
+        "metal",
+        "rocm",
+        "hip",
+        "scripted",
+    ];
+    let backend = backend.to_lowercase();
+    let says = |words: &[&str]| {
+        let mut said = backend.split(|c: char| !c.is_ascii_alphanumeric());
+        said.any(|word| words.contains(&word))
+    };
+    if says(&CARDS) {
+        Some(true)
+    } else {
+        says(&OTHERS).then_some(false)
     }
 }
 

@@ -14,6 +14,8 @@ use domain::scope::Scope;
 
 use super::*;
 use crate::clock::{Clock, VirtualClock};
+use crate::context::ContextReader;
+use crate::engine::Processes;
 use crate::meter::{Meter, MeterInfo, Reading};
 
 /// Two cards of a desktop; the first computes for process 70.
@@ -516,7 +518,9 @@ fn the_card_that_lists_the_engine_is_used_and_its_idle_neighbour_is_not() {
     let usage = gpus.in_use(Some(&[70, 71].into()), true, "cpu");
     assert_eq!((used(&usage), usage.foreign), (vec![true, false], Some(0)));
 
-    let mut facts = gpus.facts();
+    let mut host = crate::host::survey(Path::new("/nowhere")).host;
+    host.gpus = gpus.facts();
+    let mut hosts = [host];
     let found = gpus.meters();
     let mut traces: Vec<MeterTrace> = found
         .meters
@@ -527,10 +531,11 @@ fn the_card_that_lists_the_engine_is_used_and_its_idle_neighbour_is_not() {
         meter: Name::cleaned("powercap"),
         ..traces[3].clone()
     });
-    usage.apply(&mut facts, &mut traces);
+    usage.apply(&mut hosts, &mut traces);
     let flags: Vec<bool> = traces.iter().map(|trace| trace.used).collect();
     assert_eq!(flags, [true, true, false, false, true]);
-    assert_eq!((facts[0].used, facts[1].used), (true, false));
+    let worked: Vec<bool> = hosts[0].gpus.iter().map(|gpu| gpu.used).collect();
+    assert_eq!(worked, [true, false]);
 }
 
 #[test]
@@ -545,6 +550,8 @@ fn where_processes_are_out_of_sight_the_backend_tells() {
         (Some(&pids), true, "cuda", true),
         (Some(&pids), true, "cpu", false),
         (None, true, "cpu", false),
+        (Some(&pids), false, "CUDA,BLAS", true),
+        (Some(&pids), false, "rocm", false),
         (None, true, "unknown", true),
         (Some(&pids), false, "unknown", true),
         (Some(&pids), true, "unknown", false),
@@ -557,7 +564,7 @@ fn where_processes_are_out_of_sight_the_backend_tells() {
 
 fn context() -> Context {
     let nothing = tempfile::tempdir().expect("a folder");
-    crate::context::ContextReader::new(nothing.path(), 4).read(0)
+    ContextReader::new(nothing.path(), 4).read(0)
 }
 
 #[test]
@@ -614,6 +621,38 @@ fn the_state_is_that_of_the_cards_in_use() {
         ..context()
     };
     assert_eq!(state, alone, "a processor's work is told by the processor");
+}
+
+#[test]
+fn a_server_is_found_by_what_it_started_and_in_a_container_by_its_backend() {
+    let Some(stub) = Stub::answering(RTX) else {
+        return;
+    };
+    let root = tempfile::tempdir().expect("a folder");
+    for (pid, parent) in [(7, 1), (70, 7), (71, 7)] {
+        let folder = root.path().join(format!("proc/{pid}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let stat = format!("{pid} (server) S {parent} 2 3 4 5 6 7 8 9 10\n");
+        fs::write(folder.join("stat"), stat).expect("writable");
+    }
+    let reader = ContextReader::new(root.path(), 4).with_gpus(stub.gpus());
+    let server = Processes::Children(vec![7]);
+    let usage = reader.gpus_in_use(&server, "unknown");
+    assert_eq!((used(&usage), usage.foreign), (vec![true, false], Some(0)));
+    let state = reader.read_with(3, &server, "unknown");
+    assert_eq!((state.at_ns, state.temp_mc), (3, Some(66_000)));
+    assert_eq!(reader.temp_mc(), Some(66_000));
+
+    stub.answer(&with(RTX, "0.pids", "4711"));
+    assert_eq!(
+        used(&reader.gpus_in_use(&server, "unknown")),
+        [false, false]
+    );
+    fs::write(root.path().join(".dockerenv"), "").expect("writable");
+    for unseen in [&server, &Processes::Here, &Processes::Unknown] {
+        assert_eq!(used(&reader.gpus_in_use(unseen, "unknown")), [true, true]);
+        assert_eq!(used(&reader.gpus_in_use(unseen, "cpu")), [false, false]);
+    }
 }
 
 #[test]
