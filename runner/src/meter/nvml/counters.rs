@@ -56,88 +56,78 @@ impl Card {
             Scope::GpuBoard
         };
         let mut meters: Vec<Box<dyn Meter>> = Vec::new();
-        let mut refused = None;
-        let mut offer = |source: Source, info: fn(&Self, Scope) -> MeterInfo, scope| {
-            match source.read(&self.device) {
-                Ok(_) => meters.push(Box::new(NvmlMeter {
-                    info: info(self, scope),
-                    card: Arc::clone(self),
-                    source,
-                    last: None,
-                })),
-                // What a chip lacks is no news as long as it has another way.
-                Err(ReadError::NotSupported) => return false,
-                Err(error) => refused = Some(error),
-            }
-            true
+        let mut offer = |source: Source, scope| {
+            source.read(&self.device)?;
+            meters.push(Box::new(NvmlMeter {
+                info: self.info(source, scope),
+                card: Arc::clone(self),
+                source,
+                last: None,
+            }));
+            Ok(())
         };
-        let counted = offer(Source::Energy, Self::energy_info, scope);
-        let powered = offer(Source::Instant, Self::instant_info, scope)
-            || offer(Source::Samples, Self::samples_info, scope)
-            || offer(Source::Usage, Self::usage_info, scope);
+        let counted = offer(Source::Energy, scope);
+        let powered = offer(Source::Instant, scope)
+            .or_else(|error| match self.averaging() {
+                // Of later chips nobody says what the samples are means of.
+                (Averaging::Instant, _) => offer(Source::Samples, scope),
+                _ => Err(error),
+            })
+            .or_else(|_| offer(Source::Usage, scope));
         // Only where a module has one GPU: two GPUs of one module would tell its power twice.
-        if self.name.contains("GH200") {
-            offer(Source::Module, Self::module_info, Scope::Module);
-        }
-        if !counted && !powered {
-            refused = Some(ReadError::NotSupported);
-        }
+        let of_module = if self.name.contains("GH200") {
+            offer(Source::Module, Scope::Module)
+        } else {
+            Ok(())
+        };
+        // What a chip lacks is no news as long as it has another way; what fails is.
+        let failed = [counted, powered, of_module]
+            .into_iter()
+            .filter_map(Result::err);
+        let refused = failed
+            .max_by_key(|error| *error != ReadError::NotSupported)
+            .filter(|error| meters.is_empty() || *error != ReadError::NotSupported);
         (meters, refused)
     }
 
-    fn energy_info(&self, scope: Scope) -> MeterInfo {
-        MeterInfo {
-            kind: MeterKind::Counter,
-            ..self.info(scope, "nvmlDeviceGetTotalEnergyConsumption")
-        }
-    }
-
-    fn instant_info(&self, scope: Scope) -> MeterInfo {
-        self.info(scope, "NVML field 186")
-    }
-
-    fn module_info(&self, scope: Scope) -> MeterInfo {
-        self.info(scope, "NVML field 186 of the module")
-    }
-
-    fn samples_info(&self, scope: Scope) -> MeterInfo {
-        self.averaged(self.info(scope, "nvmlDeviceGetSamples"))
-    }
-
-    fn usage_info(&self, scope: Scope) -> MeterInfo {
-        self.averaged(self.info(scope, "nvmlDeviceGetPowerUsage"))
-    }
-
-    fn averaged(&self, info: MeterInfo) -> MeterInfo {
-        let chip = self.device.cuda_compute_capability();
-        let (averaging, window_ns) = match chip {
+    /// How power is averaged where the call does not say it, and over how long.
+    fn averaging(&self) -> (Averaging, Option<u64>) {
+        match self.device.cuda_compute_capability() {
             Ok(CudaComputeCapability { major, minor }) if (major, minor) <= LAST_INSTANT => {
                 (Averaging::Instant, None)
             }
             Ok(_) => (Averaging::Window, Some(WINDOW_NS)),
             Err(_) => (Averaging::Unknown, None),
-        };
-        MeterInfo {
-            averaging,
-            window_ns,
-            ..info
         }
     }
 
-    fn info(&self, scope: Scope, origin: &str) -> MeterInfo {
+    fn info(&self, source: Source, scope: Scope) -> MeterInfo {
+        let (averaging, window_ns) = match source {
+            Source::Usage => self.averaging(),
+            _ => (Averaging::Instant, None),
+        };
         MeterInfo {
             meter: Name::cleaned(METER),
             device: self.label.clone(),
             scope,
-            kind: MeterKind::Power,
-            averaging: Averaging::Instant,
-            window_ns: None,
+            kind: match source {
+                Source::Energy => MeterKind::Counter,
+                _ => MeterKind::Power,
+            },
+            averaging,
+            window_ns,
             update_ns: Some(UPDATE_NS),
             update_basis: UpdateBasis::Assumed,
             // 64 bits of millijoules outlast any machine.
             wrap_uj: None,
             sensor_ppm: Some(SENSOR_PPM),
-            origin: Name::cleaned(origin),
+            origin: Name::cleaned(match source {
+                Source::Energy => "nvmlDeviceGetTotalEnergyConsumption",
+                Source::Instant => "NVML field 186",
+                Source::Samples => "nvmlDeviceGetSamples",
+                Source::Usage => "nvmlDeviceGetPowerUsage",
+                Source::Module => "NVML field 186 of the module",
+            }),
             privilege: "none",
             reach: Reach::Local,
         }
@@ -151,7 +141,7 @@ enum Source {
     Energy,
     /// Power of the moment, with the driver's stamp.
     Instant,
-    /// The newest of the driver's own samples, with its stamp.
+    /// The newest of the driver's own samples, with its stamp; up to GA100.
     Samples,
     /// Power as the chip averages it.
     Usage,

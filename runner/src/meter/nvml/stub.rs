@@ -69,7 +69,9 @@ fn of(device: Device, key: &str) -> Result<String, Code> {
 fn put<T: std::str::FromStr>(value: Result<String, Code>, to: *mut T) -> Code {
     match value {
         Ok(text) => {
-            let value = text.parse().unwrap_or_else(|_| panic!("{text} is no number"));
+            let value = text
+                .parse()
+                .unwrap_or_else(|_| panic!("{text} is no number"));
             // SAFETY: the caller owns what it points at, as NVML asks.
             unsafe { to.write(value) };
             SUCCESS
@@ -326,7 +328,10 @@ mod whole {
             .split_whitespace()
             .map(|sample| {
                 let (stamp, value) = sample.split_once(':').expect("STAMP:VALUE");
-                (stamp.parse().expect("a stamp"), value.parse().expect("a value"))
+                (
+                    stamp.parse().expect("a stamp"),
+                    value.parse().expect("a value"),
+                )
             })
             .collect();
         // SAFETY: the caller's numbers, and room for as many samples as it was told.

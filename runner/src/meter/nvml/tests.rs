@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use domain::energy::energy_in_span;
-use domain::record::{Averaging, Context, MeterKind, MeterTrace};
+use domain::record::{Averaging, Context, MeterKind, MeterTrace, UnavailableReason};
 use domain::scope::Scope;
 
 use super::*;
@@ -250,6 +250,36 @@ fn power_of_chips_after_ga100_is_a_mean_where_only_the_old_call_is_there() {
         let info = found.meters[1].info();
         assert_eq!(info.origin.as_str(), "nvmlDeviceGetPowerUsage");
         assert_eq!((info.averaging, info.window_ns), (averaging, window_ns));
+    }
+}
+
+#[test]
+fn a_way_to_power_that_fails_gives_way_to_the_next_and_all_failing_is_told() {
+    // A sensor that says 0 W, and samples that are not there yet.
+    let silent = with(RTX, "0.instant_mw", "0");
+    let unready = with(PRE_VOLTA, "0.samples", "!6");
+    for (answers, at) in [(silent, 1), (unready, 0)] {
+        let Some(stub) = Stub::answering(&answers) else {
+            return;
+        };
+        let found = stub.gpus().meters();
+        let origin = &found.meters[at].info().origin;
+        assert_eq!(origin.as_str(), "nvmlDeviceGetPowerUsage");
+        assert_eq!(found.refused, []);
+    }
+    let mut nothing = RTX.to_owned();
+    for key in ["0.energy_mj", "0.instant_mw", "0.usage_mw"] {
+        nothing = with(&nothing, key, "!4");
+    }
+    let no_counter = with(RTX, "0.energy_mj", "!4");
+    for (answers, meters) in [(nothing, 2), (no_counter, 3)] {
+        let Some(stub) = Stub::answering(&answers) else {
+            return;
+        };
+        let found = stub.gpus().meters();
+        assert_eq!(found.meters.len(), meters);
+        let reasons: Vec<_> = found.refused.iter().map(|one| one.error.reason()).collect();
+        assert_eq!(reasons, [UnavailableReason::Permission]);
     }
 }
 
