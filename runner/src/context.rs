@@ -93,10 +93,10 @@ impl ContextReader {
         context
     }
 
-    /// Which graphics processors an engine uses, to be asked while it works or is loaded.
+    /// Which graphics processors of this machine an engine uses, to be asked while it works or is loaded.
     pub fn gpus_in_use(&self, processes: &Processes, backend: &str) -> GpuUse {
         let Some(gpus) = &self.gpus else {
-            return GpuUse::default();
+            return GpuUse::elsewhere(backend);
         };
         let pids = match processes {
             Processes::Here => Some(BTreeSet::from([std::process::id()])),

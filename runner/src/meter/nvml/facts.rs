@@ -35,6 +35,8 @@ pub struct GpuUse {
     /// Other processes that compute on the cards in use; `None` where no card is used, or
     /// processes cannot be told apart.
     pub foreign: Option<u32>,
+    /// Cards of other machines are taken to be used: nobody here can ask their driver.
+    pub elsewhere: bool,
 }
 
 /// Whether an engine uses one card.
@@ -49,18 +51,28 @@ pub struct CardUse {
 }
 
 impl GpuUse {
-    /// Writes into the hosts' cards and into their meters which of this machine's worked.
+    /// Where no driver can be asked.
+    pub fn elsewhere(backend: &str) -> Self {
+        Self {
+            elsewhere: computes_on_cards(backend).unwrap_or(true),
+            ..Self::default()
+        }
+    }
+
+    /// Writes into the hosts' cards and into their meters which of them worked.
     pub fn apply(&self, hosts: &mut [Host], traces: &mut [MeterTrace]) {
-        for card in &self.cards {
-            for gpu in hosts.iter_mut().flat_map(|host| &mut host.gpus) {
-                if gpu.uuid_hash == Some(card.uuid_hash) {
-                    gpu.used = card.used;
-                }
-            }
-            for trace in &mut *traces {
-                if trace.meter.as_str() == METER && trace.device == card.device {
-                    trace.used = card.used;
-                }
+        for gpu in hosts.iter_mut().flat_map(|host| &mut host.gpus) {
+            let same = |card: &&CardUse| gpu.uuid_hash == Some(card.uuid_hash);
+            let here = self.cards.iter().find(same);
+            gpu.used = here.map_or(self.elsewhere, |card| card.used);
+        }
+        for trace in traces
+            .iter_mut()
+            .filter(|trace| trace.meter.as_str() == METER)
+        {
+            let same = |card: &&CardUse| trace.device == card.device;
+            if let Some(card) = self.cards.iter().find(same) {
+                trace.used = card.used;
             }
         }
     }
@@ -126,6 +138,7 @@ impl Gpus {
                 })
                 .collect(),
             foreign,
+            ..GpuUse::elsewhere(backend)
         }
     }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use domain::energy::energy_in_span;
-use domain::record::{Averaging, Context, MeterKind, MeterTrace, UnavailableReason};
+use domain::record::{Averaging, Context, Gpu, Host, MeterKind, MeterTrace, UnavailableReason};
 use domain::scope::Scope;
 
 use super::*;
@@ -549,8 +549,13 @@ fn the_card_that_lists_the_engine_is_used_and_its_idle_neighbour_is_not() {
     assert_eq!((used(&usage), usage.foreign), (vec![true, false], Some(0)));
 
     let mut host = crate::host::survey(Path::new("/nowhere")).host;
+    let mut far = host.clone();
     host.gpus = gpus.facts();
-    let mut hosts = [host];
+    far.gpus = vec![Gpu {
+        uuid_hash: None,
+        ..host.gpus[0].clone()
+    }];
+    let mut hosts = [host, far];
     let found = gpus.meters();
     let mut traces: Vec<MeterTrace> = found
         .meters
@@ -564,8 +569,17 @@ fn the_card_that_lists_the_engine_is_used_and_its_idle_neighbour_is_not() {
     usage.apply(&mut hosts, &mut traces);
     let flags: Vec<bool> = traces.iter().map(|trace| trace.used).collect();
     assert_eq!(flags, [true, true, false, false, true]);
-    let worked: Vec<bool> = hosts[0].gpus.iter().map(|gpu| gpu.used).collect();
-    assert_eq!(worked, [true, false]);
+    let worked = |hosts: &[Host]| -> Vec<bool> {
+        let gpus = hosts.iter().flat_map(|host| &host.gpus);
+        gpus.map(|gpu| gpu.used).collect()
+    };
+    assert_eq!(worked(&hosts), [true, false, false]);
+    // Nobody here can ask the driver of another machine.
+    for (backend, far) in [("cuda", true), ("unknown", true), ("cpu", false)] {
+        let usage = gpus.in_use(Some(&[70].into()), true, backend);
+        usage.apply(&mut hosts, &mut traces);
+        assert_eq!(worked(&hosts), [true, false, far], "{backend}");
+    }
 }
 
 #[test]
