@@ -108,7 +108,11 @@ impl Card {
         };
         MeterInfo {
             meter: Name::cleaned(METER),
-            device: self.label.clone(),
+            device: match source {
+                // Another device than the card: its power checks no counter of the card.
+                Source::Module => Name::cleaned(&self.label.as_str().replace("gpu", "module")),
+                _ => self.label.clone(),
+            },
             scope,
             kind: match source {
                 Source::Energy => MeterKind::Counter,

@@ -191,7 +191,7 @@ fn every_kind_of_machine_has_its_meters() {
                 meter("gpu-99999999", GpuBoard, Counter, COUNTER),
                 meter("gpu-99999999", GpuBoard, Power, INSTANT),
                 meter(
-                    "gpu-99999999",
+                    "module-99999999",
                     Module,
                     Power,
                     "NVML field 186 of the module",
