@@ -457,9 +457,11 @@ impl Sweep<'_> {
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
         let ended = self.measure(planned, engine.as_mut(), &weights, &mut samples);
-        let sampled = self.sampler.stop();
+        let mut sampled = self.sampler.stop();
         // As it is now: a loaded server says more than one that is not.
         let (engine_facts, settings) = (engine.facts(), engine.settings());
+        let context = &self.machine.context;
+        let cards = context.gpus_in_use(&engine.processes(), engine_facts.backend.as_str());
         // The next cell's load replaces the weights; until then they are not needed.
         let _ = catch_unwind(AssertUnwindSafe(|| engine.unload()));
         self.engines.put_back(spec, engine);
@@ -469,8 +471,10 @@ impl Sweep<'_> {
             Err(Stopped::Interrupted) => return Ok(CellEnd::Interrupted),
         };
 
+        let mut machines = self.machines[&spec.name].clone();
+        cards.apply(&mut machines.hosts, &mut sampled.traces);
         let cell = CellFacts {
-            machines: self.machines[&spec.name].clone(),
+            machines,
             engine: engine_facts,
             settings,
             variant,
