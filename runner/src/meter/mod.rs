@@ -28,6 +28,7 @@ pub mod remote;
 pub mod replay;
 pub mod sampler;
 pub mod scripted;
+mod sysfs;
 pub mod wall;
 
 /// One power counter of this machine.
@@ -120,6 +121,11 @@ pub enum ReadError {
     /// The device cannot.
     #[error("read the power counter: the device does not support it")]
     NotSupported,
+    /// A battery that does not discharge.
+    #[error(
+        "read the power counter: the machine is on mains, so its battery tells nothing; unplug it"
+    )]
+    OnMains,
     /// It stopped changing.
     #[error("read the power counter: it stopped changing")]
     Stale,
@@ -140,7 +146,7 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::OnMains => UnavailableReason::NotSupported,
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,
