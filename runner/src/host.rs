@@ -13,6 +13,8 @@ use domain::record::{Host, RunnerFacts, SetupRef};
 use domain::text::Name;
 use sha2::{Digest, Sha256};
 
+use crate::meter::battery;
+
 const GIB: f64 = 1_073_741_824.0;
 
 /// A machine's own facts, and the name it gives itself, which stays out of records.
@@ -179,7 +181,7 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(root),
         gpus: Vec::new(),
     };
     Survey {
@@ -252,7 +254,7 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(Path::new("/")),
         gpus: Vec::new(),
     };
     Survey {
