@@ -14,16 +14,13 @@
 //! <https://www.kernel.org/doc/Documentation/ABI/testing/sysfs-bus-event_source-devices-events>.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::Path;
 
-use domain::record::{Averaging, MeterKind, UpdateBasis};
 use domain::scope::Scope;
 use domain::text::Name;
 
-use super::powercap::{self, SENSOR_PPM, UPDATE_NS};
 use super::sysfs::{self, implausible};
-use super::{Found, Meter, MeterInfo, Reach, ReadError, Refusal};
+use super::{Found, Meter, ReadError, Refusal, powercap};
 use crate::host::text_of;
 
 #[cfg(target_os = "linux")]
@@ -203,40 +200,6 @@ fn cpus(mask: &str) -> Result<Vec<u32>, ReadError> {
     Ok(cpus)
 }
 
-/// Micro-joules of a count of 2^-32 J, rounded down: 64 bits hold 4 GJ, which as micro-joules fit
-/// 64 bits again.
-fn microjoules(count: u64) -> u64 {
-    ((u128::from(count) * 1_000_000) >> 32) as u64
-}
-
-/// What opening an event failed with.
-fn open_error(error: &io::Error) -> ReadError {
-    /// "Invalid argument": what the kernel answers for an event that it does not count.
-    const EINVAL: i32 = 22;
-    match error.raw_os_error() {
-        Some(EINVAL) => ReadError::NotSupported,
-        _ => sysfs::read_error(error, FIX),
-    }
-}
-
-fn info(event: &PowerEvent) -> MeterInfo {
-    MeterInfo {
-        meter: Name::cleaned("perf"),
-        device: event.device.clone(),
-        scope: event.scope,
-        kind: MeterKind::Counter,
-        averaging: Averaging::Instant,
-        window_ns: None,
-        update_ns: Some(UPDATE_NS),
-        update_basis: UpdateBasis::Assumed,
-        wrap_uj: None,
-        sensor_ppm: Some(SENSOR_PPM),
-        origin: Name::cleaned("perf power"),
-        privilege: "root, CAP_PERFMON, or perf_event_paranoid 0",
-        reach: Reach::Local,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sysfs::tests::{tree, write};
@@ -358,26 +321,5 @@ mod tests {
             .collect();
         assert_eq!(refused.len(), 8);
         assert!(!refused.contains(&"package-0"), "{refused:?}");
-    }
-
-    #[test]
-    fn counts_become_microjoules_without_drift() {
-        assert_eq!(microjoules(0), 0);
-        assert_eq!(microjoules(1 << 32), 1_000_000);
-        assert_eq!(microjoules(4_295), 1);
-        assert_eq!(microjoules(4_294), 0);
-        assert_eq!(microjoules(u64::MAX), 4_294_967_295_999_999);
-        // A float of 53 bits would lose the last micro-joule here.
-        let year = (3_153_600_000 << 32) + 4_295;
-        assert_eq!(microjoules(year), 3_153_600_000_000_001);
-    }
-
-    #[test]
-    fn a_forbidden_event_is_a_matter_of_permission() {
-        let of = |code| open_error(&io::Error::from_raw_os_error(code));
-        assert_eq!(of(13), ReadError::Permission { fix: FIX });
-        assert_eq!(of(1), ReadError::Permission { fix: FIX });
-        assert_eq!(of(22), ReadError::NotSupported);
-        assert!(of(13).to_string().contains("cap_perfmon"));
     }
 }
