@@ -126,6 +126,12 @@ pub enum ReadError {
         "read the power counter: the machine is on mains, so its battery tells nothing; unplug it"
     )]
     OnMains,
+    /// It would tell of others' work, too.
+    #[error("read the power counter: {why}")]
+    Shared {
+        /// Of whose, and what to do.
+        why: &'static str,
+    },
     /// It stopped changing.
     #[error("read the power counter: it stopped changing")]
     Stale,
@@ -146,7 +152,9 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported | Self::OnMains => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::OnMains | Self::Shared { .. } => {
+                UnavailableReason::NotSupported
+            }
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,
