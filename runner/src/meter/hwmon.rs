@@ -40,6 +40,9 @@ mod chips;
 
 const FIX: &str = "run as root; a card that sleeps or is being reset cannot be read either";
 
+/// GB10's power telemetry, which only `spbm` reads.
+const GB10: &str = "sys/bus/acpi/devices/NVDA8800:00";
+
 /// What AMD's firmware says for a sensor that it does not have, as the driver hands it on: raw,
 /// in milli-watts, in watts.
 const ABSENT_UW: [u64; 3] = [0xFFFF, 0xFFFF * 1_000, 0xFFFF * 1_000_000];
@@ -119,7 +122,15 @@ impl HwmonMeter {
 /// Every sensor of the known drivers under `root`.
 pub fn discover(root: &Path) -> Found {
     let mut found = Found::default();
-    for chip in chips(root) {
+    let chips = chips(root);
+    if root.join(GB10).exists() && chips.iter().all(|chip| chip.driver != "spbm") {
+        found.refused.push(Refusal {
+            meter: "hwmon",
+            device: Some(Name::cleaned("spbm")),
+            error: ReadError::Absent,
+        });
+    }
+    for chip in chips {
         for (device, sensor) in chips::sensors(&chip) {
             match sensor.and_then(|sensor| HwmonMeter::open(&chip.driver, &sensor)) {
                 Ok(meter) => found.meters.push(Box::new(meter)),

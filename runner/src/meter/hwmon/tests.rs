@@ -342,6 +342,15 @@ fn a_label_that_stands_twice_is_refused_and_others_are_left_alone() {
 }
 
 #[test]
+fn a_gb10_without_its_driver_is_told() {
+    let root = tree(&[("sys/bus/acpi/devices/NVDA8800:00/hid", "NVDA8800\n")]);
+    assert_eq!(refusals(&root), [("spbm".to_owned(), ReadError::Absent)]);
+    let files = [("power1_label", "sys_total"), ("power1_input", "30000000")];
+    chip(&root, 1, "spbm", &files);
+    assert_eq!(refusals(&root), []);
+}
+
+#[test]
 fn no_sensors_are_no_meter() {
     let found = discover(tree(&[]).path());
     assert!(found.meters.is_empty() && found.refused.is_empty());
