@@ -48,25 +48,26 @@ pub fn discover(root: &Path) -> Found {
     }
     let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
     let device = Name::cleaned(&names.join("+"));
-    let mut refused = Vec::new();
+    let mut errors = Vec::new();
     for kind in [MeterKind::Counter, MeterKind::Power] {
         match BatteryMeter::open(root, &cells, device.clone(), kind) {
             Ok(meter) => found.meters.push(Box::new(meter)),
-            // A battery that does not have the one quantity has the other.
-            Err(error) => refused.push(error),
+            // A battery that does not have the one quantity may have the other.
+            Err(ReadError::NotSupported) => {}
+            Err(error) => errors.push(error),
         }
     }
-    if found.meters.is_empty() {
-        let telling = refused
-            .iter()
-            .find(|error| **error != ReadError::NotSupported)
-            .unwrap_or(&ReadError::NotSupported);
-        found.refused.push(Refusal {
-            meter: "battery",
-            device: Some(device),
-            error: telling.clone(),
-        });
+    if found.meters.is_empty() && errors.is_empty() {
+        errors.push(ReadError::NotSupported);
     }
+    errors.dedup();
+    found
+        .refused
+        .extend(errors.into_iter().map(|error| Refusal {
+            meter: "battery",
+            device: Some(device.clone()),
+            error,
+        }));
     found
 }
 

@@ -93,6 +93,7 @@ pub(super) fn read_error(error: &io::Error, fix: &'static str) -> ReadError {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fs;
     use tempfile::TempDir;
 
@@ -134,6 +135,30 @@ pub(super) mod tests {
         write(&root, "a", &"9".repeat(LONGEST + 1));
         assert!(attribute.number::<u64>().is_err());
         assert_eq!(number::<u64>(&root.path().join("b"), "ask"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_content_but_a_number_becomes_one(
+            text in prop_oneof!["\\PC{0,24}", "[-+ 0-9a-f.x\n]{0,24}", "[0-9]{1,24}\n"]
+        ) {
+            let root = tree(&[("a", &text)]);
+            let attribute = Attribute::open(&root.path().join("a"), "ask").expect("there");
+            let digits = text.trim().strip_prefix('+').unwrap_or(text.trim());
+            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            match attribute.number::<u64>() {
+                Ok(number) => {
+                    prop_assert!(is_number);
+                    let plain = digits.trim_start_matches('0');
+                    let read = number.to_string();
+                    prop_assert_eq!(read.trim_start_matches('0'), plain);
+                }
+                Err(error) => {
+                    prop_assert!(!is_number || digits.trim_start_matches('0').len() >= 20);
+                    prop_assert!(matches!(error, ReadError::Implausible(_)));
+                }
+            }
+        }
     }
 
     #[test]

@@ -105,8 +105,11 @@ fn two_batteries_are_one_meter_even_while_one_of_them_rests() {
     );
     // What one of them does not tell is not told of both.
     supply(&root, "BAT1", &[("power_now", "?")]);
-    let kinds: Vec<_> = read(&root).into_iter().map(|(_, kind, _)| kind).collect();
-    assert_eq!(kinds, [MeterKind::Counter]);
+    let found = discover(root.path());
+    assert_eq!(found.meters.len(), 1);
+    assert_eq!(found.meters[0].info().kind, MeterKind::Counter);
+    let why = ReadError::Implausible("?".to_owned());
+    assert_eq!(found.refused[0].error, why);
     supply(&root, "BAT1", &[("present", "0")]);
     assert_eq!(read(&root)[0].0, "BAT0", "an empty bay is no battery");
 }
@@ -160,7 +163,11 @@ fn a_battery_of_charge_has_power_but_no_energy() {
 fn what_a_battery_does_not_say_is_no_number() {
     let root = laptop();
     supply(&root, "BAT0", &[("power_now", "0"), ("energy_now", "")]);
-    assert!(matches!(refusal(&root), ReadError::Implausible(_)));
+    let found = discover(root.path());
+    assert!(found.meters.is_empty());
+    let why: Vec<_> = found.refused.into_iter().map(|one| one.error).collect();
+    let said = |text: &str| ReadError::Implausible(text.to_owned());
+    assert_eq!(why, [said(""), said("0 W while it discharges")]);
     let folder = root.path().join("sys/class/power_supply/BAT0");
     for file in ["energy_now", "power_now"] {
         fs::remove_file(folder.join(file)).expect("was there");
