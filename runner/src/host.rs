@@ -13,7 +13,7 @@ use domain::record::{Host, RunnerFacts, SetupRef};
 use domain::text::Name;
 use sha2::{Digest, Sha256};
 
-use crate::meter::nvml;
+use crate::meter::{battery, nvml};
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -181,7 +181,7 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(root),
         gpus: Vec::new(),
     };
     Survey {
@@ -264,7 +264,7 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(Path::new("/")),
         gpus: Vec::new(),
     };
     Survey {

@@ -28,6 +28,7 @@ pub mod remote;
 pub mod replay;
 pub mod sampler;
 pub mod scripted;
+mod sysfs;
 pub mod wall;
 
 /// One power counter of this machine.
@@ -121,6 +122,11 @@ pub enum ReadError {
     /// The device cannot.
     #[error("read the power counter: the device does not support it")]
     NotSupported,
+    /// A battery that does not discharge.
+    #[error(
+        "read the power counter: the machine is on mains, so its battery tells nothing; unplug it"
+    )]
+    OnMains,
     /// It would tell of others' work, too.
     #[error("read the power counter: {why}")]
     Shared {
@@ -147,7 +153,9 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported | Self::Shared { .. } => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::OnMains | Self::Shared { .. } => {
+                UnavailableReason::NotSupported
+            }
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,
