@@ -153,14 +153,25 @@ impl Card {
 
     /// Why its counter would tell of others' work too, if it would.
     fn shared(&self) -> Option<&'static str> {
-        use nvml_wrapper::enum_wrappers::device::GpuVirtualizationMode;
         const MIG: &str = "MIG is on: the slices of the GPU have no counter of their own; \
              turn it off (nvidia-smi -mig 0) to measure joules";
         const VGPU: &str = "this is a virtual GPU (vGPU), a share of a real one whose power only \
              its host can read; measure on the host";
         let mig = self.is_mig().then_some(MIG);
+        mig.or(self.is_virtual().then_some(VGPU))
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    fn is_virtual(&self) -> bool {
+        use nvml_wrapper::enum_wrappers::device::GpuVirtualizationMode;
         let mode = self.device.virtualization_mode();
-        mig.or(matches!(mode, Ok(GpuVirtualizationMode::Vgpu)).then_some(VGPU))
+        matches!(mode, Ok(GpuVirtualizationMode::Vgpu))
+    }
+
+    /// The wrapper cannot ask it there, and there is no driver that would answer.
+    #[cfg(target_os = "macos")]
+    fn is_virtual(&self) -> bool {
+        false
     }
 
     fn is_mig(&self) -> bool {
