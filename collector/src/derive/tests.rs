@@ -56,7 +56,7 @@ fn metered(mut record: Record, watts: u64) -> Record {
     let t_ns: Vec<u64> = (0..5_000u64).map(|i| i * 2_000_000).collect();
     let trace: MeterTrace = serde_json::from_value(serde_json::json!({
         "meter": "scripted", "host": 0, "device": "package-0", "scope": "cpu.pkg", "used": true,
-        "kind": "counter", "averaging": "unknown", "window_ns": null, "update_ns": 1_000_000,
+        "kind": "counter", "averaging": "unknown", "window_ns": null, "update_ns": 200_000,
         "update_basis": "assumed", "wrap_uj": null, "sensor_ppm": null, "origin": "script",
         "latency_ns": vec![1_000; t_ns.len()], "source_t_ns": null,
         "v": t_ns.iter().map(|t| t / 1_000 * watts).collect::<Vec<_>>(), "t_ns": t_ns,
@@ -333,9 +333,10 @@ fn a_decode_loop_loses_what_its_prefill_took() {
     let row = published(&[record]).row;
     assert_eq!(row.joules_per_output_token, None);
     assert_eq!(
-        row.energy_reason.as_deref(),
+        row.decode_energy_reason.as_deref(),
         Some("prefill takes more than 2 % of the decode loop")
     );
+    assert!(row.joules_per_correct_answer.is_some(), "of the questions");
 }
 
 #[test]
@@ -491,8 +492,8 @@ fn joules_of_another_scope_are_not_drawn() {
     ];
     let result = results(&derived, &Catalogue::default()).remove(0);
     assert_eq!(result.row.energy_scope.as_deref(), Some("wall.ac"));
-    let with_joules = result.samples.items.values().filter(|i| i.joules.is_some());
-    assert_eq!(with_joules.count(), 105);
+    assert_eq!(result.samples.joules["wall.ac"].len(), 105);
+    assert_eq!(result.samples.items.len(), 210);
     assert_eq!(result.row.mean_watts_n, Some(105));
 }
 
