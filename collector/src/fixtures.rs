@@ -41,14 +41,14 @@ pub(crate) fn sealed(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Phases of [`metered`]: kind, first and last second, watts of the package, and of each of its
-/// blocks requests, prompt and output tokens; of the quality phase, those of [`record`].
+/// blocks requests, prompt and output tokens.
 const SCRIPT: [(PhaseKind, f64, f64, f64, u32, u64, u64); 6] = [
-    (PhaseKind::Quality, 0.5, 0.9, 50.0, 0, 0, 0),
-    (PhaseKind::IdleUnloaded, 1.0, 2.0, 16.0, 0, 0, 0),
-    (PhaseKind::IdleLoaded, 2.0, 3.0, 20.0, 0, 0, 0),
-    (PhaseKind::PrefillLoop, 3.0, 5.0, 60.0, 50, 800, 50),
-    (PhaseKind::DecodeLoop, 5.0, 9.0, 40.0, 1, 12, 801),
-    (PhaseKind::MixedLoop, 9.0, 11.0, 44.5, 16, 256, 272),
+    (PhaseKind::Quality, 0.5, 2.8, 50.0, 0, 0, 0),
+    (PhaseKind::IdleUnloaded, 3.0, 4.0, 16.0, 0, 0, 0),
+    (PhaseKind::IdleLoaded, 4.0, 5.0, 20.0, 0, 0, 0),
+    (PhaseKind::PrefillLoop, 5.0, 7.0, 60.0, 50, 800, 50),
+    (PhaseKind::DecodeLoop, 7.0, 11.0, 40.0, 1, 12, 801),
+    (PhaseKind::MixedLoop, 11.0, 13.0, 44.5, 16, 256, 272),
 ];
 
 /// Blocks that each loop of [`metered`] is written as.
@@ -58,9 +58,15 @@ const BLOCKS: u32 = 5;
 const BETWEEN_WATTS: f64 = 25.0;
 
 /// A record whose package was read by a counter and whose plug by a wall meter, the headline.
-/// The plug sees a quarter more than the package, and 10 W.
+/// The plug sees a quarter more than the package, and 10 W. Each question takes 20 ms.
 pub(crate) fn metered(number: u64) -> Record {
     let mut record = record(number);
+    record.phases[0].end_ns = (1e9 * SCRIPT[0].2) as u64;
+    let answers = record.quality.iter_mut().flat_map(|all| &mut all.items);
+    for (answer, place) in answers.zip(0_u64..) {
+        answer.start_ns = 500_000_000 + 21_000_000 * place;
+        answer.end_ns = answer.start_ns + 20_000_000;
+    }
     for (phase, start, end, _, requests, tokens_in, tokens_out) in SCRIPT.into_iter().skip(1) {
         let blocks = if requests == 0 { 1 } else { BLOCKS };
         let edge = |block: u32| {
@@ -86,7 +92,7 @@ pub(crate) fn metered(number: u64) -> Record {
     });
     record.sampler = Some(SamplerCost {
         cpu_ns: 4_000_000,
-        span_ns: 11_000_000_000,
+        span_ns: 13_000_000_000,
         reads: 4_000,
     });
     record
@@ -115,8 +121,8 @@ fn watts_at(second: f64) -> f64 {
 pub(crate) fn package(of: &dyn Fn(f64) -> f64) -> MeterTrace {
     let mut trace = meter("powercap", "package-0", Scope::CpuPkg, MeterKind::Counter);
     let mut microjoules = 5_000_000.0;
-    for millisecond in 0..=11_100_u64 {
-        if millisecond <= 1_000 || millisecond % 5 == 0 {
+    for millisecond in 0..=13_100_u64 {
+        if millisecond <= 3_000 || millisecond % 5 == 0 {
             trace.t_ns.push(millisecond * 1_000_000);
             trace.v.push(microjoules as u64);
         }
@@ -132,7 +138,7 @@ fn wall(of: &dyn Fn(f64) -> f64) -> MeterTrace {
     trace.update_ns = Some(5_000_000);
     trace.averaging = Averaging::Instant;
     trace.sensor_ppm = Some(20_000);
-    for step in 0..=2_220_u64 {
+    for step in 0..=2_620_u64 {
         trace.t_ns.push(step * 5_000_000);
         let ripple = if step % 2 == 0 { 1e5 } else { -1e5 };
         let watts = of(watts_at(step as f64 / 200.0));

@@ -56,7 +56,7 @@ fn metered(mut record: Record, watts: u64) -> Record {
     let t_ns: Vec<u64> = (0..5_000u64).map(|i| i * 2_000_000).collect();
     let trace: MeterTrace = serde_json::from_value(serde_json::json!({
         "meter": "scripted", "host": 0, "device": "package-0", "scope": "cpu.pkg", "used": true,
-        "kind": "counter", "averaging": "unknown", "window_ns": null, "update_ns": 200_000,
+        "kind": "counter", "averaging": "unknown", "window_ns": null, "update_ns": 1_000_000,
         "update_basis": "assumed", "wrap_uj": null, "sensor_ppm": null, "origin": "script",
         "latency_ns": vec![1_000; t_ns.len()], "source_t_ns": null,
         "v": t_ns.iter().map(|t| t / 1_000 * watts).collect::<Vec<_>>(), "t_ns": t_ns,

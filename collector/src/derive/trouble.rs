@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::record::{Context, KvState, PhaseKind, Record};
 use domain::speeds::{self, Part};
 use domain::statistics::{coefficient_of_variation, median};
+use domain::text::Name;
 
 use super::cell;
 use super::speed::counting;
@@ -191,13 +192,13 @@ fn throttled(record: &Record) -> Option<String> {
     ))
 }
 
-/// Share of the time, on the host that has most of it, in which a reason to slow down held that
+/// Share of the time, on the host that has most of it, in which reasons to slow down held that
 /// `asked` knows: a reading holds until the next one. `None` where nobody read the reasons.
-pub(super) fn share_of_time(record: &Record, asked: impl Fn(&str) -> bool) -> Option<f64> {
+pub(super) fn share_of_time(record: &Record, asked: impl Fn(&[Name]) -> bool) -> Option<f64> {
     let mut hosts: BTreeMap<u32, Vec<(u64, bool)>> = BTreeMap::new();
     for context in &record.context {
         if let Some(reasons) = &context.throttle_reasons {
-            let held = reasons.iter().any(|reason| asked(reason.as_str()));
+            let held = asked(reasons);
             hosts
                 .entry(context.host)
                 .or_default()
@@ -217,10 +218,14 @@ pub(super) fn share_of_time(record: &Record, asked: impl Fn(&str) -> bool) -> Op
     hosts.into_values().filter_map(share).max_by(f64::total_cmp)
 }
 
+fn any_like(part: &'static str) -> impl Fn(&[Name]) -> bool {
+    move |reasons| reasons.iter().any(|reason| reason.as_str().contains(part))
+}
+
 /// A graphics processor says why it slows down, and not for how long.
 fn thermal(record: &Record) -> Option<String> {
-    let share = share_of_time(record, |reason| reason.contains("thermal-slowdown"))
-        .filter(|share| *share > THROTTLED)?;
+    let share =
+        share_of_time(record, any_like("thermal-slowdown")).filter(|share| *share > THROTTLED)?;
     Some(format!(
         "heat slowed the graphics processor down {} % of the time",
         number(100.0 * share)
@@ -228,8 +233,7 @@ fn thermal(record: &Record) -> Option<String> {
 }
 
 fn power_limited(record: &Record) -> Option<String> {
-    let share = share_of_time(record, |reason| reason.contains("power-cap"))
-        .filter(|share| *share > THROTTLED)?;
+    let share = share_of_time(record, any_like("power-cap")).filter(|share| *share > THROTTLED)?;
     Some(format!(
         "the power limit held the clock down {} % of the time",
         number(100.0 * share)

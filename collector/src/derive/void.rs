@@ -3,6 +3,7 @@
 use domain::energy::ScopeMeters;
 use domain::record::{Context, Gpu, Record, UnavailableReason};
 use domain::scope::{Scope, ScopeKey};
+use domain::text::Name;
 
 use super::trouble;
 use crate::numbers::number;
@@ -42,11 +43,12 @@ fn power_source(record: &Record) -> Option<String> {
     None
 }
 
-/// Power brake and hardware slowdown: not what a buyer gets.
+/// Power brake and hardware slowdown: not what a buyer gets. Heat makes a card say that its
+/// hardware slows down, too; that is what a buyer gets, and a label.
 fn slowed(record: &Record) -> Option<String> {
-    let by_hardware = |reason: &str| {
-        let reason = reason.to_lowercase().replace(['_', ' '], "-");
-        reason.contains("brake") || reason == "hw-slowdown" || reason == "hardware-slowdown"
+    let by_hardware = |reasons: &[Name]| {
+        let any = |name: &str| reasons.iter().any(|reason| reason.as_str() == name);
+        any("hw-power-brake") || (any("hw-slowdown") && !any("hw-thermal-slowdown"))
     };
     let share = trouble::share_of_time(record, by_hardware).filter(|share| *share > SLOWED)?;
     Some(format!(
