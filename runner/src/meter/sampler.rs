@@ -44,6 +44,8 @@ pub struct Sampled {
 /// Handle to the sampling thread; without meters there is no thread and every trace is empty.
 #[derive(Debug)]
 pub struct Sampler {
+    /// Update periods of the meters.
+    updates_ns: Vec<Option<u64>>,
     requests: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,14 +54,17 @@ pub struct Sampler {
 enum Request {
     Start { zero_ns: u64, done: SyncSender<()> },
     Mark { done: SyncSender<()> },
+    Nudge,
     Stop { done: SyncSender<Sampled> },
 }
 
 impl Sampler {
     /// Hands the meters to a thread of their own.
     pub fn spawn(meters: Vec<Box<dyn Meter>>, clock: Arc<dyn Clock>) -> Self {
+        let updates_ns = meters.iter().map(|meter| meter.info().update_ns).collect();
         if meters.is_empty() {
             return Self {
+                updates_ns,
                 requests: None,
                 thread: None,
             };
@@ -76,12 +81,14 @@ impl Sampler {
         let thread = thread::Builder::new().name("meters".to_owned()).spawn(work);
         match thread {
             Ok(thread) => Self {
+                updates_ns,
                 requests: Some(requests),
                 thread: Some(thread),
             },
             Err(error) => {
                 tracing::warn!(%error, "no thread for the power meters: measuring without joules");
                 Self {
+                    updates_ns,
                     requests: None,
                     thread: None,
                 }
@@ -107,6 +114,23 @@ impl Sampler {
     /// Reads every meter now, at a phase's edge.
     pub fn mark(&self) {
         self.ask(|done| Request::Mark { done });
+    }
+
+    /// Has every meter read soon, without waiting for it: where something is timed.
+    pub fn nudge(&self) {
+        if let Some(requests) = &self.requests {
+            // A request under way reads as well.
+            let _ = requests.try_send(Request::Nudge);
+        }
+    }
+
+    /// Update period of the slowest of these meters, by their traces' indices; `None` where none
+    /// of theirs is known.
+    pub fn slowest_update_ns(&self, traces: &[u32]) -> Option<u64> {
+        let known = traces
+            .iter()
+            .filter_map(|at| *self.updates_ns.get(*at as usize)?);
+        known.max()
     }
 
     /// Ends a cell.
@@ -199,6 +223,7 @@ impl Sampling {
                     self.sample(true);
                     let _ = done.send(());
                 }
+                Request::Nudge => self.sample(false),
                 Request::Stop { done } => {
                     self.sample(true);
                     polling = false;
