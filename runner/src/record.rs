@@ -1,10 +1,13 @@
 //! Puts one cell's raw samples and the facts around them together as a record.
 
+use std::collections::BTreeSet;
+
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
-    AttributionMethod, Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings,
-    SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts, Workload,
+    AttributionMethod, Audience, EngineFacts, Host, MeterTrace, Outcome, Record, RunnerFacts,
+    SCHEMA, Settings, SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts,
+    Workload,
 };
 use domain::text::Name;
 
@@ -75,8 +78,8 @@ pub struct CellFacts {
 
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
-    let unavailable = cell.sampled.trouble.or_else(|| sweep.no_meters.clone());
-    // What was read was read here: it says nothing of machines that did the work elsewhere.
+    // What the machine was like was read here: it says nothing of machines that did the work
+    // elsewhere.
     let here = cell.machines.here;
     let mut context = cell.samples.context;
     context.retain_mut(|seen| here.inspect(|host| seen.host = *host).is_some());
@@ -84,23 +87,19 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     for phase in &mut phases {
         phase.host = here.unwrap_or(0);
     }
-    let elsewhere = (!cell.machines.are_this_one()).then(|| UnavailableEnergy {
-        reason: UnavailableReason::ScopeMismatch,
-        detail: Name::cleaned(
-            "other machines did the work, and only this one's counters were read",
-        ),
+    // Each trace has its host's number: the sampler brings none of a machine that did no work.
+    let traces = cell.sampled.traces;
+    let no_meters_here = sweep.no_meters.clone().filter(|_| here.is_some());
+    let unavailable = cell.sampled.trouble.or(no_meters_here).or_else(|| {
+        let alone = cell.machines.are_this_one();
+        (!alone).then(|| mismatch(&traces, &cell.machines.hosts))
     });
-    let traces = if cell.machines.are_this_one() {
-        cell.sampled.traces
-    } else {
-        Vec::new()
-    };
     let reads = !traces.is_empty();
     let energy = energy_claim(
         &traces,
         &cell.machines.hosts,
         AttributionMethod::Loops,
-        elsewhere.or(unavailable),
+        unavailable,
         sweep.estimate.as_ref(),
     );
     // An engine that only times itself was asked no item; a cell that failed was to be asked.
@@ -136,6 +135,24 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     }
 }
 
+/// Why the joules of several hosts are no total: what each of them was read by.
+fn mismatch(traces: &[MeterTrace], hosts: &[Host]) -> UnavailableEnergy {
+    let of = |host: &Host| {
+        let own = traces.iter().filter(|trace| trace.host == host.host);
+        let scopes: BTreeSet<&str> = own.map(|trace| trace.scope.as_str()).collect();
+        let scopes: Vec<_> = scopes.into_iter().collect();
+        match scopes.as_slice() {
+            [] => format!("host {}: no meter was read", host.host),
+            scopes => format!("host {}: {}", host.host, scopes.join(", ")),
+        }
+    };
+    let each: Vec<String> = hosts.iter().map(of).collect();
+    UnavailableEnergy {
+        reason: UnavailableReason::ScopeMismatch,
+        detail: Name::cleaned(&each.join("; ")),
+    }
+}
+
 /// Every prompt is a window of one text behind its own prefix: the text's digest stands for them.
 pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
     Workload {
@@ -166,8 +183,8 @@ mod tests {
     use crate::{host, plan};
     use domain::matrix::MAX_ITEMS;
     use domain::record::{
-        AnsweredItem, Averaging, Context, Finish, MAX_RECORD_BYTES, MeterKind, MeterTrace, Phase,
-        PhaseKind, Quality, Repetition, UpdateBasis,
+        AnsweredItem, Averaging, Context, Finish, MAX_RECORD_BYTES, MeterKind, Phase, PhaseKind,
+        Quality, Repetition, UpdateBasis,
     };
     use domain::scope::Scope;
     use domain::text::Answer;

@@ -41,6 +41,7 @@ use crate::measure::{
     Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
+use crate::meter::remote::Along;
 use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
 use crate::meter::{self, Estimate, Meters};
@@ -454,6 +455,8 @@ impl Sweep<'_> {
             Ok(engine) => engine,
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
+        let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
+        self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
         let ended = self.measure(planned, engine.as_mut(), &weights, &mut samples);
@@ -670,12 +673,19 @@ fn prepare(
         quality: &options.matrix.quality,
         available_bytes: machine.available_bytes,
         engines: options.matrix.engines(),
-        has_meters: !machine.meters.meters.is_empty(),
+        has_meters: !machine.meters.meters.is_empty() || has_remote_meters(options),
         finished: &state.finished(),
     };
     let mut plan = plan(kept, source, &circumstances);
     plan.skipped.extend(refused);
     Ok((plan, state))
+}
+
+/// Whether a machine of any engine serves its meters.
+fn has_remote_meters(options: &SweepOptions) -> bool {
+    let engines = options.matrix.engines().iter();
+    let mut hosts = engines.flat_map(|spec| spec.machines.iter().flat_map(|named| &named.hosts));
+    hosts.any(|host| host.meter.is_some())
 }
 
 /// The engine that a cell names.
