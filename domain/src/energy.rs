@@ -31,8 +31,11 @@ pub const MAX_EDGE_SHARE: f64 = 0.2;
 /// Holes in polled power when the update period is unknown, in nanoseconds.
 const LONGEST_HOLE_NS: u64 = 3_000_000_000;
 
-/// Update period taken for a counter that states none, in nanoseconds: the slowest polled.
-const ASSUMED_PERIOD_NS: u64 = 1_000_000_000;
+/// Counters that update no more often than this are read at their changes (see
+/// [`crate::record::MeterTrace::t_ns`]), in nanoseconds; faster ones now and then.
+pub const TICKED_FROM_NS: u64 = 5_000_000;
 
+#[cfg(test)]
+mod script;
 #[cfg(test)]
 mod tests;

@@ -293,10 +293,8 @@ fn joules_are_those_of_the_questions_over_the_right_answers() {
     assert!(low < 0.4 && 0.4 < high);
     assert!(close(result.row.mean_watts, 40.0));
     assert_eq!(result.row.energy_scope.as_deref(), Some("cpu.pkg"));
-    // Direct decode spans are resolved, too: 40 W at about 1,080 tokens a second.
-    let per_token = result.row.joules_per_output_token.expect("decode spans");
-    let speed = result.row.decode_tokens_per_second.expect("measured");
-    assert!((per_token * speed / 40.0 - 1.0).abs() < 0.05, "{per_token}");
+    // Direct decode spans hold about 15 ticks each: too few to be split.
+    assert_eq!(result.row.joules_per_output_token, None);
 }
 
 #[test]

@@ -115,31 +115,44 @@ impl ScopeMeters {
     }
 
     /// Joules within several spans that follow each other, gaps between them left out. The
-    /// stretch from the first start to the last end must be resolved. Two bounds of the error
-    /// hold: the spans' own edges, or the stretch's edges and all that the gaps took; the
-    /// smaller one is stated, and must itself be small.
+    /// stretch from the first start to the last end must be resolved. Two measurements hold: the
+    /// spans one by one, with an error at each edge, or the stretch less its gaps; that of the
+    /// smaller error stands, and its error must itself be small.
     pub fn over(&self, spans: &[(u64, u64)]) -> Result<SpanEnergy, UnavailableReason> {
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
             return Err(UnavailableReason::BelowResolution);
         };
         let whole = self.in_span(first.0, last.1)?;
-        let (mut joules, mut edges) = (Joules(0.0), Joules(0.0));
+        let mut parts = NOTHING;
         for (start_ns, end_ns) in spans {
-            let part = self.measured(*start_ns, *end_ns)?;
-            joules = joules + part.joules;
-            edges = edges + part.error;
+            parts = parts.and(&self.measured(*start_ns, *end_ns)?);
         }
-        let gaps = Joules((whole.joules - joules).0.max(0.0));
-        let error = Joules(edges.0.min((whole.error + gaps).0));
-        if error.0 > MAX_EDGE_SHARE * joules.0 {
+        let mut gaps = NOTHING;
+        for pair in spans.windows(2) {
+            match pair[1].0.checked_sub(pair[0].1) {
+                None => return Err(UnavailableReason::Implausible),
+                Some(0) => {}
+                Some(_) => gaps = gaps.and(&self.measured(pair[0].1, pair[1].0)?),
+            }
+        }
+        let rest = SpanEnergy {
+            joules: Joules((whole.joules - gaps.joules).0.max(0.0)),
+            ..whole.and(&gaps)
+        };
+        let best = if rest.error.0 < parts.error.0 {
+            rest
+        } else {
+            parts
+        };
+        if best.error.0 > MAX_EDGE_SHARE * best.joules.0 {
             return Err(UnavailableReason::BelowResolution);
         }
+        if best.joules.0 <= 0.0 {
+            return Err(UnavailableReason::Stale);
+        }
         Ok(SpanEnergy {
-            joules,
-            error,
-            spread: error,
-            clock: whole.clock,
             ticks: whole.ticks,
+            ..best
         })
     }
 
@@ -147,26 +160,33 @@ impl ScopeMeters {
         &self,
         of: impl Fn(&EnergyCurve) -> Result<SpanEnergy, UnavailableReason>,
     ) -> Result<SpanEnergy, UnavailableReason> {
-        let none = SpanEnergy {
-            joules: Joules(0.0),
-            error: Joules(0.0),
-            spread: Joules(0.0),
-            clock: Joules(0.0),
-            ticks: u64::MAX,
-        };
-        self.readers
-            .iter()
-            .map(|one| of(&one.curve))
-            .try_fold(none, |sum, one| {
-                let one = one?;
-                Ok(SpanEnergy {
-                    joules: sum.joules + one.joules,
-                    error: sum.error + one.error,
-                    spread: Joules(sum.spread.0.hypot(one.spread.0)),
-                    clock: sum.clock + one.clock,
-                    ticks: sum.ticks.min(one.ticks),
-                })
-            })
+        let mut sum = NOTHING;
+        for one in &self.readers {
+            sum = sum.and(&of(&one.curve)?);
+        }
+        Ok(sum)
+    }
+}
+
+/// What any joules are added to.
+const NOTHING: SpanEnergy = SpanEnergy {
+    joules: Joules(0.0),
+    error: Joules(0.0),
+    spread: Joules(0.0),
+    clock: Joules(0.0),
+    ticks: u64::MAX,
+};
+
+impl SpanEnergy {
+    /// Both, edges taken to err apart from one another; ticks are those of the shorter.
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            joules: self.joules + other.joules,
+            error: self.error + other.error,
+            spread: Joules(self.spread.0.hypot(other.spread.0)),
+            clock: self.clock + other.clock,
+            ticks: self.ticks.min(other.ticks),
+        }
     }
 }
 
@@ -182,3 +202,6 @@ fn keys_of(record: &Record) -> Vec<KeyMeters> {
     let seats: Vec<Seat<'_>> = record.meters.iter().map(Seat::from).collect();
     keys(&seats, &record.hosts)
 }
+
+#[cfg(test)]
+mod tests;

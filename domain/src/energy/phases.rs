@@ -749,3 +749,6 @@ fn drift(record: &Record, meters: &ScopeMeters) -> Option<f64> {
     let before = watts(first)?;
     (before > 0.0).then_some(watts(last)? / before - 1.0)
 }
+
+#[cfg(test)]
+mod tests;

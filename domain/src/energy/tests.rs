@@ -1,231 +1,202 @@
-//! Scripted meters on a virtual clock: the truth is known, the curve must bound it.
+//! What was not measured does not exist.
 
-use proptest::prelude::*;
-
+use super::phases::attribute;
+use super::script::{S, attributed, measured};
 use super::*;
-use crate::record::{Averaging, MeterKind, MeterTrace, UnavailableReason, UpdateBasis};
+use crate::record::{
+    Averaging, EnergyClaim, EstimatedEnergy, MeterKind, MeterTrace, Record, UnavailableEnergy,
+    UnavailableReason,
+};
 use crate::scope::Scope;
 use crate::text::Name;
 
-const MS: u64 = 1_000_000;
+/// Whether any figure at all comes out of a record.
+fn gives_a_number(record: &Record) -> bool {
+    let of = |meters: &ScopeMeters| {
+        let energy = attribute(record, meters);
+        energy.prefill.is_ok()
+            || energy.decode.is_ok()
+            || energy.request.is_ok()
+            || energy.total.is_some()
+            || energy.closure.is_some()
+            || energy.idle_loaded.is_ok()
+            || energy.idle_unloaded.is_ok()
+            || energy.drift.is_some()
+    };
+    let headline = ScopeMeters::of(record);
+    let every = ScopeMeters::every(record);
+    headline.iter().any(of) || every.iter().flat_map(|(_, meters)| meters).any(of)
+}
 
-fn trace(
-    kind: MeterKind,
-    update_ns: u64,
-    wrap_uj: Option<u64>,
-    readings: &[(u64, u64)],
-) -> MeterTrace {
-    MeterTrace {
-        meter: Name::cleaned("scripted"),
-        host: 0,
-        device: Name::cleaned("package-0"),
-        scope: Scope::CpuPkg,
-        used: true,
-        kind,
-        averaging: if kind == MeterKind::Counter {
-            Averaging::Unknown
-        } else {
-            Averaging::Instant
-        },
-        window_ns: None,
-        update_ns: Some(update_ns),
-        update_basis: UpdateBasis::Assumed,
-        wrap_uj,
-        sensor_ppm: None,
-        origin: Name::cleaned("script"),
-        clock_error_ns: None,
-        t_ns: readings.iter().map(|r| r.0).collect(),
-        latency_ns: readings.iter().map(|_| 1_000).collect(),
-        source_t_ns: None,
-        v: readings.iter().map(|r| r.1).collect(),
+/// A way to break a record, and how.
+type Break = (&'static str, Box<dyn Fn(&mut Record)>);
+
+/// Keeps the readings at these places.
+fn keep_every(trace: &mut MeterTrace, kept: &dyn Fn(usize) -> bool) {
+    for values in [&mut trace.t_ns, &mut trace.latency_ns, &mut trace.v] {
+        let mut index = 0..;
+        values.retain(|_| kept(index.next().expect("endless")));
     }
 }
 
-/// True joules at a moment for a power that steps through `watts` every 100 ms, repeating.
-fn truth(watts: &[u16], at_ns: u64) -> f64 {
-    let step = 100 * MS;
-    let whole = at_ns / step;
-    let power = |i: u64| f64::from(watts[(i % watts.len() as u64) as usize]);
-    let done: f64 = (0..whole).map(|i| power(i) * 0.1).sum();
-    done + power(whole) * (at_ns % step) as f64 / 1e9
+fn broken_readings(last: usize) -> Vec<Break> {
+    vec![
+        ("no trace", Box::new(|r| r.meters.clear())),
+        (
+            "no readings",
+            Box::new(move |r| keep_every(&mut r.meters[0], &|_| false)),
+        ),
+        (
+            "one reading",
+            Box::new(move |r| keep_every(&mut r.meters[0], &|i| i == 0)),
+        ),
+        (
+            "two readings",
+            Box::new(move |r| keep_every(&mut r.meters[0], &|i| i == 0 || i == last)),
+        ),
+        (
+            "only the last",
+            Box::new(move |r| keep_every(&mut r.meters[0], &|i| i == last)),
+        ),
+        (
+            "values missing",
+            Box::new(|r| {
+                r.meters[0].v.pop();
+            }),
+        ),
+        (
+            "times missing",
+            Box::new(|r| {
+                r.meters[0].t_ns.pop();
+            }),
+        ),
+        (
+            "widths missing",
+            Box::new(|r| {
+                r.meters[0].latency_ns.pop();
+            }),
+        ),
+        (
+            "stamps missing",
+            Box::new(|r| r.meters[0].source_t_ns = Some(vec![1])),
+        ),
+        ("backward", Box::new(|r| r.meters[0].t_ns.reverse())),
+        ("all equal", Box::new(|r| r.meters[0].v.fill(5))),
+        (
+            "all equal, period unknown",
+            Box::new(|r| {
+                r.meters[0].v.fill(5);
+                r.meters[0].update_ns = None;
+            }),
+        ),
+        ("all nothing", Box::new(|r| r.meters[0].v.fill(0))),
+        (
+            "all the largest",
+            Box::new(|r| r.meters[0].v.fill(u64::MAX)),
+        ),
+        (
+            "largest now and then",
+            Box::new(|r| {
+                for v in r.meters[0].v.iter_mut().step_by(7) {
+                    *v = u64::MAX;
+                }
+            }),
+        ),
+        (
+            "power of nothing",
+            Box::new(|r| {
+                r.meters[0].kind = MeterKind::Power;
+                r.meters[0].v.fill(0);
+            }),
+        ),
+        (
+            "power of nothing, held",
+            Box::new(|r| {
+                r.meters[0].kind = MeterKind::Power;
+                r.meters[0].averaging = Averaging::Held;
+                r.meters[0].update_ns = None;
+                r.meters[0].v.fill(0);
+            }),
+        ),
+        (
+            "power at all bits",
+            Box::new(|r| {
+                r.meters[0].kind = MeterKind::Power;
+                r.meters[0].v.fill(0xFFFF_FFFF_FFFF);
+            }),
+        ),
+    ]
 }
 
-/// A counter that updates every `period` and is polled every `poll`.
-fn counter(watts: &[u16], period: u64, poll: u64, wrap: u64, offset: u64, end: u64) -> MeterTrace {
-    let readings: Vec<_> = (0..=end / poll)
-        .map(|i| {
-            let seen = (i * poll) / period * period;
-            (
-                i * poll,
-                (offset + (truth(watts, seen) * 1e6) as u64) % wrap,
-            )
-        })
-        .collect();
-    trace(MeterKind::Counter, period, Some(wrap), &readings)
-}
-
-fn watts() -> impl Strategy<Value = Vec<u16>> {
-    prop::collection::vec(5u16..300, 1..8)
-}
-
-proptest! {
-    #[test]
-    fn the_truth_lies_within_the_stated_error(
-        watts in watts(),
-        period_ms in prop::sample::select(vec![1u64, 10, 100]),
-        poll_ms in prop::sample::select(vec![2u64, 7, 50]),
-        offset in 0u64..65_000_000_000,
-        start_ms in 200u64..3_000,
-        length_ms in 2_000u64..6_000,
-    ) {
-        let meter = counter(&watts, period_ms * MS, poll_ms * MS, 65_532_610_987, offset, 10_000 * MS);
-        let (start, end) = (start_ms * MS, (start_ms + length_ms) * MS);
-        let energy = energy_in_span(&meter, start, end).expect("no fault");
-        let exact = truth(&watts, end) - truth(&watts, start);
-        // A reading may show an update as old as one period, first seen one poll later.
-        let lag = 300.0 * (period_ms + poll_ms) as f64 / 1e3;
-        prop_assert!(energy.joules.0 >= 0.0);
-        prop_assert!((energy.joules.0 - exact).abs() <= energy.error.0 + lag, "{energy:?}, exact {exact}");
-    }
-
-    #[test]
-    fn phases_and_gaps_make_the_total(watts in watts(), cut_ms in 2_000u64..5_000) {
-        let meter = counter(&watts, MS, 20 * MS, 1 << 40, 0, 8_000 * MS);
-        let joules = |a: u64, b: u64| energy_in_span(&meter, a * MS, b * MS).expect("no fault").joules.0;
-        prop_assert!((joules(500, cut_ms) + joules(cut_ms, 7_500) - joules(500, 7_500)).abs() < 1e-6);
-    }
-
-    #[test]
-    fn any_readings_give_joules_that_are_not_negative_or_a_reason(
-        readings in prop::collection::vec((any::<u32>(), any::<u64>()), 0..40),
-        start in any::<u32>(),
-        end in any::<u32>(),
-        update in any::<u64>(),
-        wrap in prop::option::of(any::<u64>()),
-        counter in any::<bool>(),
-    ) {
-        let mut readings: Vec<_> = readings.into_iter().map(|(t, v)| (u64::from(t), v)).collect();
-        readings.sort_unstable();
-        let kind = if counter { MeterKind::Counter } else { MeterKind::Power };
-        let meter = trace(kind, update, wrap, &readings);
-        if let Ok(energy) = energy_in_span(&meter, u64::from(start), u64::from(end)) {
-            prop_assert!(energy.joules.0.is_finite() && energy.joules.0 >= 0.0 && energy.error.0 >= 0.0);
-        }
-    }
-
-    #[test]
-    fn power_is_integrated_between_its_samples(watts in watts(), start_ms in 100u64..2_000) {
-        let readings: Vec<_> = (0..600u64)
-            .map(|i| (i * 10 * MS, u64::from(watts[(i / 10) as usize % watts.len()]) * 1_000_000 + i % 2))
-            .collect();
-        let meter = trace(MeterKind::Power, 10 * MS, None, &readings);
-        let (start, end) = (start_ms * MS, (start_ms + 3_000) * MS);
-        let exact = truth(&watts, end) - truth(&watts, start);
-        match energy_in_span(&meter, start, end) {
-            Ok(energy) => prop_assert!((energy.joules.0 - exact).abs() < 300.0 * 0.01 * 31.0),
-            Err(reason) => prop_assert_eq!(reason, UnavailableReason::BelowResolution),
-        }
-    }
-}
-
-fn steady(kind: MeterKind, change: impl Fn(usize, u64) -> u64) -> MeterTrace {
-    let readings: Vec<_> = (0..200usize)
-        .map(|i| (i as u64 * 50 * MS, change(i, i as u64 * 2_000_000)))
-        .collect();
-    trace(kind, 10 * MS, Some(262_143_328_850), &readings)
-}
-
-fn reason(meter: &MeterTrace) -> UnavailableReason {
-    energy_in_span(meter, 1_010 * MS, 8_010 * MS).expect_err("spoiled")
-}
-
-#[test]
-fn a_steady_counter_is_a_straight_line() {
-    // 2 J every 50 ms are 40 W.
-    let energy = energy_in_span(
-        &steady(MeterKind::Counter, |_, v| v),
-        1_010 * MS,
-        8_010 * MS,
-    )
-    .expect("no fault");
-    assert!((energy.joules.0 - 280.0).abs() < 1e-9, "{energy:?}");
-    assert_eq!(energy.ticks, 700);
-}
-
-#[test]
-fn a_wrap_is_undone_and_a_reset_is_not_taken_for_one() {
-    let range = 262_143_328_850;
-    let wrapped = steady(MeterKind::Counter, |_, v| (range - 100_000_000 + v) % range);
-    let energy = energy_in_span(&wrapped, 1_010 * MS, 8_010 * MS).expect("a wrap is no fault");
-    assert!((energy.joules.0 - 280.0).abs() < 1e-3, "{energy:?}");
-    let reset = steady(MeterKind::Counter, |i, v| {
-        if i < 100 { 9_000_000_000 + v } else { v }
+fn broken_facts() -> Vec<Break> {
+    let estimated = EnergyClaim::Estimated(EstimatedEnergy {
+        basis: Name::cleaned("the box says so"),
+        mean_mw: 100_000,
     });
-    assert_eq!(reason(&reset), UnavailableReason::Reset);
-    // Outside of the span it does no harm.
-    assert!(energy_in_span(&reset, 1_010 * MS, 4_010 * MS).is_ok());
+    let unavailable = EnergyClaim::Unavailable(UnavailableEnergy {
+        reason: UnavailableReason::Permission,
+        detail: Name::cleaned("no"),
+    });
+    vec![
+        ("a model", Box::new(|r| r.meters[0].kind = MeterKind::Model)),
+        (
+            "a modelled scope",
+            Box::new(|r| r.meters[0].scope = Scope::SocModel),
+        ),
+        ("an idle neighbour", Box::new(|r| r.meters[0].used = false)),
+        ("another host's", Box::new(|r| r.meters[0].host = 7)),
+        (
+            "an estimate",
+            Box::new(move |r| r.energy = estimated.clone()),
+        ),
+        (
+            "a refusal",
+            Box::new(move |r| r.energy = unavailable.clone()),
+        ),
+        ("no hosts", Box::new(|r| r.hosts.clear())),
+        (
+            "no phases",
+            Box::new(|r| {
+                r.phases.clear();
+                r.repetitions.clear();
+            }),
+        ),
+        (
+            "phases before the readings",
+            Box::new(|r| {
+                let by = 10_000 * S;
+                for t in &mut r.meters[0].t_ns {
+                    *t += by;
+                }
+            }),
+        ),
+        (
+            "phases that run backward",
+            Box::new(|r| {
+                for phase in &mut r.phases {
+                    std::mem::swap(&mut phase.start_ns, &mut phase.end_ns);
+                }
+                r.repetitions.clear();
+            }),
+        ),
+    ]
 }
 
 #[test]
-fn every_fault_yields_its_reason() {
-    let frozen = steady(
-        MeterKind::Counter,
-        |i, v| if i < 100 { v } else { 200_000_000 },
-    );
-    assert_eq!(reason(&frozen), UnavailableReason::Stale);
-    let jump = steady(MeterKind::Counter, |i, v| {
-        if i < 100 { v } else { v + 10_000_000_000 }
-    });
-    assert_eq!(reason(&jump), UnavailableReason::Implausible);
-    let hot = steady(MeterKind::Power, |i, _| {
-        if i == 100 {
-            6_000_000_000
-        } else {
-            40_000_000 + i as u64
-        }
-    });
-    assert_eq!(reason(&hot), UnavailableReason::Implausible);
-    let mut hole = steady(MeterKind::Power, |i, _| 40_000_000 + i as u64);
-    hole.t_ns
-        .iter_mut()
-        .skip(100)
-        .for_each(|t| *t += 4_000 * MS);
-    assert_eq!(reason(&hole), UnavailableReason::Gap);
-    let mut ragged = steady(MeterKind::Counter, |_, v| v);
-    ragged.v.pop();
-    assert_eq!(reason(&ragged), UnavailableReason::Implausible);
-    let modelled = steady(MeterKind::Model, |_, v| v);
-    assert_eq!(reason(&modelled), UnavailableReason::NotSupported);
-    let empty = trace(MeterKind::Counter, MS, None, &[]);
-    assert_eq!(reason(&empty), UnavailableReason::Gap);
-}
-
-#[test]
-fn a_span_beyond_the_readings_or_too_short_has_no_joules() {
-    let meter = steady(MeterKind::Counter, |_, v| v);
-    for (start, end, expected) in [
-        (9_000, 11_000, UnavailableReason::Gap),
-        (1_000, 1_090, UnavailableReason::BelowResolution),
-        // Twelve periods, but the readings are too sparse to see the edges.
-        (1_010, 1_130, UnavailableReason::BelowResolution),
-        (2_000, 1_000, UnavailableReason::BelowResolution),
-    ] {
-        assert_eq!(
-            energy_in_span(&meter, start * MS, end * MS),
-            Err(expected),
-            "{start} {end}"
-        );
+fn no_missing_reading_becomes_a_number() {
+    let good = measured();
+    assert!(gives_a_number(&good));
+    let last = good.meters[0].v.len() - 1;
+    for (what, spoil) in broken_readings(last).into_iter().chain(broken_facts()) {
+        let mut record = good.clone();
+        spoil(&mut record);
+        assert!(!gives_a_number(&record), "{what}");
     }
-}
-
-#[test]
-fn readings_so_rare_that_the_counter_may_have_gone_round_are_a_gap() {
-    let readings: Vec<_> = (0..20u64)
-        .map(|i| (i * 60_000 * MS, i * 1_000_000_000))
-        .collect();
-    let meter = trace(MeterKind::Counter, MS, Some(65_532_610_987), &readings);
-    assert_eq!(
-        energy_in_span(&meter, 0, 600_000 * MS),
-        Err(UnavailableReason::Gap)
-    );
+    // Without loops' counts there are joules of spans, and none of a token.
+    let mut uncounted = good.clone();
+    for phase in &mut uncounted.phases {
+        (phase.requests, phase.tokens_in, phase.tokens_out) = (0, 0, 0);
+    }
+    let energy = attributed(&uncounted);
+    assert!(energy.prefill.is_err() && energy.decode.is_err() && energy.request.is_err());
 }
