@@ -43,7 +43,8 @@ use crate::measure::{
     prefill_tokens_per_second, speed_interval, time_workload,
 };
 use crate::meter::nvml::GpuUse;
-use crate::meter::sampler::{Sampled, Sampler};
+use crate::meter::remote::Along;
+use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
 use crate::meter::{self, Estimate, MeterInfo, Meters, headline_or_part};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
@@ -468,16 +469,13 @@ impl Sweep<'_> {
             Ok(engine) => engine,
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
+        let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
+        self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
         let (ended, loaded) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
         let mut sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
-        // What was read here says nothing of machines that did the work elsewhere.
-        match self.machines[&spec.name].here {
-            Some(here) => sampled.traces.iter_mut().for_each(|one| one.host = here),
-            None => sampled = Sampled::default(),
-        }
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
             Err(Stopped::Failed { outcome, class }) => (outcome, Some(class)),
@@ -731,7 +729,7 @@ fn prepare(
         quality: &options.matrix.quality,
         available_bytes: machine.available_bytes,
         engines: options.matrix.engines(),
-        update: update(machine),
+        update: update(machine).or(has_remote_meters(options).then_some(Duration::ZERO)),
         finished: &state.finished(),
     };
     let mut plan = plan(kept, source, &circumstances);
@@ -764,6 +762,13 @@ fn update(machine: &Machine) -> Option<Duration> {
         .map(|at| infos[*at as usize].update_ns)
         .max()?;
     Some(Duration::from_nanos(slowest.unwrap_or(0)))
+}
+
+/// Whether a machine of any engine serves its meters.
+fn has_remote_meters(options: &SweepOptions) -> bool {
+    let engines = options.matrix.engines().iter();
+    let mut hosts = engines.flat_map(|spec| spec.machines.iter().flat_map(|named| &named.hosts));
+    hosts.any(|host| host.meter.is_some())
 }
 
 /// The engine that a cell names.

@@ -30,6 +30,7 @@ pub mod sampler;
 pub mod scripted;
 mod sysfs;
 pub mod wall;
+pub mod watch;
 
 /// One power counter of this machine.
 pub trait Meter: Send + fmt::Debug {
