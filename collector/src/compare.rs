@@ -1,8 +1,8 @@
 //! Results side by side: what differs, by how much, and what must not be divided.
 //!
 //! The first result is the base. A quotient needs equals: quality and joules per right answer one
-//! suite version, sampling and number of items; speeds and joules per token one workload; joules
-//! one scope key. Where both answered the same items, these are resampled together: the interval
+//! suite version, sampling and number of items; speeds and joules one workload; joules one scope
+//! key. Where both answered the same items, these are resampled together: the interval
 //! is that of the paired log ratio. Speeds resample accounts, records and repetitions of each side.
 
 use std::collections::BTreeMap;
@@ -197,7 +197,7 @@ fn unequal(figure: &str, base: &Side, other: &Side) -> Option<String> {
         let n = |row: &ResultRow| row.quality_n.unwrap_or(0);
         return Some(format!("{} items against {} items", n(two), n(one)));
     }
-    if !by_items && shape(first) != shape(second) {
+    if figure != "quality" && shape(first) != shape(second) {
         return Some(if first.id == second.id {
             format!("another form of workload {}", first.id)
         } else {

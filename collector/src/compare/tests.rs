@@ -144,6 +144,11 @@ fn what_must_not_be_divided_says_why() {
         "another form of workload pp16-tg17"
     );
     assert_eq!(
+        refused("joules_per_correct_answer", |r| r.workload.depth_tokens =
+            64),
+        "another form of workload pp16-tg17"
+    );
+    assert_eq!(
         refused("quality", |r| r.workload.temperature_ppm = 700_000),
         "answers were sampled in another way"
     );

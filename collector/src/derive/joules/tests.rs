@@ -663,3 +663,50 @@ fn a_battery_lasts_as_long_as_its_joules() {
     record.hosts[0].battery_full_uwh = Some(60_000_000);
     near(row(&record).battery_hours, 60.0 / 40.0);
 }
+
+/// The package's power by a second reader of the same device, `factor` times the counter's.
+fn read_twice(factor: f64) -> Record {
+    let mut record = fixtures::metered_package(1);
+    let counter = &record.meters[0];
+    let (mut times, mut watts) = (Vec::new(), Vec::new());
+    for pair in 1..counter.t_ns.len() {
+        let ns = counter.t_ns[pair] - counter.t_ns[pair - 1];
+        let used = (counter.v[pair] - counter.v[pair - 1]) as f64;
+        times.push(counter.t_ns[pair] - ns / 2);
+        // Micro-joules in so many nanoseconds, in micro-watts, with a ripple that is not stale.
+        watts.push((factor * used / (ns as f64 / 1e9)) as u64 + pair as u64 % 2);
+    }
+    let second = MeterTrace {
+        meter: Name::cleaned("another reader"),
+        kind: MeterKind::Power,
+        averaging: domain::record::Averaging::Instant,
+        latency_ns: vec![2_000; times.len()],
+        t_ns: times,
+        v: watts,
+        ..counter.clone()
+    };
+    record.meters.push(second);
+    record
+}
+
+#[test]
+fn two_readers_of_one_device_must_agree() {
+    let alone = row(&fixtures::metered_package(1));
+    let agreeing = row(&read_twice(1.0));
+    assert_eq!(joule_columns(&agreeing), joule_columns(&alone));
+    assert_eq!(agreeing.flags, "public-seed");
+    let warned = row(&read_twice(0.9));
+    assert_eq!(joule_columns(&warned), joule_columns(&alone));
+    assert_eq!(warned.flags, "public-seed counter-disagrees");
+    let void = row(&read_twice(0.5));
+    assert!(
+        joule_columns(&void)
+            .iter()
+            .all(|(_, value)| value.is_none())
+    );
+    let reason = void.energy_reason.unwrap_or_default();
+    assert!(
+        reason.starts_with("the counter of package-0 says 2 times what its power comes to"),
+        "{reason}"
+    );
+}
