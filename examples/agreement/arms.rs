@@ -265,6 +265,7 @@ impl Arm {
         let mut bench = Bench {
             engine: self.engine.as_mut(),
             sampler: &Sampler::spawn(Vec::new(), Arc::new(RealClock::default())),
+            meters: &[],
             clock: &clock,
             context: &ContextReader::new(Path::new("/"), cores),
             stop: &AtomicBool::new(false),

@@ -123,6 +123,7 @@ impl<'a> Arms<'a> {
         let mut bench = Bench {
             engine: self.engine,
             sampler: &self.sampler,
+            meters: &[],
             clock: &clock,
             context: &self.context,
             stop: &AtomicBool::new(false),

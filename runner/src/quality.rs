@@ -207,6 +207,7 @@ mod tests {
         let mut bench = Bench {
             engine: &mut engine,
             sampler: &sampler,
+            meters: &[],
             clock: clock.as_ref(),
             context: &context,
             stop: &stop,

@@ -1,10 +1,13 @@
 //! Puts one cell's raw samples and the facts around them together as a record.
 
+use std::collections::BTreeSet;
+
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
-    AttributionMethod, Audience, EngineFacts, Host, Outcome, Record, RunnerFacts, SCHEMA, Settings,
-    SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts, Workload,
+    AttributionMethod, Audience, EngineFacts, Host, MeterTrace, Outcome, Record, RunnerFacts,
+    SCHEMA, Settings, SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts,
+    Workload,
 };
 use domain::text::Name;
 
@@ -63,7 +66,7 @@ pub struct CellFacts {
     pub workload: WorkloadSpec,
     /// The samples.
     pub samples: Samples,
-    /// The meters' readings.
+    /// The meters' readings, each trace with the number of its host.
     pub sampled: Sampled,
     /// How it ended.
     pub outcome: Outcome,
@@ -75,8 +78,7 @@ pub struct CellFacts {
 
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
-    let unavailable = cell.sampled.trouble.or_else(|| sweep.no_meters.clone());
-    // What was read was read here: it says nothing of machines that did the work elsewhere.
+    // What the machine was like is told of here: it says nothing of machines elsewhere.
     let here = cell.machines.here;
     let mut context = cell.samples.context;
     context.retain_mut(|seen| here.inspect(|host| seen.host = *host).is_some());
@@ -84,25 +86,18 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     for phase in &mut phases {
         phase.host = here.unwrap_or(0);
     }
-    let elsewhere = (!cell.machines.are_this_one()).then(|| UnavailableEnergy {
-        reason: UnavailableReason::ScopeMismatch,
-        detail: Name::cleaned(
-            "other machines did the work, and only this one's counters were read",
-        ),
+    let hosts = &cell.machines.hosts;
+    // Each trace has its host's number: the sampler brings none of a machine that did no work.
+    let mut traces = cell.sampled.traces;
+    traces.retain(|trace| hosts.iter().any(|host| host.host == trace.host));
+    let no_meters_here = sweep.no_meters.clone().filter(|_| here.is_some());
+    let unavailable = cell.sampled.trouble.or(no_meters_here).or_else(|| {
+        let alone = cell.machines.are_this_one();
+        (!alone).then(|| mismatch(&traces, hosts))
     });
-    let traces = if cell.machines.are_this_one() {
-        cell.sampled.traces
-    } else {
-        Vec::new()
-    };
     let reads = !traces.is_empty();
-    let energy = energy_claim(
-        &traces,
-        &cell.machines.hosts,
-        AttributionMethod::Loops,
-        elsewhere.or(unavailable),
-        sweep.estimate.as_ref(),
-    );
+    let method = cell.samples.method.unwrap_or(AttributionMethod::Loops);
+    let energy = energy_claim(&traces, hosts, method, unavailable, sweep.estimate.as_ref());
     // An engine that only times itself was asked no item; a cell that failed was to be asked.
     let was_asked = cell.samples.quality.is_some() || cell.outcome != Outcome::Ok;
     Record {
@@ -124,7 +119,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         engine: cell.engine,
         settings: cell.settings,
         variant: cell.variant,
-        workload: workload(&cell.workload),
+        workload: workload(&cell.workload, method),
         repetitions: cell.samples.repetitions,
         phases,
         meters: traces,
@@ -136,8 +131,26 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     }
 }
 
+/// Why the joules of several hosts are no total: what each of them was read by.
+fn mismatch(traces: &[MeterTrace], hosts: &[Host]) -> UnavailableEnergy {
+    let of = |host: &Host| {
+        let own = traces.iter().filter(|trace| trace.host == host.host);
+        let scopes: BTreeSet<&str> = own.map(|trace| trace.scope.as_str()).collect();
+        let scopes: Vec<_> = scopes.into_iter().collect();
+        match scopes.as_slice() {
+            [] => format!("host {}: no meter was read", host.host),
+            scopes => format!("host {}: {}", host.host, scopes.join(", ")),
+        }
+    };
+    let each: Vec<String> = hosts.iter().map(of).collect();
+    UnavailableEnergy {
+        reason: UnavailableReason::ScopeMismatch,
+        detail: Name::cleaned(&each.join("; ")),
+    }
+}
+
 /// Every prompt is a window of one text behind its own prefix: the text's digest stands for them.
-pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
+pub(crate) fn workload(spec: &WorkloadSpec, method: AttributionMethod) -> Workload {
     Workload {
         id: spec.id.clone(),
         prompt_tokens: spec.prompt_tokens,
@@ -149,7 +162,8 @@ pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
         verifier: spec
             .verifier
             .map(|verifier| Name::cleaned(verifier.as_str())),
-        eos_banned: true,
+        // Joules are fitted where, and only where, output lengths could not be forced.
+        eos_banned: method != AttributionMethod::Regression,
         prompt_sha256: Some(Sha256Digest::of(prompt::TEXT.as_bytes())),
         temperature_ppm: spec.temperature_ppm,
         top_p_ppm: None,
@@ -166,7 +180,7 @@ mod tests {
     use crate::{host, plan};
     use domain::matrix::MAX_ITEMS;
     use domain::record::{
-        AnsweredItem, Averaging, Context, Finish, MAX_RECORD_BYTES, MeterKind, MeterTrace, Phase,
+        AnsweredItem, Averaging, Context, EnergyClaim, Finish, MAX_RECORD_BYTES, MeterKind, Phase,
         PhaseKind, Quality, Repetition, UpdateBasis,
     };
     use domain::scope::Scope;
@@ -218,6 +232,87 @@ mod tests {
         }
     }
 
+    fn sweep() -> SweepFacts {
+        SweepFacts {
+            audience: Audience::Any,
+            sweep: Sha256Digest([0; 32]),
+            suite: None,
+            runner: host::runner_facts(),
+            estimate: None,
+            no_meters: None,
+        }
+    }
+
+    /// A cell without samples.
+    fn cell(hosts: Vec<Host>, here: Option<u32>) -> CellFacts {
+        let scripted = crate::engine::scripted::ScriptedEngine::new();
+        CellFacts {
+            machines: Machines {
+                setup: SetupRef {
+                    slug: None,
+                    interconnect: None,
+                    split: None,
+                },
+                hosts,
+                here,
+            },
+            engine: crate::engine::Engine::facts(&scripted),
+            settings: crate::engine::Engine::settings(&scripted),
+            variant: plan::tests::facts(1, 1),
+            workload: WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64),
+            samples: Samples::default(),
+            sampled: Sampled::default(),
+            outcome: Outcome::Ok,
+            outcome_class: None,
+            ended_ms: LATE_NS,
+        }
+    }
+
+    #[test]
+    fn several_hosts_have_a_total_only_of_a_scope_that_all_of_them_read() {
+        let survey = host::survey(std::path::Path::new("/"));
+        let of = |number: u32| Host {
+            host: number,
+            gpus: Vec::new(),
+            ..survey.host.clone()
+        };
+        let read = |host: u32, scope: Scope| MeterTrace {
+            host,
+            scope,
+            ..trace()
+        };
+        let energy = |traces: Vec<MeterTrace>, here: Option<u32>| {
+            let mut cell = cell(vec![of(0), of(1)], here);
+            cell.sampled.traces = traces;
+            let record = assemble(&sweep(), cell);
+            (record.energy, record.meters.len())
+        };
+        let both = vec![read(0, Scope::CpuPkg), read(1, Scope::CpuPkg)];
+        let (total, _) = energy(both, Some(0));
+        assert!(
+            matches!(&total, EnergyClaim::Measured(claim) if claim.meters == [0, 1]),
+            "{total:?}"
+        );
+        for (traces, here, kept) in [
+            (
+                vec![read(0, Scope::CpuPkg), read(1, Scope::WallAc)],
+                Some(0),
+                2,
+            ),
+            (vec![read(0, Scope::CpuPkg)], Some(0), 1),
+            (vec![read(7, Scope::CpuPkg)], Some(0), 0),
+            (Vec::new(), None, 0),
+        ] {
+            let (none, lines) = energy(traces, here);
+            let mismatch = UnavailableReason::ScopeMismatch;
+            assert!(
+                matches!(&none, EnergyClaim::Unavailable(why) if why.reason == mismatch),
+                "{none:?}"
+            );
+            assert_eq!(lines, kept, "a host's own line stays");
+        }
+    }
+
     #[test]
     fn a_record_with_every_bound_reached_fits() {
         let survey = host::survey(std::path::Path::new("/"));
@@ -249,6 +344,7 @@ mod tests {
             started_ms: LATE_NS,
             repetitions: vec![repetition],
             phases: (0..64).map(phase).collect(),
+            method: Some(AttributionMethod::Loops),
             context: (0..16)
                 .map(|_| context.read(LATE_NS))
                 .collect::<Vec<Context>>(),
@@ -257,40 +353,17 @@ mod tests {
                 transcript_sha256: Some(Sha256Digest([0; 32])),
             }),
         };
-        let facts = SweepFacts {
-            audience: Audience::Any,
-            sweep: Sha256Digest([0; 32]),
-            suite: None,
-            runner: host::runner_facts(),
-            estimate: None,
-            no_meters: None,
+        let sampled = Sampled {
+            traces: (0..METERS).map(|_| trace()).collect(),
+            trouble: None,
+            cost: None,
         };
-        let workload = WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64);
-        let scripted = crate::engine::scripted::ScriptedEngine::new();
         let cell = CellFacts {
-            machines: Machines {
-                setup: SetupRef {
-                    slug: None,
-                    interconnect: None,
-                    split: None,
-                },
-                hosts: vec![survey.host],
-                here: Some(0),
-            },
-            engine: crate::engine::Engine::facts(&scripted),
-            settings: crate::engine::Engine::settings(&scripted),
-            variant: plan::tests::facts(1, 1),
-            workload,
             samples,
-            sampled: Sampled {
-                traces: (0..METERS).map(|_| trace()).collect(),
-                trouble: None,
-                cost: None,
-            },
-            outcome: Outcome::Ok,
-            outcome_class: None,
-            ended_ms: LATE_NS,
+            sampled,
+            ..cell(vec![survey.host], Some(0))
         };
+        let facts = sweep();
         let bytes = serde_json::to_vec(&assemble(&facts, cell))
             .expect("JSON")
             .len();

@@ -92,11 +92,14 @@ struct Knot {
 }
 
 /// A stretch in which the readings say nothing.
-#[derive(Debug, Clone, Copy)]
-struct Fault {
-    from_ns: u64,
-    to_ns: u64,
-    reason: UnavailableReason,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it begins.
+    pub from_ns: u64,
+    /// Where it ends.
+    pub to_ns: u64,
+    /// What is wrong.
+    pub reason: UnavailableReason,
 }
 
 /// The curve at a span's edge, and the two knots that bound it.
@@ -168,6 +171,11 @@ struct Sample {
 }
 
 impl EnergyCurve {
+    /// The stretches in which the readings say nothing, in order.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
     /// The curve of a trace; an error when no part of the trace can be used.
     pub fn of(trace: &MeterTrace) -> Result<Self, UnavailableReason> {
         let count = trace.v.len();

@@ -28,7 +28,9 @@ pub mod remote;
 pub mod replay;
 pub mod sampler;
 pub mod scripted;
+mod sysfs;
 pub mod wall;
+pub mod watch;
 
 /// One power counter of this machine.
 pub trait Meter: Send + fmt::Debug {
@@ -79,6 +81,7 @@ impl MeterInfo {
             scope: self.scope,
             kind: self.kind,
             used: true,
+            update_ns: self.update_ns,
         }
     }
 }
@@ -120,6 +123,17 @@ pub enum ReadError {
     /// The device cannot.
     #[error("read the power counter: the device does not support it")]
     NotSupported,
+    /// A battery that does not discharge.
+    #[error(
+        "read the power counter: the machine is on mains, so its battery tells nothing; unplug it"
+    )]
+    OnMains,
+    /// It would tell of others' work, too.
+    #[error("read the power counter: {why}")]
+    Shared {
+        /// Of whose, and what to do.
+        why: &'static str,
+    },
     /// It stopped changing.
     #[error("read the power counter: it stopped changing")]
     Stale,
@@ -140,7 +154,9 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::OnMains | Self::Shared { .. } => {
+                UnavailableReason::NotSupported
+            }
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,
@@ -251,6 +267,13 @@ pub fn headline(seats: &[Seat<'_>], hosts: &[Host]) -> Option<KeyMeters> {
         .into_iter()
         .next()
         .filter(|key| key.holds_the_work)
+}
+
+/// Indices of the meters of the headline; where there is none, of the first sum that is covered on
+/// every host; empty where nothing is.
+pub fn headline_or_part(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<u32> {
+    let first = keys(seats, hosts).into_iter().next();
+    first.map(|key| key.meters).unwrap_or_default()
 }
 
 /// What a record says about its joules.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use domain::record::{MeterTrace, SamplerCost, UnavailableEnergy};
 use domain::text::Name;
 
+use super::remote::Along;
 use super::{Meter, ReadError};
 use crate::clock::Clock;
 
@@ -44,24 +45,31 @@ pub struct Sampled {
 /// Handle to the sampling thread; without meters there is no thread and every trace is empty.
 #[derive(Debug)]
 pub struct Sampler {
+    /// Update periods of the meters.
+    updates_ns: Vec<Option<u64>>,
     requests: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
+    along: Along,
 }
 
 #[derive(Debug)]
 enum Request {
     Start { zero_ns: u64, done: SyncSender<()> },
     Mark { done: SyncSender<()> },
+    Nudge,
     Stop { done: SyncSender<Sampled> },
 }
 
 impl Sampler {
     /// Hands the meters to a thread of their own.
     pub fn spawn(meters: Vec<Box<dyn Meter>>, clock: Arc<dyn Clock>) -> Self {
+        let updates_ns = meters.iter().map(|meter| meter.info().update_ns).collect();
         if meters.is_empty() {
             return Self {
+                updates_ns,
                 requests: None,
                 thread: None,
+                along: Along::default(),
             };
         }
         // One request at a time is under way: every caller waits for its answer.
@@ -76,14 +84,18 @@ impl Sampler {
         let thread = thread::Builder::new().name("meters".to_owned()).spawn(work);
         match thread {
             Ok(thread) => Self {
+                updates_ns,
                 requests: Some(requests),
                 thread: Some(thread),
+                along: Along::default(),
             },
             Err(error) => {
                 tracing::warn!(%error, "no thread for the power meters: measuring without joules");
                 Self {
+                    updates_ns,
                     requests: None,
                     thread: None,
+                    along: Along::default(),
                 }
             }
         }
@@ -91,7 +103,12 @@ impl Sampler {
 
     /// Whether there is anything to read.
     pub fn has_meters(&self) -> bool {
-        self.requests.is_some()
+        (self.requests.is_some() && self.along.counts_here()) || !self.along.meters().is_empty()
+    }
+
+    /// From the next cell on samples these hosts too, and this one only if it is among them.
+    pub fn follow(&mut self, along: Along) {
+        self.along = along;
     }
 
     /// Most readings of each of `meters` traces.
@@ -101,17 +118,38 @@ impl Sampler {
 
     /// Begins a cell whose record counts time from `zero_ns` of the clock.
     pub fn start(&self, zero_ns: u64) {
-        self.ask(|done| Request::Start { zero_ns, done });
+        self.along.start(zero_ns, || {
+            self.ask(|done| Request::Start { zero_ns, done });
+        });
     }
 
     /// Reads every meter now, at a phase's edge.
     pub fn mark(&self) {
+        self.along.mark();
         self.ask(|done| Request::Mark { done });
+    }
+
+    /// Has every meter read soon, without waiting for it: where something is timed.
+    pub fn nudge(&self) {
+        if let Some(requests) = &self.requests {
+            // A request under way reads as well.
+            let _ = requests.try_send(Request::Nudge);
+        }
+    }
+
+    /// Update period of the slowest of these meters, by their traces' indices; `None` where none
+    /// of theirs is known.
+    pub fn slowest_update_ns(&self, traces: &[u32]) -> Option<u64> {
+        let known = traces
+            .iter()
+            .filter_map(|at| *self.updates_ns.get(*at as usize)?);
+        known.max()
     }
 
     /// Ends a cell.
     pub fn stop(&self) -> Sampled {
-        self.ask(|done| Request::Stop { done }).unwrap_or_default()
+        self.along
+            .stop(|| self.ask(|done| Request::Stop { done }).unwrap_or_default())
     }
 
     fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Option<T> {
@@ -199,6 +237,7 @@ impl Sampling {
                     self.sample(true);
                     let _ = done.send(());
                 }
+                Request::Nudge => self.sample(false),
                 Request::Stop { done } => {
                     self.sample(true);
                     polling = false;
