@@ -66,6 +66,9 @@ pub(crate) enum Verb {
     Submit(Submit),
     /// What this machine can measure, what would spoil it, and the fix. Changes nothing.
     Doctor(Doctor),
+    /// What the power meters of this machine say: live, from a recording, or to a leading runner.
+    #[command(subcommand)]
+    Meter(Meter),
     /// Make and show the key that signs.
     #[command(subcommand)]
     Key(Key),
@@ -265,6 +268,81 @@ pub(crate) fn origins() -> Vec<(String, String)> {
             (flag, origin)
         })
         .collect()
+}
+
+/// `joulemark meter`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Meter {
+    /// Show every meter that is found, live, until Ctrl-C.
+    Watch(MeterWatch),
+    /// Say what a recorded trace comes to.
+    Replay(MeterReplay),
+    /// Let a leading runner on another machine read the meters of this one.
+    Serve(MeterServe),
+}
+
+/// `joulemark meter watch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    joulemark meter watch\n  \
+    joulemark meter watch --record trace.jsonl --seconds 60\n\n\
+    A recording names this machine's parts, and nothing that names it or its user.")]
+pub(crate) struct MeterWatch {
+    /// Write every reading into this new file, which `joulemark meter replay` reads.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Stop after so many seconds.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Lines::Human)]
+    pub(crate) format: Lines,
+}
+
+/// How to print what goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lines {
+    /// A table on a terminal, one plain line a second elsewhere.
+    Human,
+    /// One JSON object a second.
+    Json,
+}
+
+/// `joulemark meter replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 some meter gave joules, 1 none did, 2 the file is no trace.")]
+pub(crate) struct MeterReplay {
+    /// What `joulemark meter watch --record` wrote.
+    pub(crate) trace: PathBuf,
+    /// From so many seconds of the trace.
+    #[arg(long, value_name = "S")]
+    pub(crate) from: Option<f64>,
+    /// To so many seconds of the trace.
+    #[arg(long, value_name = "S")]
+    pub(crate) to: Option<f64>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+/// `joulemark meter serve`.
+#[derive(Debug, Args)]
+pub(crate) struct MeterServe {
+    /// Address to listen on. Nothing is encrypted: for a trusted network only.
+    #[arg(long, default_value = "127.0.0.1:8461", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// File of a token that the leader must send (its matrix names it as `meter_token_file`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=1e7).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("from 0.1 to 10000000 seconds".to_owned())
+    }
 }
 
 /// `joulemark key`.

@@ -30,13 +30,18 @@ impl Report {
             Format::Json => line(&serde_json::to_string_pretty(&self.json)?),
             Format::Csv => self.print_csv(),
             Format::Human | Format::Md => {
-                line(&self.table(format).to_string())?;
+                line(&self.text(format))?;
                 for note in &self.notes {
                     line(note)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Its table alone.
+    pub(crate) fn text(&self, format: Format) -> String {
+        self.table(format).to_string()
     }
 
     fn table(&self, format: Format) -> Table {
@@ -87,6 +92,15 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Prints over the last `lines` lines of a terminal.
+pub(crate) fn redraw(lines: usize, text: &str) -> io::Result<()> {
+    if lines == 0 {
+        return line(text);
+    }
+    // Up so many lines, and clear from there on.
+    line(&format!("\x1b[{lines}A\x1b[J{text}"))
 }
 
 /// Tells of progress on standard error.

@@ -16,7 +16,7 @@ mod meters;
 pub mod phases;
 pub mod regression;
 
-pub use curve::{EnergyCurve, SpanEnergy, energy_in_span};
+pub use curve::{EnergyCurve, Fault, SpanEnergy, energy_in_span};
 pub use meters::ScopeMeters;
 
 /// No single metered device draws more; a reading above it is impossible.

@@ -130,6 +130,7 @@ mod tests {
             profile: None,
             survey: survey.to_owned(),
             meter: None,
+            meter_token_file: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Puts one cell's raw samples and the facts around them together as a record.
 
+use std::collections::BTreeSet;
+
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
@@ -76,7 +78,8 @@ pub struct CellFacts {
 
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
-    // What the machine was like is told of here: it says nothing of machines elsewhere.
+    // What the machine was like was read here: it says nothing of machines that did the work
+    // elsewhere.
     let here = cell.machines.here;
     let mut context = cell.samples.context;
     context.retain_mut(|seen| here.inspect(|host| seen.host = *host).is_some());
@@ -84,22 +87,17 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     for phase in &mut phases {
         phase.host = here.unwrap_or(0);
     }
+    // Each trace has its host's number: the sampler brings none of a machine that did no work.
     let hosts = &cell.machines.hosts;
-    let mut traces = cell.sampled.traces;
-    traces.retain(|trace| hosts.iter().any(|host| host.host == trace.host));
+    let traces = cell.sampled.traces;
+    let no_meters_here = sweep.no_meters.clone().filter(|_| here.is_some());
+    let unavailable = cell.sampled.trouble.or(no_meters_here).or_else(|| {
+        let alone = cell.machines.are_this_one();
+        (!alone).then(|| mismatch(&traces, hosts))
+    });
     let reads = !traces.is_empty();
-    let elsewhere = (!cell.machines.are_this_one()).then(|| no_total(&traces, hosts));
     let method = cell.samples.method.unwrap_or(AttributionMethod::Loops);
-    let energy = energy_claim(
-        &traces,
-        hosts,
-        method,
-        cell.sampled
-            .trouble
-            .or(elsewhere)
-            .or_else(|| sweep.no_meters.clone()),
-        sweep.estimate.as_ref(),
-    );
+    let energy = energy_claim(&traces, hosts, method, unavailable, sweep.estimate.as_ref());
     // An engine that only times itself was asked no item; a cell that failed was to be asked.
     let was_asked = cell.samples.quality.is_some() || cell.outcome != Outcome::Ok;
     Record {
@@ -133,17 +131,21 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     }
 }
 
-/// Why several machines, or another one, have no total: a sum needs the same scope on all of them.
-fn no_total(traces: &[MeterTrace], hosts: &[Host]) -> UnavailableEnergy {
-    let is_read = |host: &Host| traces.iter().any(|trace| trace.host == host.host);
-    let detail = if hosts.iter().all(is_read) {
-        "the machines' counters have no scope in common that covers the work"
-    } else {
-        "other machines did the work, and not the counters of all of them were read"
+/// Why the joules of several hosts are no total: what each of them was read by.
+fn mismatch(traces: &[MeterTrace], hosts: &[Host]) -> UnavailableEnergy {
+    let of = |host: &Host| {
+        let own = traces.iter().filter(|trace| trace.host == host.host);
+        let scopes: BTreeSet<&str> = own.map(|trace| trace.scope.as_str()).collect();
+        let scopes: Vec<_> = scopes.into_iter().collect();
+        match scopes.as_slice() {
+            [] => format!("host {}: no meter was read", host.host),
+            scopes => format!("host {}: {}", host.host, scopes.join(", ")),
+        }
     };
+    let each: Vec<String> = hosts.iter().map(of).collect();
     UnavailableEnergy {
         reason: UnavailableReason::ScopeMismatch,
-        detail: Name::cleaned(detail),
+        detail: Name::cleaned(&each.join("; ")),
     }
 }
 
@@ -298,7 +300,6 @@ mod tests {
                 2,
             ),
             (vec![read(0, Scope::CpuPkg)], Some(0), 1),
-            (vec![read(7, Scope::CpuPkg)], Some(0), 0),
             (Vec::new(), None, 0),
         ] {
             let (none, lines) = energy(traces, here);

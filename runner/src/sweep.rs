@@ -39,10 +39,11 @@ use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
 use crate::machines::{self, MachinesError};
 use crate::measure::{
-    Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
+    Bench, Counts, Covering, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
-use crate::meter::sampler::{Sampled, Sampler};
+use crate::meter::remote::Along;
+use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
 use crate::meter::{self, Estimate, MeterInfo, Meters, headline_or_part};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
@@ -328,10 +329,6 @@ pub fn run(
     }
     let machines = machines(options, &mut machine)?;
     let infos = infos(&machine);
-    let covering = machines
-        .iter()
-        .map(|(engine, machines)| (engine.clone(), covering(&infos, machines)))
-        .collect();
     let sampler = Sampler::spawn(
         std::mem::take(&mut machine.meters.meters),
         Arc::clone(&machine.clock),
@@ -346,7 +343,7 @@ pub fn run(
         machine: &machine,
         engines,
         machines,
-        covering,
+        infos,
         on_event,
         sampler,
         items,
@@ -354,6 +351,7 @@ pub fn run(
         state,
         variants,
         start_temp_mc: machine.context.temp_mc(),
+        probed: false,
         recorded: Vec::new(),
         lost: Vec::new(),
     };
@@ -375,8 +373,8 @@ struct Sweep<'a> {
     engines: Engines,
     /// By engine, this machine's where the matrix names none.
     machines: BTreeMap<String, Machines>,
-    /// By engine, the meters that carry the joules of its machines.
-    covering: BTreeMap<String, Vec<u32>>,
+    /// This machine's meters.
+    infos: Vec<MeterInfo>,
     on_event: &'a mut dyn FnMut(SweepEvent),
     sampler: Sampler,
     items: Vec<Item>,
@@ -384,6 +382,8 @@ struct Sweep<'a> {
     state: StateFile,
     variants: VariantCache,
     start_temp_mc: Option<i64>,
+    /// The meters' update periods were asked for.
+    probed: bool,
     recorded: Vec<CellSummary>,
     lost: Vec<(String, String)>,
 }
@@ -467,17 +467,21 @@ impl Sweep<'_> {
             Ok(engine) => engine,
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
+        let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
+        let covering = Covering::of(&self.infos, &along, &self.machines[&spec.name].hosts);
+        self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, engine_facts, settings) =
-            self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
-        let mut sampled = self.sampler.stop();
+        let (ended, engine_facts, settings) = self.measure(
+            planned,
+            place,
+            &covering,
+            engine.as_mut(),
+            &weights,
+            &mut samples,
+        );
+        let sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
-        // What was read here says nothing of machines that did the work elsewhere.
-        match self.machines[&spec.name].here {
-            Some(here) => sampled.traces.iter_mut().for_each(|one| one.host = here),
-            None => sampled = Sampled::default(),
-        }
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
             Err(Stopped::Failed { outcome, class }) => (outcome, Some(class)),
@@ -550,6 +554,7 @@ impl Sweep<'_> {
         &mut self,
         planned: &PlannedCell,
         place: Place,
+        covering: &Covering,
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
@@ -559,7 +564,7 @@ impl Sweep<'_> {
         let mut bench = Bench {
             engine,
             sampler: &self.sampler,
-            meters: &self.covering[&planned.cell.engine],
+            meters: covering,
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
             stop: &self.options.stop,
@@ -609,6 +614,9 @@ impl Sweep<'_> {
                 class: "engine panicked".to_owned(),
             })
         });
+        if ended.is_err() {
+            bench.note_context(samples);
+        }
         // As it is now: a loaded server says more than one that is not.
         let (facts, engine_settings) = (bench.engine.facts(), bench.engine.settings());
         // The next cell's load replaces the weights; until then they are not needed.
@@ -714,7 +722,7 @@ fn prepare(
         quality: &options.matrix.quality,
         available_bytes: machine.available_bytes,
         engines: options.matrix.engines(),
-        update: update(machine),
+        update: update(machine).or(has_remote_meters(options).then_some(Duration::ZERO)),
         finished: &state.finished(),
     };
     let mut plan = plan(kept, source, &circumstances);
@@ -725,15 +733,6 @@ fn prepare(
 fn infos(machine: &Machine) -> Vec<MeterInfo> {
     let meters = machine.meters.meters.iter();
     meters.map(|meter| meter.info().clone()).collect()
-}
-
-/// The meters of this machine that carry the joules of an engine's machines.
-fn covering(infos: &[MeterInfo], machines: &Machines) -> Vec<u32> {
-    let Some(here) = machines.here else {
-        return Vec::new();
-    };
-    let seats: Vec<_> = infos.iter().map(|info| info.seat(here)).collect();
-    headline_or_part(&seats, &machines.hosts)
 }
 
 /// How often the slowest meter updates that carries the joules of this machine; zero where that is
@@ -747,6 +746,13 @@ fn update(machine: &Machine) -> Option<Duration> {
         .map(|at| infos[*at as usize].update_ns)
         .max()?;
     Some(Duration::from_nanos(slowest.unwrap_or(0)))
+}
+
+/// Whether a machine of any engine serves its meters.
+fn has_remote_meters(options: &SweepOptions) -> bool {
+    let engines = options.matrix.engines().iter();
+    let mut hosts = engines.flat_map(|spec| spec.machines.iter().flat_map(|named| &named.hosts));
+    hosts.any(|host| host.meter.is_some())
 }
 
 /// The engine that a cell names.

@@ -5,6 +5,7 @@ mod doctor;
 mod key;
 mod man;
 mod measuring;
+mod meter;
 mod quickstart;
 mod serve;
 mod service;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Serve(args) => asynchronous(serve::run(args, config()?)),
         Verb::Sweep(args) => asynchronous(sweep::run(args, config()?)),
         Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
+        Verb::Meter(verb) => asynchronous(meter::run(verb, config()?)),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),

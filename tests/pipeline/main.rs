@@ -6,5 +6,6 @@ mod harness;
 mod engines;
 mod hostile;
 mod killed;
+mod meter;
 mod quickstart;
 mod sweep;

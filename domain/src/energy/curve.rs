@@ -10,7 +10,8 @@
 //! the highest mean of a step within the span.
 //!
 //! When a knot was is itself known only within a bracket. Where readings wait for a change
-//! ([`TICKED_FROM_NS`]) the bracket is the stated width of the change. A faster counter is read now
+//! ([`TICKED_FROM_NS`]) the bracket is the stated width of the change; what was read without
+//! waiting ([`LONGEST_READ_NS`]) may be up to a period old. A faster counter is read now
 //! and then, and at every phase's edge: what it shows is up to a period old, and where a reading is
 //! next to the edge, a straight line serves, at an error of a tick.
 //!
@@ -23,6 +24,13 @@ use crate::units::{Joules, Seconds, Watts};
 
 /// Update period taken for a counter that states none, in nanoseconds: the slowest polled.
 const ASSUMED_PERIOD_NS: u64 = 1_000_000_000;
+
+/// A read takes less. A change that was waited for is hardly ever known better, so a reading that
+/// took less did not wait.
+const LONGEST_READ_NS: u64 = 1_000_000;
+
+/// Power is polled this often, or every half period.
+const POLL_NS: u64 = 50_000_000;
 
 /// Power at the edge of a span is taken to be at most so many times the highest mean between two
 /// knots of the span (and, on a fast counter, next to it).
@@ -84,11 +92,14 @@ struct Knot {
 }
 
 /// A stretch in which the readings say nothing.
-#[derive(Debug, Clone, Copy)]
-struct Fault {
-    from_ns: u64,
-    to_ns: u64,
-    reason: UnavailableReason,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it begins.
+    pub from_ns: u64,
+    /// Where it ends.
+    pub to_ns: u64,
+    /// What is wrong.
+    pub reason: UnavailableReason,
 }
 
 /// The curve at a span's edge, and the two knots that bound it.
@@ -151,7 +162,20 @@ struct Reading {
     v: u64,
 }
 
+/// One sample of power in its place.
+#[derive(Clone, Copy)]
+struct Sample {
+    at_ns: u64,
+    v: u64,
+    stamped_anew: bool,
+}
+
 impl EnergyCurve {
+    /// The stretches in which the readings say nothing, in order.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
     /// The curve of a trace; an error when no part of the trace can be used.
     pub fn of(trace: &MeterTrace) -> Result<Self, UnavailableReason> {
         let count = trace.v.len();
@@ -183,6 +207,7 @@ impl EnergyCurve {
         let first = *readings.first().ok_or(UnavailableReason::Gap)?;
         let period = trace.update_ns.filter(|period| *period > 0);
         let fast = period.filter(|period| *period < TICKED_FROM_NS && first.source_ns.is_none());
+        let stale_after = period.unwrap_or(LONGEST_HOLE_NS).saturating_mul(MIN_TICKS);
         let shape = if fast.is_some() {
             Shape::Polled
         } else {
@@ -191,14 +216,14 @@ impl EnergyCurve {
         let bracket = |last_old_ns: u64, reading: &Reading| {
             let half = reading.latency_ns / 2;
             let to_ns = reading.t_ns.saturating_add(half);
-            let from_ns = match (reading.source_ns, fast, period) {
-                (Some(stamp), ..) => return (stamp, stamp),
+            let from_ns = match (reading.source_ns, period) {
+                (Some(stamp), _) => return (stamp, stamp),
                 // Updates jitter: what is shown may be older than one period.
-                (None, Some(fast), _) => {
-                    (reading.t_ns.saturating_sub(half)).saturating_sub(fast + fast / 2)
+                (None, Some(period)) if reading.latency_ns < LONGEST_READ_NS || fast.is_some() => {
+                    (reading.t_ns.saturating_sub(half)).saturating_sub(period.saturating_mul(3) / 2)
                 }
-                (None, None, Some(_)) => reading.t_ns.saturating_sub(half),
-                (None, None, None) => 0,
+                (None, Some(_)) => reading.t_ns.saturating_sub(half),
+                (None, None) => 0,
             };
             (from_ns.max(last_old_ns), to_ns)
         };
@@ -212,9 +237,7 @@ impl EnergyCurve {
             let (before, now) = (pair[0], pair[1]);
             curve.last_reading_ns = now.t_ns.max(now.source_ns.unwrap_or(0));
             if now.v == before.v {
-                if period.is_some_and(|period| {
-                    now.t_ns.saturating_sub(last_change.1) > period.saturating_mul(MIN_TICKS)
-                }) {
+                if now.t_ns.saturating_sub(last_change.1) > stale_after {
                     curve.fault(last_change.1, now.t_ns, UnavailableReason::Stale);
                 }
                 continue;
@@ -249,39 +272,46 @@ impl EnergyCurve {
         };
         // A held value is as old as its stamp when it is first read, and still so when read again.
         let mut stamp_seen = None;
-        let samples: Vec<(u64, u64)> = readings
+        let samples: Vec<Sample> = readings
             .iter()
-            .map(|reading| {
-                let again = held && stamp_seen == reading.source_ns;
+            .scan(0, |last_ns: &mut u64, reading| {
+                let again = reading.source_ns.is_some() && stamp_seen == reading.source_ns;
                 stamp_seen = reading.source_ns;
-                let at_ns = reading.source_ns.filter(|_| !again).unwrap_or(reading.t_ns);
-                (at_ns.saturating_sub(window / 2), reading.v)
-            })
-            .scan(0, |last_ns: &mut u64, (at_ns, v)| {
-                *last_ns = at_ns.max(*last_ns);
-                Some((*last_ns, v))
+                let at_ns = reading
+                    .source_ns
+                    .filter(|_| !(held && again))
+                    .unwrap_or(reading.t_ns);
+                *last_ns = at_ns.saturating_sub(window / 2).max(*last_ns);
+                Some(Sample {
+                    at_ns: *last_ns,
+                    v: reading.v,
+                    stamped_anew: reading.source_ns.is_some() && !again,
+                })
             })
             .collect();
-        let &(first_ns, first) = samples.first().ok_or(UnavailableReason::Gap)?;
+        let first = *samples.first().ok_or(UnavailableReason::Gap)?;
         let period = trace.update_ns.filter(|period| *period > 0);
+        let stale_after = period.unwrap_or(LONGEST_HOLE_NS).saturating_mul(MIN_TICKS);
+        // A sampler keeps one reading in five periods, and notices so at its next poll.
         let longest_hole = period.map_or(LONGEST_HOLE_NS, |period| {
-            (period.saturating_mul(5))
+            let kept = (period.saturating_mul(5))
                 .min(LONGEST_HOLE_NS)
-                .max(period.saturating_mul(2))
+                .max(period.saturating_mul(2));
+            kept.saturating_add(POLL_NS.max(period / 2))
         });
         let reach_ns = window.max(period.filter(|_| held).unwrap_or(0));
-        let mut curve = Self::empty(trace, Shape::Power { reach_ns, held }, first_ns);
-        curve.sample(first_ns, 0.0, microwatts(first), 0.0);
+        let mut curve = Self::empty(trace, Shape::Power { reach_ns, held }, first.at_ns);
+        curve.sample(first.at_ns, 0.0, microwatts(first.v), 0.0);
         let (mut joules, mut squared_error) = (0.0, 0.0);
-        let mut unchanged_since = first_ns;
+        let mut unchanged_since = first.at_ns;
         for pair in samples.windows(2) {
-            let ((before_ns, before), (at_ns, value)) = (pair[0], pair[1]);
+            let (before_ns, at_ns) = (pair[0].at_ns, pair[1].at_ns);
             if at_ns == before_ns {
                 continue;
             }
             curve.last_reading_ns = at_ns;
             let time = Seconds((at_ns - before_ns) as f64 / 1e9);
-            let (left, right) = (microwatts(before), microwatts(value));
+            let (left, right) = (microwatts(pair[0].v), microwatts(pair[1].v));
             // A device that works draws something: 0 W is a sensor that says nothing.
             let impossible = |power: Watts| power.0 <= 0.0 || power.0 > MAX_DEVICE_POWER.0;
             if impossible(left) || impossible(right) {
@@ -289,14 +319,11 @@ impl EnergyCurve {
             } else if at_ns - before_ns > longest_hole {
                 curve.fault(before_ns, at_ns, UnavailableReason::Gap);
             }
-            if value == before && !held {
-                if period.is_some_and(|period| {
-                    at_ns - unchanged_since > period.saturating_mul(MIN_TICKS)
-                }) {
-                    curve.fault(unchanged_since, at_ns, UnavailableReason::Stale);
-                }
-            } else {
+            // A value that is pushed on a change is fresh if it was pushed again.
+            if pair[1].v != pair[0].v || (held && pair[1].stamped_anew) {
                 unchanged_since = at_ns;
+            } else if at_ns - unchanged_since > stale_after {
+                curve.fault(unchanged_since, at_ns, UnavailableReason::Stale);
             }
             let mean = if held {
                 left
@@ -346,18 +373,19 @@ impl EnergyCurve {
     /// A reading of a fast counter: what it shows is half a period old in the mean, and the power
     /// of that time is that of the time before.
     fn polled(&mut self, joules: f64, bracket: (u64, u64), t_ns: u64, period: u64) {
+        let last_ns = self.knots.last().map_or(0, |last| last.at_ns);
         self.knot(joules, bracket);
         let long_before = t_ns.saturating_sub(MIN_TICKS * period);
         let earlier = self
             .knots
             .iter()
             .rev()
-            .find(|knot| knot.at_ns <= long_before);
+            .find(|knot| knot.at_ns <= long_before && knot.at_ns < t_ns);
         let lag = earlier.map_or(0.0, |knot| {
             (joules - knot.joules) / (t_ns - knot.at_ns) as f64 * (period / 2) as f64
         });
         if let Some(knot) = self.knots.last_mut() {
-            (knot.at_ns, knot.lag) = (t_ns, lag);
+            (knot.at_ns, knot.lag) = (t_ns.max(last_ns), lag);
         }
     }
 
@@ -576,7 +604,9 @@ impl EnergyCurve {
 /// `least_ns` only by chance.
 fn peak_watts(knots: &[Knot], least_ns: u64) -> f64 {
     let watts = |pair: &[Knot]| {
-        let ns = (pair[1].at_ns - pair[0].at_ns).max(least_ns).max(1);
+        let ns = (pair[1].at_ns.saturating_sub(pair[0].at_ns))
+            .max(least_ns)
+            .max(1);
         (pair[1].joules - pair[0].joules) / (ns as f64 / 1e9)
     };
     EDGE_PEAK * knots.windows(2).map(watts).fold(0.0, f64::max)

@@ -101,15 +101,20 @@ pub fn keys(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<KeyMeters> {
 }
 
 /// The meters of one scope on one host that are added: one per device, counters before power, all
-/// from one source unless they are graphics cards, which different vendors' sources report.
+/// from one source unless they are graphics cards, which different vendors' sources report. At the
+/// wall power goes first: a plug's counter moves in steps of up to 3,600 J, and checks it.
 fn of_scope(seats: &[Seat<'_>], host: u32, scope: Scope) -> Vec<u32> {
     let fits = |seat: &Seat<'_>| {
         (seat.host, seat.scope) == (host, scope) && seat.used && seat.kind != MeterKind::Model
     };
     let mut candidates: Vec<(u32, &Seat<'_>)> =
         (0..).zip(seats).filter(|(_, seat)| fits(seat)).collect();
+    let preferred = match scope {
+        Scope::WallAc => MeterKind::Power,
+        _ => MeterKind::Counter,
+    };
     // Stable, so that of equals the first that was found stands.
-    candidates.sort_by_key(|(_, seat)| seat.kind != MeterKind::Counter);
+    candidates.sort_by_key(|(_, seat)| seat.kind != preferred);
     let source = candidates.first().map(|(_, seat)| seat.meter);
     let mut taken: Vec<&Seat<'_>> = Vec::new();
     let mut chosen = Vec::new();
@@ -237,6 +242,18 @@ mod tests {
                 key("cpu.pkg", &[0], false),
             ]
         );
+    }
+
+    #[test]
+    fn a_plugs_power_is_integrated_and_its_coarse_counter_left_to_check_it() {
+        let total = seat("tasmota", "plug", Scope::WallAc);
+        let power = Seat {
+            kind: MeterKind::Power,
+            ..total
+        };
+        let here = || host(0, 0, false);
+        assert_eq!(found(&[total, power], here()), [key("wall.ac", &[1], true)]);
+        assert_eq!(found(&[total], here()), [key("wall.ac", &[0], true)]);
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub(in crate::energy) struct Counter {
     /// What it shows at the start.
     pub(in crate::energy) offset_uj: u64,
     pub(in crate::energy) wrap_uj: Option<u64>,
+    /// The sampler waits for its changes.
+    pub(in crate::energy) waits: bool,
     pub(in crate::energy) fault: Fault,
 }
 
@@ -102,6 +104,7 @@ impl Counter {
             seed,
             offset_uj: 7_000_000,
             wrap_uj: Some(262_143_328_850),
+            waits: period_ns >= TICKED_FROM_NS,
             fault: Fault::None,
         }
     }
@@ -146,7 +149,7 @@ impl Counter {
         };
         let mut marks = marks.to_vec();
         marks.sort_unstable();
-        let ticked = self.period_ns >= TICKED_FROM_NS;
+        let ticked = self.waits;
         let usual = if ticked {
             (self.period_ns / 5).clamp(4 * MS, 50 * MS)
         } else {

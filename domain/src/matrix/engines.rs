@@ -158,6 +158,9 @@ pub struct MachineHost {
     /// are not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meter: Option<String>,
+    /// File of the token that this server asks for, relative to the current folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter_token_file: Option<String>,
 }
 
 /// The survey of the machine that measures, which need not be written to a file.

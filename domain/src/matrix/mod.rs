@@ -17,7 +17,7 @@ use crate::ids::Sha256Digest;
 use crate::suite;
 
 mod engines;
-mod source;
+pub mod source;
 mod workload;
 
 pub use engines::{

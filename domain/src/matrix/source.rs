@@ -1,15 +1,20 @@
-//! Errors that name file, line and key, and suggest what was meant.
+//! Errors that name file, line and key, and suggest what was meant: for every TOML file that a
+//! user writes.
 
 use super::MatrixError;
 
 /// A file's text, for errors that name line and key.
-pub(super) struct Source<'a> {
-    pub(super) file: &'a str,
-    pub(super) text: &'a str,
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The file as it was named.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
 }
 
 impl Source<'_> {
-    pub(super) fn line(&self, offset: usize) -> usize {
+    /// The line of a byte, counted from 1.
+    pub fn line(&self, offset: usize) -> usize {
         1 + self
             .text
             .get(..offset)
@@ -18,12 +23,13 @@ impl Source<'_> {
             .count()
     }
 
-    pub(super) fn error(&self, offset: usize, what: String) -> MatrixError {
+    /// An error at a byte.
+    pub fn error(&self, offset: usize, what: String) -> MatrixError {
         self.error_on(self.line(offset), what)
     }
 
     /// An error at `key` of the table that begins at `offset`.
-    pub(super) fn error_in(&self, offset: usize, key: &str, what: String) -> MatrixError {
+    pub fn error_in(&self, offset: usize, key: &str, what: String) -> MatrixError {
         let start = self.line(offset);
         let spells_key = |line: &&str| {
             line.split('=')
@@ -38,7 +44,8 @@ impl Source<'_> {
         self.error_on(start + ahead.unwrap_or(0), what)
     }
 
-    pub(super) fn error_on(&self, line: usize, what: String) -> MatrixError {
+    /// An error on a line.
+    pub fn error_on(&self, line: usize, what: String) -> MatrixError {
         MatrixError {
             file: self.file.to_owned(),
             line,
@@ -68,7 +75,8 @@ impl Source<'_> {
             .join(" ")
     }
 
-    pub(super) fn parse_error(&self, error: &toml::de::Error) -> MatrixError {
+    /// What TOML says of the text, with the key that was meant if one was misspelt.
+    pub fn parse_error(&self, error: &toml::de::Error) -> MatrixError {
         let line = error.span().map_or(1, |span| self.line(span.start));
         let message = error.message().trim().to_owned();
         let mut quoted = message.split('`').skip(1).step_by(2);

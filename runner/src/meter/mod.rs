@@ -29,6 +29,7 @@ pub mod replay;
 pub mod sampler;
 pub mod scripted;
 pub mod wall;
+pub mod watch;
 
 /// One power counter of this machine.
 pub trait Meter: Send + fmt::Debug {

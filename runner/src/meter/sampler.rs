@@ -15,6 +15,7 @@ use std::time::Duration;
 use domain::record::{MeterTrace, SamplerCost, UnavailableEnergy};
 use domain::text::Name;
 
+use super::remote::Along;
 use super::{Meter, ReadError};
 use crate::clock::Clock;
 
@@ -48,6 +49,7 @@ pub struct Sampler {
     updates_ns: Vec<Option<u64>>,
     requests: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
+    along: Along,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Sampler {
                 updates_ns,
                 requests: None,
                 thread: None,
+                along: Along::default(),
             };
         }
         // One request at a time is under way: every caller waits for its answer.
@@ -84,6 +87,7 @@ impl Sampler {
                 updates_ns,
                 requests: Some(requests),
                 thread: Some(thread),
+                along: Along::default(),
             },
             Err(error) => {
                 tracing::warn!(%error, "no thread for the power meters: measuring without joules");
@@ -91,6 +95,7 @@ impl Sampler {
                     updates_ns,
                     requests: None,
                     thread: None,
+                    along: Along::default(),
                 }
             }
         }
@@ -98,7 +103,12 @@ impl Sampler {
 
     /// Whether there is anything to read.
     pub fn has_meters(&self) -> bool {
-        self.requests.is_some()
+        (self.requests.is_some() && self.along.here().is_some()) || !self.along.meters().is_empty()
+    }
+
+    /// From the next cell on samples these hosts too, and this one only if it is among them.
+    pub fn follow(&mut self, along: Along) {
+        self.along = along;
     }
 
     /// Most readings of each of `meters` traces.
@@ -108,11 +118,14 @@ impl Sampler {
 
     /// Begins a cell whose record counts time from `zero_ns` of the clock.
     pub fn start(&self, zero_ns: u64) {
-        self.ask(|done| Request::Start { zero_ns, done });
+        self.along.start(zero_ns, || {
+            self.ask(|done| Request::Start { zero_ns, done });
+        });
     }
 
     /// Reads every meter now, at a phase's edge.
     pub fn mark(&self) {
+        self.along.mark();
         self.ask(|done| Request::Mark { done });
     }
 
@@ -135,7 +148,8 @@ impl Sampler {
 
     /// Ends a cell.
     pub fn stop(&self) -> Sampled {
-        self.ask(|done| Request::Stop { done }).unwrap_or_default()
+        self.along
+            .stop(|| self.ask(|done| Request::Stop { done }).unwrap_or_default())
     }
 
     fn ask<T>(&self, request: impl FnOnce(SyncSender<T>) -> Request) -> Option<T> {

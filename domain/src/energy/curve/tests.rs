@@ -50,9 +50,11 @@ proptest! {
         ticks in 12u64..150,
         marked in any::<bool>(),
         wraps in any::<bool>(),
+        waits in any::<bool>(),
     ) {
         let (power, start, end) = loaded(seed, 100 * MS, (period * ticks).max(500 * MS), 3 * period + S);
         let mut counter = Counter::every(period, seed ^ 1);
+        counter.waits &= waits;
         if wraps {
             // In the midst of the load.
             let until = power.joules(start.midpoint(end));
@@ -68,7 +70,7 @@ proptest! {
             // Only where few ticks are held.
             Err(reason) => {
                 prop_assert_eq!(reason, UnavailableReason::BelowResolution);
-                prop_assert!((end - start) / period < 25 || !marked, "{}", (end - start) / period);
+                prop_assert!((end - start) / period < 25 || !marked || !waits, "{}", (end - start) / period);
             }
         }
     }
@@ -97,19 +99,39 @@ proptest! {
 
     #[test]
     fn any_readings_give_joules_that_are_not_negative_or_a_reason(
-        readings in prop::collection::vec((any::<u32>(), any::<u64>()), 0..40),
+        readings in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>()), 0..40),
+        stamped in any::<bool>(),
+        averaging in prop::sample::select(vec![Averaging::Instant, Averaging::Window, Averaging::Held]),
         start in any::<u32>(),
         end in any::<u32>(),
-        update in any::<u64>(),
+        update in prop_oneof![Just(1u64), 1_000..30 * MS, any::<u64>()],
         wrap in prop::option::of(any::<u64>()),
         counter in any::<bool>(),
+        // Readings that say something likely: no more than so many bits, and rising.
+        bits in prop::sample::select(vec![16u32, 28, 64]),
+        rising in any::<bool>(),
     ) {
-        let mut readings: Vec<_> = readings.into_iter().map(|(t, v)| (u64::from(t), v)).collect();
+        let mut readings = readings;
         readings.sort_unstable();
+        let mut values: Vec<u64> = readings.iter().map(|reading| reading.1 >> (64 - bits)).collect();
+        if rising {
+            values.sort_unstable();
+        }
         let kind = if counter { MeterKind::Counter } else { MeterKind::Power };
-        let meter = trace(kind, update, wrap, &readings);
+        let mut meter = script::trace(kind, Some(update), wrap);
+        meter.averaging = averaging;
+        meter.t_ns = readings.iter().map(|reading| u64::from(reading.0)).collect();
+        meter.latency_ns = readings.iter().map(|reading| u64::from(reading.2)).collect();
+        meter.v = values;
+        if stamped {
+            let mut stamps: Vec<u64> = readings.iter().map(|reading| u64::from(reading.3)).collect();
+            stamps.sort_unstable();
+            meter.source_t_ns = Some(stamps);
+        }
+        meter.clock_error_ns = wrap;
         if let Ok(energy) = energy_in_span(&meter, u64::from(start), u64::from(end)) {
-            prop_assert!(energy.joules.0.is_finite() && energy.joules.0 >= 0.0 && energy.error.0 >= 0.0);
+            prop_assert!(energy.joules.0.is_finite() && energy.joules.0 > 0.0 && energy.error.0 >= 0.0);
+            prop_assert!(energy.spread.0 >= 0.0 && energy.clock.0 >= 0.0);
         }
     }
 
@@ -271,4 +293,55 @@ fn loops_are_as_exact_as_promised_for_every_update_period() {
         let error = p95(errors);
         assert!(error <= promised, "{period} ns over {length} ns: {error}");
     }
+}
+
+#[test]
+fn power_that_stands_still_is_stale_and_a_pushed_value_is_fresh_while_it_is_pushed() {
+    let mut power = Power::default();
+    power.push(60 * S, 120.0);
+    for how in [Averaging::Instant, Averaging::Held] {
+        let mut frozen = sampled(&power, 100 * MS, how, 0);
+        assert!(energy_in_span(&frozen, 5 * S, 50 * S).is_ok());
+        frozen.v[200..].fill(120_000_000);
+        assert_eq!(
+            energy_in_span(&frozen, 5 * S, 50 * S),
+            Err(UnavailableReason::Stale)
+        );
+        assert!(energy_in_span(&frozen, 5 * S, 19 * S).is_ok());
+        // A period that nobody knows is no excuse.
+        frozen.update_ns = None;
+        assert_eq!(
+            energy_in_span(&frozen, 5 * S, 58 * S),
+            Err(UnavailableReason::Stale)
+        );
+    }
+    let mut pushed = sampled(&power, 100 * MS, Averaging::Held, 0);
+    pushed.v.fill(120_000_000);
+    // Each push is read 30 ms later.
+    let stamps = pushed.t_ns.iter().map(|t| t.saturating_sub(30 * MS));
+    pushed.source_t_ns = Some(stamps.collect());
+    let energy = energy_in_span(&pushed, 5 * S, 50 * S).expect("fresh");
+    assert!((energy.joules.0 - 45.0 * 120.0).abs() < 1e-3, "{energy:?}");
+}
+
+#[test]
+fn a_window_speaks_of_its_middle_and_a_held_value_of_what_follows() {
+    let mut power = Power::default();
+    power.push(10 * S, 20.0);
+    power.push(20 * S, 200.0);
+    power.push(10 * S, 20.0);
+    for (how, window) in [(Averaging::Window, S), (Averaging::Held, 0)] {
+        let meter = sampled(&power, 100 * MS, how, window);
+        let energy = energy_in_span(&meter, 10 * S, 30 * S).expect("resolved");
+        let off = energy.joules.0 - 4_000.0;
+        assert!(
+            off.abs() < 50.0 && off.abs() <= energy.error.0,
+            "{how:?} {energy:?}"
+        );
+    }
+    // Taken for instant samples, the means of a window lag behind by half of it.
+    let mut late = sampled(&power, 100 * MS, Averaging::Window, S);
+    late.averaging = Averaging::Instant;
+    let energy = energy_in_span(&late, 10 * S, 20 * S).expect("resolved");
+    assert!((energy.joules.0 - 2_000.0 + 90.0).abs() < 1.0, "{energy:?}");
 }
