@@ -38,7 +38,7 @@ mod self_timed;
 mod span;
 mod unforced;
 
-pub use joules::{idle_seconds, is_direct, loop_seconds};
+pub use joules::{Covering, idle_seconds, is_direct, loop_seconds};
 use request::{Ask, Fault};
 use span::{Length, Ran};
 
@@ -72,9 +72,8 @@ pub struct Bench<'a> {
     pub engine: &'a mut dyn Engine,
     /// The meters' threads.
     pub sampler: &'a Sampler,
-    /// Which of them carry the headline joules of this engine's machines; empty where none covers
-    /// the work: then nothing is run for joules alone.
-    pub meters: &'a [u32],
+    /// Which of them carry the joules of this engine's machines.
+    pub meters: &'a Covering,
     /// The clock.
     pub clock: &'a dyn Clock,
     /// The machine's state.

@@ -326,7 +326,13 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
                 (KvState::WarmPrefix, _) => of((f64::from(prompt) + output) * pass),
                 (KvState::Cold | KvState::ExactHit, _) => 0.0,
             };
-            if is_direct(timed, decode, workload.concurrency, update) {
+            let spec = circumstances
+                .engines
+                .iter()
+                .find(|spec| spec.name == cell.engine);
+            let times_itself =
+                spec.is_some_and(|spec| matches!(spec.kind, EngineKind::LlamaBench(_)));
+            if times_itself || is_direct(timed, decode, workload.concurrency, update) {
                 idle
             } else {
                 idle + prefill_loop + decode_loop
@@ -495,6 +501,39 @@ pub(crate) mod tests {
             finished: &[],
         };
         planned(cell, Ok(facts), &circumstances)
+    }
+
+    fn metered(update: Option<Duration>) -> Plan {
+        let (matrix, cells) = quickstart();
+        let circumstances = Circumstances {
+            sweep: Sha256Digest([1; 32]),
+            repetitions: &matrix.repetitions,
+            quality: &matrix.quality,
+            available_bytes: None,
+            engines: matrix.engines(),
+            update,
+            finished: &[],
+        };
+        plan(cells, |_| Ok(facts(3_480_000, 4)), &circumstances)
+    }
+
+    #[test]
+    fn joules_cost_loops_and_idling_by_the_meters_period() {
+        let plain = metered(None);
+        for (update, loops, idle, unloaded) in [
+            (Duration::from_millis(100), 10.0, 10.0, 30.0),
+            (Duration::from_secs(1), 100.0, 20.0, 30.0),
+            (Duration::from_secs(2), 200.0, 40.0, 40.0),
+        ] {
+            let metered = metered(Some(update));
+            let cells = metered.cells.len() as f64;
+            let added = metered.seconds() - plain.seconds();
+            let expected = cells * (2.0 * loops + idle) + 2.0 * unloaded;
+            assert!((added - expected).abs() < 1e-6, "{added} for {expected}");
+        }
+        // Resolved without loops: a period of a microsecond.
+        let direct = metered(Some(Duration::from_micros(1))).seconds() - plain.seconds();
+        assert!((direct - (12.0 * 10.0 + 60.0)).abs() < 1e-6, "{direct}");
     }
 
     #[test]

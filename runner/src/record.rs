@@ -78,7 +78,8 @@ pub struct CellFacts {
 
 /// The record of one cell.
 pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
-    // What the machine was like is told of here: it says nothing of machines elsewhere.
+    // What the machine was like was read here: it says nothing of machines that did the work
+    // elsewhere.
     let here = cell.machines.here;
     let mut context = cell.samples.context;
     context.retain_mut(|seen| here.inspect(|host| seen.host = *host).is_some());
@@ -300,7 +301,6 @@ mod tests {
                 2,
             ),
             (vec![read(0, Scope::CpuPkg)], Some(0), 1),
-            (vec![read(7, Scope::CpuPkg)], Some(0), 0),
             (Vec::new(), None, 0),
         ] {
             let (none, lines) = energy(traces, here);

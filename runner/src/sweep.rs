@@ -39,7 +39,7 @@ use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
 use crate::machines::{self, MachinesError};
 use crate::measure::{
-    Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
+    Bench, Counts, Covering, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
 use crate::meter::nvml::GpuUse;
@@ -330,10 +330,6 @@ pub fn run(
     }
     let machines = machines(options, &mut machine)?;
     let infos = infos(&machine);
-    let covering = machines
-        .iter()
-        .map(|(engine, machines)| (engine.clone(), covering(&infos, machines)))
-        .collect();
     let sampler = Sampler::spawn(
         std::mem::take(&mut machine.meters.meters),
         Arc::clone(&machine.clock),
@@ -348,7 +344,7 @@ pub fn run(
         machine: &machine,
         engines,
         machines,
-        covering,
+        infos,
         on_event,
         sampler,
         items,
@@ -356,6 +352,7 @@ pub fn run(
         state,
         variants,
         start_temp_mc: machine.context.temp_mc(),
+        probed: false,
         recorded: Vec::new(),
         lost: Vec::new(),
     };
@@ -377,8 +374,8 @@ struct Sweep<'a> {
     engines: Engines,
     /// By engine, this machine's where the matrix names none.
     machines: BTreeMap<String, Machines>,
-    /// By engine, the meters that carry the joules of its machines.
-    covering: BTreeMap<String, Vec<u32>>,
+    /// This machine's meters.
+    infos: Vec<MeterInfo>,
     on_event: &'a mut dyn FnMut(SweepEvent),
     sampler: Sampler,
     items: Vec<Item>,
@@ -386,6 +383,8 @@ struct Sweep<'a> {
     state: StateFile,
     variants: VariantCache,
     start_temp_mc: Option<i64>,
+    /// The meters' update periods were asked for.
+    probed: bool,
     recorded: Vec<CellSummary>,
     lost: Vec<(String, String)>,
 }
@@ -470,10 +469,18 @@ impl Sweep<'_> {
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
         let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
+        let covering = Covering::of(&self.infos, &along, &self.machines[&spec.name].hosts);
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, loaded) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
+        let (ended, loaded) = self.measure(
+            planned,
+            place,
+            &covering,
+            engine.as_mut(),
+            &weights,
+            &mut samples,
+        );
         let mut sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
@@ -550,6 +557,7 @@ impl Sweep<'_> {
         &mut self,
         planned: &PlannedCell,
         place: Place,
+        covering: &Covering,
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
@@ -559,7 +567,7 @@ impl Sweep<'_> {
         let mut bench = Bench {
             engine,
             sampler: &self.sampler,
-            meters: &self.covering[&planned.cell.engine],
+            meters: covering,
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
             stop: &self.options.stop,
@@ -609,6 +617,9 @@ impl Sweep<'_> {
                 class: "engine panicked".to_owned(),
             })
         });
+        if ended.is_err() {
+            bench.note_context(samples);
+        }
         // As it is now: a loaded server says more than one that is not.
         let facts = bench.engine.facts();
         let processes = bench.engine.processes();
@@ -740,15 +751,6 @@ fn prepare(
 fn infos(machine: &Machine) -> Vec<MeterInfo> {
     let meters = machine.meters.meters.iter();
     meters.map(|meter| meter.info().clone()).collect()
-}
-
-/// The meters of this machine that carry the joules of an engine's machines.
-fn covering(infos: &[MeterInfo], machines: &Machines) -> Vec<u32> {
-    let Some(here) = machines.here else {
-        return Vec::new();
-    };
-    let seats: Vec<_> = infos.iter().map(|info| info.seat(here)).collect();
-    headline_or_part(&seats, &machines.hosts)
 }
 
 /// How often the slowest meter updates that carries the joules of this machine; zero where that is

@@ -17,9 +17,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use domain::energy::keys::Seat;
 use domain::energy::phases::DIRECT_TICKS;
 use domain::matrix::{RepetitionSettings, WorkloadSpec};
-use domain::record::{AttributionMethod, KvState, Outcome, Phase, PhaseKind};
+use domain::record::{AttributionMethod, Host, KvState, Outcome, Phase, PhaseKind};
 use domain::speeds;
 use domain::statistics::interval::median_interval;
 
@@ -27,6 +28,8 @@ use super::request::Ask;
 use super::span::{self, Length, Ran};
 use super::{Bench, Counts, Progress, Samples, Stopped, Timing, Watch, ask, begins_with};
 use crate::engine::{EngineError, Prompt};
+use crate::meter::remote::Along;
+use crate::meter::{MeterInfo, headline_or_part};
 use crate::prompt::Prompts;
 
 /// Blocks of a loop: as many as an interval needs, and more while it is wide.
@@ -77,16 +80,49 @@ pub fn is_direct(
     streams == 1 && !update.is_zero() && prefill_seconds.min(decode_seconds) >= least
 }
 
+/// The meters that carry the headline joules of an engine's machines, or where there is none the
+/// first sum that is read on all of them. Without any, nothing is run for joules alone.
+#[derive(Debug, Clone, Default)]
+pub struct Covering {
+    /// Indices of their traces, this machine's first.
+    pub traces: Vec<u32>,
+    /// Update period of the slowest of another machine, in nanoseconds.
+    pub far_update_ns: Option<u64>,
+}
+
+impl Covering {
+    /// Of this machine's meters and those of the machines that are sampled along.
+    pub fn of(own: &[MeterInfo], along: &Along, hosts: &[Host]) -> Self {
+        let far = along.meters();
+        let own = along.here().map_or(&[][..], |_| own);
+        let here = along.here().unwrap_or_default();
+        let seats: Vec<Seat<'_>> = own
+            .iter()
+            .map(|info| info.seat(here))
+            .chain(far.iter().map(|(host, facts)| facts.seat(*host)))
+            .collect();
+        let traces = headline_or_part(&seats, hosts);
+        let others = traces
+            .iter()
+            .filter_map(|at| far.get((*at as usize).checked_sub(own.len())?));
+        let far_update_ns = others.filter_map(|(_, facts)| facts.update_ns).max();
+        Self {
+            traces,
+            far_update_ns,
+        }
+    }
+}
+
 impl Bench<'_> {
     /// A meter covers the work, so that joules are worth running something for.
     pub(super) fn has_joules(&self) -> bool {
-        !self.meters.is_empty()
+        !self.meters.traces.is_empty()
     }
 
-    /// Update period of the slowest meter behind the headline; zero where it is not known.
+    /// Update period of the slowest meter that covers the work; zero where it is not known.
     fn update(&self) -> Duration {
-        let slowest = self.sampler.slowest_update_ns(self.meters);
-        Duration::from_nanos(slowest.unwrap_or(0))
+        let slowest = self.sampler.slowest_update_ns(&self.meters.traces);
+        Duration::from_nanos(slowest.max(self.meters.far_update_ns).unwrap_or(0))
     }
 
     /// Does nothing for so many seconds, longer for slow meters; 0 leaves it out, as does a

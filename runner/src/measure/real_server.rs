@@ -76,7 +76,7 @@ fn measured(engine: &mut dyn Engine, workload: &WorkloadSpec) -> Samples {
     let mut bench = Bench {
         engine,
         sampler: &sampler,
-        meters: &[],
+        meters: &Covering::default(),
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,

@@ -85,7 +85,10 @@ fn run_under(
     meters: Vec<Box<dyn Meter>>,
 ) -> Run {
     engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
-    let covering: Vec<u32> = (0..).take(meters.len()).collect();
+    let covering = Covering {
+        traces: (0..).take(meters.len()).collect(),
+        far_update_ns: None,
+    };
     let sampler = Sampler::spawn(meters, clock.clone());
     let context = ContextReader::new(root, 2);
     let stop = AtomicBool::new(false);

@@ -308,7 +308,10 @@ fn stopped_at(
     let mut bench = Bench {
         engine: &mut engine,
         sampler: &sampler,
-        meters: &[0],
+        meters: &Covering {
+            traces: vec![0],
+            far_update_ns: None,
+        },
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,
