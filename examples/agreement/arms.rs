@@ -18,7 +18,7 @@ use runner::clock::RealClock;
 use runner::context::ContextReader;
 use runner::engine::candle::CandleEngine;
 use runner::engine::{Engine, EngineError, Needs, SelfTimed};
-use runner::measure::{Bench, Samples, Stopped, Timing, time_workload};
+use runner::measure::{Bench, Covering, Samples, Stopped, Timing, time_workload};
 use runner::meter::sampler::Sampler;
 
 use crate::Arguments;
@@ -265,6 +265,7 @@ impl Arm {
         let mut bench = Bench {
             engine: self.engine.as_mut(),
             sampler: &Sampler::spawn(Vec::new(), Arc::new(RealClock::default())),
+            meters: &Covering::default(),
             clock: &clock,
             context: &ContextReader::new(Path::new("/"), cores),
             stop: &AtomicBool::new(false),

@@ -33,7 +33,7 @@ use runner::engine::{
     Capabilities, Engine, EngineError, GenerateRequest, Generated, Needs, Prompt, Sampling,
     TokenEvent,
 };
-use runner::measure::{Bench, Samples, Timing, time_workload};
+use runner::measure::{Bench, Covering, Samples, Timing, time_workload};
 use runner::meter::sampler::Sampler;
 use runner::prompt::{Prompts, fit_bytes};
 
@@ -123,6 +123,7 @@ impl<'a> Arms<'a> {
         let mut bench = Bench {
             engine: self.engine,
             sampler: &self.sampler,
+            meters: &Covering::default(),
             clock: &clock,
             context: &self.context,
             stop: &AtomicBool::new(false),

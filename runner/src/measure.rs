@@ -1,5 +1,5 @@
-//! Measures one loaded variant: warm-up, repetitions until the interval is narrow enough, a
-//! decode loop for joules where there is a counter.
+//! Measures one loaded variant: warm-up, repetitions until the interval is narrow enough, and
+//! where a meter covers the work what joules by phase need (`joules.rs`, `unforced.rs`).
 //!
 //! Times are taken here, at the client's edge: when a request is sent and when each token comes
 //! back (`request.rs`), in one or several streams (`span.rs`); an engine that only times itself has
@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{RepetitionSettings, WorkloadSpec};
-use domain::record::{Context, KvState, Outcome, Phase, PhaseKind, Quality, Repetition};
+use domain::record::{
+    AttributionMethod, Context, KvState, Outcome, Phase, PhaseKind, Quality, Repetition,
+};
 use domain::speeds;
 use domain::statistics::coefficient_of_variation;
 use domain::statistics::interval::{MedianInterval, median_interval};
@@ -30,10 +32,13 @@ use crate::engine::{Capabilities, Engine, EngineError, Processes, Prompt};
 use crate::meter::sampler::Sampler;
 use crate::prompt::Prompts;
 
+mod joules;
 mod request;
 mod self_timed;
 mod span;
+mod unforced;
 
+pub use joules::{Covering, idle_seconds, is_direct, loop_seconds};
 use request::{Ask, Fault};
 use span::{Length, Ran};
 
@@ -52,9 +57,6 @@ const WARMUP_REQUESTS: usize = 8;
 const STEADY_CV: f64 = 0.03;
 /// Void repetitions in a row that end a cell; two are enough for paging and time limits.
 const MAX_VOID: u32 = 3;
-/// Prompt of the decode loop: so short that its prefill stays below the 2 % of the joules above
-/// which a decode figure from loops is not published.
-const LOOP_PROMPT_TOKENS: u32 = 2;
 /// Most prompts that are made for one span: what an engine of microseconds per token asks for.
 const MAX_ASKS: usize = 100_000;
 /// Difference of wall and monotonic clock that a running machine does not show in a repetition.
@@ -68,8 +70,10 @@ const GAP_BYTES: (usize, usize) = (2, 7);
 pub struct Bench<'a> {
     /// The engine.
     pub engine: &'a mut dyn Engine,
-    /// The meters' thread.
+    /// The meters' threads.
     pub sampler: &'a Sampler,
+    /// Which of them carry the joules of this engine's machines.
+    pub meters: &'a Covering,
     /// The clock.
     pub clock: &'a dyn Clock,
     /// The machine's state.
@@ -104,6 +108,8 @@ pub struct Samples {
     pub repetitions: Vec<Repetition>,
     /// Spans.
     pub phases: Vec<Phase>,
+    /// How joules can be given to prefill and decode; `None` where that was not reached.
+    pub method: Option<AttributionMethod>,
     /// The machine's state at phase edges.
     pub context: Vec<Context>,
     /// Answers.
@@ -265,21 +271,31 @@ pub fn time_workload(
         return self_timed::time_itself(bench, timing, samples);
     }
     let mut prompts = Prompts::new(timing.sweep, samples.started_ms);
+    match time_requests(bench, timing, &mut prompts, samples) {
+        Err(Stopped::Failed { .. }) if unforced::is_unforced(bench, timing, samples) => {
+            return unforced::requests(bench, timing, &mut prompts, samples);
+        }
+        timed => timed?,
+    }
+    if bench.has_joules() && samples.method == Some(AttributionMethod::Loops) {
+        joules::loops(bench, timing, &mut prompts, samples)?;
+    }
+    Ok(())
+}
+
+fn time_requests(
+    bench: &mut Bench,
+    timing: Timing,
+    prompts: &mut Prompts,
+    samples: &mut Samples,
+) -> Result<(), Stopped> {
     bench.phase(samples, PhaseKind::Warmup, None, |bench, samples| {
-        warm_up(bench, timing, &mut prompts, samples)
+        warm_up(bench, timing, prompts, samples)
     })?;
     bench.note_context(samples);
-    repeat(bench, timing, &mut prompts, samples)?;
+    samples.method = Some(joules::method(bench, timing, samples));
+    repeat(bench, timing, prompts, samples)?;
     bench.note_context(samples);
-    if bench.sampler.has_meters() {
-        match decode_loop(bench, timing, &mut prompts, samples) {
-            // What was timed before stands; joules per output token are then unavailable.
-            Err(Stopped::Failed { outcome, class }) => {
-                tracing::warn!(?outcome, class, "the decode loop for joules failed");
-            }
-            other => other?,
-        }
-    }
     Ok(())
 }
 
@@ -675,7 +691,13 @@ fn repetition(
         transcript,
         fault,
         counts,
-    } = span::run(bench, timing, samples, asks, length(timing, warmup))?;
+    } = span::run(
+        bench,
+        timing,
+        samples,
+        &mut asks.into(),
+        length(timing, warmup),
+    )?;
     bench.check_stop()?;
     let (peak_bytes, paged_bytes, trouble) = watch.end(bench, end_ns - start_ns);
     let fault = fault.or(trouble);
@@ -734,65 +756,6 @@ impl Watch {
             .peak_bytes_of(&self.processes, self.peak_was_reset);
         (peak, paged_bytes, trouble)
     }
-}
-
-/// Decoding alone for so long that a counter resolves it, in as many streams as are timed: as
-/// long a context as the workload's, almost all of it output. Where the workload decodes behind
-/// a context there is none: loading it would be most of the joules.
-fn decode_loop(
-    bench: &mut Bench,
-    timing: Timing,
-    prompts: &mut Prompts,
-    samples: &mut Samples,
-) -> Result<(), Stopped> {
-    let asked = timing.workload;
-    if asked.kv_state != KvState::Cold || asked.depth_tokens > 0 {
-        tracing::info!("no decode loop for joules: the workload decodes behind a context");
-        return Ok(());
-    }
-    let workload = WorkloadSpec {
-        prompt_tokens: LOOP_PROMPT_TOKENS,
-        output_tokens: (asked.prompt_tokens + asked.output_tokens)
-            .saturating_sub(LOOP_PROMPT_TOKENS)
-            .max(2),
-        ..asked.clone()
-    };
-    let length = Length {
-        least: 1,
-        min_ns: (timing.settings.energy_seconds * 1e9) as u64,
-        max_tokens: u64::MAX,
-        max_bytes: usize::MAX,
-    };
-    let speed = counted(&samples.repetitions)
-        .last()
-        .and_then(decode_tokens_per_second);
-    let Some(request_seconds) = speed.map(|speed| f64::from(workload.output_tokens) / speed) else {
-        return Ok(());
-    };
-    // Short contexts decode faster than those that the speed was measured with.
-    let each = 2 + (timing.settings.energy_seconds / request_seconds * 1.5).ceil() as usize;
-    let count = (each * workload.concurrency as usize).min(MAX_ASKS);
-    let asks = (0..count)
-        .map(|_| ask(bench.engine, &workload, prompts))
-        .collect::<Result<Vec<_>, _>>()?;
-    let timing = Timing {
-        workload: &workload,
-        ..timing
-    };
-    bench.phase(samples, PhaseKind::DecodeLoop, None, |bench, samples| {
-        let ran = span::run(bench, timing, samples, asks, length)?;
-        bench.check_stop()?;
-        if let Some(fault) = ran.fault {
-            return Err(Stopped::failed(Outcome::Crash, fault.to_string()));
-        }
-        (bench.on_progress)(Progress {
-            phase: PhaseKind::DecodeLoop,
-            done: 1,
-            of: 1,
-            tokens_per_second: None,
-        });
-        Ok(ran.counts)
-    })
 }
 
 /// A moment so many seconds from now; none if that is beyond what the clock can say.

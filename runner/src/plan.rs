@@ -5,16 +5,18 @@
 //! favour one model. Times and sizes are estimates from file sizes and token counts, for a person
 //! to decide and for a bar to move; nothing of them enters a record.
 
+use std::time::Duration;
+
 use domain::ids::Sha256Digest;
 use domain::matrix::{
-    AS_IS, EngineKind, EngineSpec, MAX_ITEMS, MatrixCell, PruneLabel, QualitySettings,
-    RepetitionSettings, WorkloadSpec,
+    AS_IS, EngineKind, EngineSpec, HERE, MAX_ITEMS, MachineHost, MatrixCell, PruneLabel,
+    QualitySettings, RepetitionSettings, WorkloadSpec,
 };
 use domain::record::{KvKind, KvState, VariantFacts};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::measure::{REPETITIONS_BYTES, least_bytes};
+use crate::measure::{REPETITIONS_BYTES, idle_seconds, is_direct, least_bytes, loop_seconds};
 
 /// The matrix of `joulemark quickstart`.
 pub const QUICKSTART_MATRIX: &str = include_str!("../quickstart-matrix.toml");
@@ -97,8 +99,9 @@ pub struct Circumstances<'a> {
     pub available_bytes: Option<u64>,
     /// What the cells' engines are: they need memory differently, and not all need ours.
     pub engines: &'a [EngineSpec],
-    /// Where there is a counter, a decode loop is added.
-    pub has_meters: bool,
+    /// How often the slowest meter updates that carries the joules of this machine, zero where that
+    /// is not known: for joules, phases are added. `None` without a meter.
+    pub update: Option<Duration>,
     /// Keys of cells that an interrupted sweep finished.
     pub finished: &'a [Sha256Digest],
 }
@@ -123,6 +126,15 @@ pub fn plan(
         }
     }
     shuffle(&mut plan.cells, circumstances.sweep);
+    let idle = circumstances
+        .update
+        .and_then(|update| idle_seconds(circumstances.repetitions.idle_unloaded_seconds, update));
+    if let (Some(idle), [first, .., last]) = (idle, &mut plan.cells[..]) {
+        first.seconds += idle;
+        last.seconds += idle;
+    } else if let (Some(idle), [only]) = (idle, &mut plan.cells[..]) {
+        only.seconds += 2.0 * idle;
+    }
     plan
 }
 
@@ -298,14 +310,51 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
     let repetitions = 3.0 * whole(warms) + f64::from(settings.min) * 1.5 * whole(lasts);
     let answers = f64::from(circumstances.quality.items) * f64::from(workload.samples);
     let quality = answers * GUESSED_ITEM_PASSES * pass;
-    let has_loop = workload.kv_state == KvState::Cold && depth == 0;
-    let energy = if circumstances.has_meters && has_loop {
-        settings.energy_seconds
-    } else {
-        0.0
+    let energy = match update_for(cell, circumstances) {
+        Some(update) => {
+            let decode = output * pass;
+            let idle = idle_seconds(settings.idle_loaded_seconds, update).unwrap_or(0.0);
+            // Whole requests, in as many blocks as an interval needs.
+            let of = |request: f64| loop_seconds(settings, update).max(6.0 * request);
+            let prefill_loop = match workload.kv_state {
+                KvState::ExactHit => 0.0,
+                KvState::Cold | KvState::WarmPrefix => of(timed * streams),
+            };
+            let decode_loop = match (workload.kv_state, depth) {
+                (KvState::Cold, 0) => of((f64::from(prompt) + output) * pass * streams),
+                // Behind a context only where the engine turns out to keep one.
+                (KvState::WarmPrefix, _) => of((f64::from(prompt) + output) * pass),
+                (KvState::Cold | KvState::ExactHit, _) => 0.0,
+            };
+            let spec = circumstances
+                .engines
+                .iter()
+                .find(|spec| spec.name == cell.engine);
+            let times_itself =
+                spec.is_some_and(|spec| matches!(spec.kind, EngineKind::LlamaBench(_)));
+            if times_itself || is_direct(timed, decode, workload.concurrency, update) {
+                idle
+            } else {
+                idle + prefill_loop + decode_loop
+            }
+        }
+        None => 0.0,
     };
     let making = weight_bytes as f64 / 50e6;
     repetitions + quality + energy + making
+}
+
+/// The meters' update period where joules are read of the machines that a cell's engine runs on.
+fn update_for(cell: &MatrixCell, circumstances: &Circumstances) -> Option<Duration> {
+    let spec = circumstances
+        .engines
+        .iter()
+        .find(|spec| spec.name == cell.engine);
+    let machines = spec.and_then(|spec| spec.machines.as_ref());
+    let is_read = |host: &MachineHost| host.survey == HERE || host.meter.is_some();
+    circumstances
+        .update
+        .filter(|_| machines.is_none_or(|machines| machines.hosts.iter().all(is_read)))
 }
 
 /// Stored bits per weight by block layout (ggml's block sizes).
@@ -388,7 +437,7 @@ pub(crate) mod tests {
             quality: &matrix.quality,
             available_bytes: available,
             engines: matrix.engines(),
-            has_meters: false,
+            update: None,
             finished,
         };
         let source = |file: &str| match file {
@@ -448,10 +497,43 @@ pub(crate) mod tests {
             },
             available_bytes: None,
             engines: matrix.engines(),
-            has_meters: false,
+            update: None,
             finished: &[],
         };
         planned(cell, Ok(facts), &circumstances)
+    }
+
+    fn metered(update: Option<Duration>) -> Plan {
+        let (matrix, cells) = quickstart();
+        let circumstances = Circumstances {
+            sweep: Sha256Digest([1; 32]),
+            repetitions: &matrix.repetitions,
+            quality: &matrix.quality,
+            available_bytes: None,
+            engines: matrix.engines(),
+            update,
+            finished: &[],
+        };
+        plan(cells, |_| Ok(facts(3_480_000, 4)), &circumstances)
+    }
+
+    #[test]
+    fn joules_cost_loops_and_idling_by_the_meters_period() {
+        let plain = metered(None);
+        for (update, loops, idle, unloaded) in [
+            (Duration::from_millis(100), 10.0, 10.0, 30.0),
+            (Duration::from_secs(1), 100.0, 20.0, 30.0),
+            (Duration::from_secs(2), 200.0, 40.0, 40.0),
+        ] {
+            let metered = metered(Some(update));
+            let cells = metered.cells.len() as f64;
+            let added = metered.seconds() - plain.seconds();
+            let expected = cells * (2.0 * loops + idle) + 2.0 * unloaded;
+            assert!((added - expected).abs() < 1e-6, "{added} for {expected}");
+        }
+        // Resolved without loops: a period of a microsecond.
+        let direct = metered(Some(Duration::from_micros(1))).seconds() - plain.seconds();
+        assert!((direct - (12.0 * 10.0 + 60.0)).abs() < 1e-6, "{direct}");
     }
 
     #[test]

@@ -171,6 +171,7 @@ mod tests {
     use crate::context::ContextReader;
     use crate::engine::scripted::{ScriptedEngine, Work};
     use crate::engine::{Engine, Needs, SelfTiming};
+    use crate::measure::Covering;
     use crate::meter::sampler::Sampler;
 
     fn workload(samples: u32) -> WorkloadSpec {
@@ -207,6 +208,7 @@ mod tests {
         let mut bench = Bench {
             engine: &mut engine,
             sampler: &sampler,
+            meters: &Covering::default(),
             clock: clock.as_ref(),
             context: &context,
             stop: &stop,

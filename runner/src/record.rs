@@ -66,7 +66,7 @@ pub struct CellFacts {
     pub workload: WorkloadSpec,
     /// The samples.
     pub samples: Samples,
-    /// The meters' readings.
+    /// The meters' readings, each trace with the number of its host.
     pub sampled: Sampled,
     /// How it ended.
     pub outcome: Outcome,
@@ -88,20 +88,16 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         phase.host = here.unwrap_or(0);
     }
     // Each trace has its host's number: the sampler brings none of a machine that did no work.
+    let hosts = &cell.machines.hosts;
     let traces = cell.sampled.traces;
     let no_meters_here = sweep.no_meters.clone().filter(|_| here.is_some());
     let unavailable = cell.sampled.trouble.or(no_meters_here).or_else(|| {
         let alone = cell.machines.are_this_one();
-        (!alone).then(|| mismatch(&traces, &cell.machines.hosts))
+        (!alone).then(|| mismatch(&traces, hosts))
     });
     let reads = !traces.is_empty();
-    let energy = energy_claim(
-        &traces,
-        &cell.machines.hosts,
-        AttributionMethod::Loops,
-        unavailable,
-        sweep.estimate.as_ref(),
-    );
+    let method = cell.samples.method.unwrap_or(AttributionMethod::Loops);
+    let energy = energy_claim(&traces, hosts, method, unavailable, sweep.estimate.as_ref());
     // An engine that only times itself was asked no item; a cell that failed was to be asked.
     let was_asked = cell.samples.quality.is_some() || cell.outcome != Outcome::Ok;
     Record {
@@ -123,7 +119,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         engine: cell.engine,
         settings: cell.settings,
         variant: cell.variant,
-        workload: workload(&cell.workload),
+        workload: workload(&cell.workload, method),
         repetitions: cell.samples.repetitions,
         phases,
         meters: traces,
@@ -154,7 +150,7 @@ fn mismatch(traces: &[MeterTrace], hosts: &[Host]) -> UnavailableEnergy {
 }
 
 /// Every prompt is a window of one text behind its own prefix: the text's digest stands for them.
-pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
+pub(crate) fn workload(spec: &WorkloadSpec, method: AttributionMethod) -> Workload {
     Workload {
         id: spec.id.clone(),
         prompt_tokens: spec.prompt_tokens,
@@ -166,7 +162,8 @@ pub(crate) fn workload(spec: &WorkloadSpec) -> Workload {
         verifier: spec
             .verifier
             .map(|verifier| Name::cleaned(verifier.as_str())),
-        eos_banned: true,
+        // Joules are fitted where, and only where, output lengths could not be forced.
+        eos_banned: method != AttributionMethod::Regression,
         prompt_sha256: Some(Sha256Digest::of(prompt::TEXT.as_bytes())),
         temperature_ppm: spec.temperature_ppm,
         top_p_ppm: None,
@@ -183,8 +180,8 @@ mod tests {
     use crate::{host, plan};
     use domain::matrix::MAX_ITEMS;
     use domain::record::{
-        AnsweredItem, Averaging, Context, Finish, MAX_RECORD_BYTES, MeterKind, Phase, PhaseKind,
-        Quality, Repetition, UpdateBasis,
+        AnsweredItem, Averaging, Context, EnergyClaim, Finish, MAX_RECORD_BYTES, MeterKind, Phase,
+        PhaseKind, Quality, Repetition, UpdateBasis,
     };
     use domain::scope::Scope;
     use domain::text::Answer;
@@ -235,6 +232,86 @@ mod tests {
         }
     }
 
+    fn sweep() -> SweepFacts {
+        SweepFacts {
+            audience: Audience::Any,
+            sweep: Sha256Digest([0; 32]),
+            suite: None,
+            runner: host::runner_facts(),
+            estimate: None,
+            no_meters: None,
+        }
+    }
+
+    /// A cell without samples.
+    fn cell(hosts: Vec<Host>, here: Option<u32>) -> CellFacts {
+        let scripted = crate::engine::scripted::ScriptedEngine::new();
+        CellFacts {
+            machines: Machines {
+                setup: SetupRef {
+                    slug: None,
+                    interconnect: None,
+                    split: None,
+                },
+                hosts,
+                here,
+            },
+            engine: crate::engine::Engine::facts(&scripted),
+            settings: crate::engine::Engine::settings(&scripted),
+            variant: plan::tests::facts(1, 1),
+            workload: WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64),
+            samples: Samples::default(),
+            sampled: Sampled::default(),
+            outcome: Outcome::Ok,
+            outcome_class: None,
+            ended_ms: LATE_NS,
+        }
+    }
+
+    #[test]
+    fn several_hosts_have_a_total_only_of_a_scope_that_all_of_them_read() {
+        let survey = host::survey(std::path::Path::new("/"));
+        let of = |number: u32| Host {
+            host: number,
+            gpus: Vec::new(),
+            ..survey.host.clone()
+        };
+        let read = |host: u32, scope: Scope| MeterTrace {
+            host,
+            scope,
+            ..trace()
+        };
+        let energy = |traces: Vec<MeterTrace>, here: Option<u32>| {
+            let mut cell = cell(vec![of(0), of(1)], here);
+            cell.sampled.traces = traces;
+            let record = assemble(&sweep(), cell);
+            (record.energy, record.meters.len())
+        };
+        let both = vec![read(0, Scope::CpuPkg), read(1, Scope::CpuPkg)];
+        let (total, _) = energy(both, Some(0));
+        assert!(
+            matches!(&total, EnergyClaim::Measured(claim) if claim.meters == [0, 1]),
+            "{total:?}"
+        );
+        for (traces, here, kept) in [
+            (
+                vec![read(0, Scope::CpuPkg), read(1, Scope::WallAc)],
+                Some(0),
+                2,
+            ),
+            (vec![read(0, Scope::CpuPkg)], Some(0), 1),
+            (Vec::new(), None, 0),
+        ] {
+            let (none, lines) = energy(traces, here);
+            let mismatch = UnavailableReason::ScopeMismatch;
+            assert!(
+                matches!(&none, EnergyClaim::Unavailable(why) if why.reason == mismatch),
+                "{none:?}"
+            );
+            assert_eq!(lines, kept, "a host's own line stays");
+        }
+    }
+
     #[test]
     fn a_record_with_every_bound_reached_fits() {
         let survey = host::survey(std::path::Path::new("/"));
@@ -266,6 +343,7 @@ mod tests {
             started_ms: LATE_NS,
             repetitions: vec![repetition],
             phases: (0..64).map(phase).collect(),
+            method: Some(AttributionMethod::Loops),
             context: (0..16)
                 .map(|_| context.read(LATE_NS))
                 .collect::<Vec<Context>>(),
@@ -274,40 +352,17 @@ mod tests {
                 transcript_sha256: Some(Sha256Digest([0; 32])),
             }),
         };
-        let facts = SweepFacts {
-            audience: Audience::Any,
-            sweep: Sha256Digest([0; 32]),
-            suite: None,
-            runner: host::runner_facts(),
-            estimate: None,
-            no_meters: None,
+        let sampled = Sampled {
+            traces: (0..METERS).map(|_| trace()).collect(),
+            trouble: None,
+            cost: None,
         };
-        let workload = WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64);
-        let scripted = crate::engine::scripted::ScriptedEngine::new();
         let cell = CellFacts {
-            machines: Machines {
-                setup: SetupRef {
-                    slug: None,
-                    interconnect: None,
-                    split: None,
-                },
-                hosts: vec![survey.host],
-                here: Some(0),
-            },
-            engine: crate::engine::Engine::facts(&scripted),
-            settings: crate::engine::Engine::settings(&scripted),
-            variant: plan::tests::facts(1, 1),
-            workload,
             samples,
-            sampled: Sampled {
-                traces: (0..METERS).map(|_| trace()).collect(),
-                trouble: None,
-                cost: None,
-            },
-            outcome: Outcome::Ok,
-            outcome_class: None,
-            ended_ms: LATE_NS,
+            sampled,
+            ..cell(vec![survey.host], Some(0))
         };
+        let facts = sweep();
         let bytes = serde_json::to_vec(&assemble(&facts, cell))
             .expect("JSON")
             .len();

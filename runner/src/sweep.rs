@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,8 +24,8 @@ use domain::matrix::{
     WeightsForm,
 };
 use domain::record::{
-    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, Repetition, SuiteRef,
-    VariantFacts,
+    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, Repetition, Settings,
+    SuiteRef, VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
 use domain::suite::{self, Item};
@@ -38,13 +39,13 @@ use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
 use crate::machines::{self, MachinesError};
 use crate::measure::{
-    Bench, Counts, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
+    Bench, Counts, Covering, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
 use crate::meter::remote::Along;
 use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
-use crate::meter::{self, Estimate, Meters};
+use crate::meter::{self, Estimate, MeterInfo, Meters, headline_or_part};
 use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
 use crate::probe;
 use crate::quality;
@@ -327,6 +328,7 @@ pub fn run(
         }
     }
     let machines = machines(options, &mut machine)?;
+    let infos = infos(&machine);
     let sampler = Sampler::spawn(
         std::mem::take(&mut machine.meters.meters),
         Arc::clone(&machine.clock),
@@ -341,6 +343,7 @@ pub fn run(
         machine: &machine,
         engines,
         machines,
+        infos,
         on_event,
         sampler,
         items,
@@ -348,6 +351,7 @@ pub fn run(
         state,
         variants,
         start_temp_mc: machine.context.temp_mc(),
+        probed: false,
         recorded: Vec::new(),
         lost: Vec::new(),
     };
@@ -369,6 +373,8 @@ struct Sweep<'a> {
     engines: Engines,
     /// By engine, this machine's where the matrix names none.
     machines: BTreeMap<String, Machines>,
+    /// This machine's meters.
+    infos: Vec<MeterInfo>,
     on_event: &'a mut dyn FnMut(SweepEvent),
     sampler: Sampler,
     items: Vec<Item>,
@@ -376,6 +382,8 @@ struct Sweep<'a> {
     state: StateFile,
     variants: VariantCache,
     start_temp_mc: Option<i64>,
+    /// The meters' update periods were asked for.
+    probed: bool,
     recorded: Vec<CellSummary>,
     lost: Vec<(String, String)>,
 }
@@ -407,7 +415,11 @@ impl Sweep<'_> {
                 eta_seconds,
             });
             let began_ns = self.machine.clock.now_ns();
-            match self.cell(planned)? {
+            let place = Place {
+                is_first: number == 1,
+                is_last: number == of,
+            };
+            match self.cell(planned, place)? {
                 CellEnd::Recorded(summary) => {
                     (self.on_event)(SweepEvent::CellFinished(summary.clone()));
                     self.recorded.push(summary);
@@ -434,7 +446,7 @@ impl Sweep<'_> {
     }
 
     /// One cell, from source weights to the outbox.
-    fn cell(&mut self, planned: &PlannedCell) -> Result<CellEnd, SweepError> {
+    fn cell(&mut self, planned: &PlannedCell, place: Place) -> Result<CellEnd, SweepError> {
         let spec = engine_spec(self.options, &planned.cell);
         let source = self.options.models.join(&planned.cell.file);
         let recipe = match variant_spec(&source, &planned.cell) {
@@ -456,15 +468,19 @@ impl Sweep<'_> {
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
         let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
+        let covering = Covering::of(&self.infos, &along, &self.machines[&spec.name].hosts);
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let ended = self.measure(planned, engine.as_mut(), &weights, &mut samples);
+        let (ended, engine_facts, settings) = self.measure(
+            planned,
+            place,
+            &covering,
+            engine.as_mut(),
+            &weights,
+            &mut samples,
+        );
         let sampled = self.sampler.stop();
-        // As it is now: a loaded server says more than one that is not.
-        let (engine_facts, settings) = (engine.facts(), engine.settings());
-        // The next cell's load replaces the weights; until then they are not needed.
-        let _ = catch_unwind(AssertUnwindSafe(|| engine.unload()));
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
@@ -532,19 +548,23 @@ impl Sweep<'_> {
         }
     }
 
-    /// Loads, times and asks. A panic of the engine is a crash of this cell alone.
+    /// Loads, times, asks and unloads; the engine's facts are as they were while it was loaded. A
+    /// panic of the engine is a crash of this cell alone.
     fn measure(
         &mut self,
         planned: &PlannedCell,
+        place: Place,
+        covering: &Covering,
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
-    ) -> Result<(), Stopped> {
+    ) -> (Result<(), Stopped>, EngineFacts, Settings) {
         let on_event = &mut *self.on_event;
         let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
         let mut bench = Bench {
             engine,
             sampler: &self.sampler,
+            meters: covering,
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
             stop: &self.options.stop,
@@ -556,9 +576,15 @@ impl Sweep<'_> {
             settings,
             sweep: self.facts.sweep,
         };
+        // A server that runs on by itself holds its weights before and after.
+        let unloads = !engine_spec(self.options, &planned.cell).is_running();
         let items = &self.items;
         let work = AssertUnwindSafe(|| {
             bench.note_context(samples);
+            if place.is_first && unloads {
+                let seconds = settings.idle_unloaded_seconds;
+                bench.idle(samples, PhaseKind::IdleUnloaded, seconds)?;
+            }
             bench.phase(samples, PhaseKind::Load, None, |bench, _| {
                 bench.engine.load(
                     weights,
@@ -570,6 +596,7 @@ impl Sweep<'_> {
                 Ok(Counts::default())
             })?;
             bench.note_context(samples);
+            bench.idle(samples, PhaseKind::IdleLoaded, settings.idle_loaded_seconds)?;
             time_workload(&mut bench, timing, samples)?;
             quality::ask(
                 &mut bench,
@@ -579,14 +606,29 @@ impl Sweep<'_> {
                 samples,
             )
         });
-        catch_unwind(work).unwrap_or_else(|panic| {
+        let ended = catch_unwind(work).unwrap_or_else(|panic| {
             // The message may hold paths: it is for this machine's log, not for the record.
             tracing::error!(panic = panic_text(panic.as_ref()), "the engine panicked");
             Err(Stopped::Failed {
                 outcome: Outcome::Crash,
                 class: "engine panicked".to_owned(),
             })
-        })
+        });
+        if ended.is_err() {
+            bench.note_context(samples);
+        }
+        // As it is now: a loaded server says more than one that is not.
+        let (facts, engine_settings) = (bench.engine.facts(), bench.engine.settings());
+        // The next cell's load replaces the weights; until then they are not needed.
+        let _ = catch_unwind(AssertUnwindSafe(|| bench.engine.unload()));
+        if place.is_last && unloads && ended.is_ok() {
+            let seconds = settings.idle_unloaded_seconds;
+            // Stopped here, the cell is whole but for this phase.
+            if let Err(stopped) = bench.idle(samples, PhaseKind::IdleUnloaded, seconds) {
+                tracing::info!(?stopped, "the last idle phase was cut short");
+            }
+        }
+        (ended, facts, engine_settings)
     }
 
     /// Waits until the machine is about as cool as at the start, where it says how warm it is.
@@ -605,6 +647,13 @@ impl Sweep<'_> {
             self.machine.clock.sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// Where a cell stands in a sweep.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    is_first: bool,
+    is_last: bool,
 }
 
 enum CellEnd {
@@ -673,12 +722,30 @@ fn prepare(
         quality: &options.matrix.quality,
         available_bytes: machine.available_bytes,
         engines: options.matrix.engines(),
-        has_meters: !machine.meters.meters.is_empty() || has_remote_meters(options),
+        update: update(machine).or(has_remote_meters(options).then_some(Duration::ZERO)),
         finished: &state.finished(),
     };
     let mut plan = plan(kept, source, &circumstances);
     plan.skipped.extend(refused);
     Ok((plan, state))
+}
+
+fn infos(machine: &Machine) -> Vec<MeterInfo> {
+    let meters = machine.meters.meters.iter();
+    meters.map(|meter| meter.info().clone()).collect()
+}
+
+/// How often the slowest meter updates that carries the joules of this machine; zero where that is
+/// not known, `None` where none does.
+fn update(machine: &Machine) -> Option<Duration> {
+    let infos = infos(machine);
+    let seats: Vec<_> = infos.iter().map(|info| info.seat(0)).collect();
+    let chosen = headline_or_part(&seats, slice::from_ref(&machine.survey.host));
+    let slowest = chosen
+        .iter()
+        .map(|at| infos[*at as usize].update_ns)
+        .max()?;
+    Some(Duration::from_nanos(slowest.unwrap_or(0)))
 }
 
 /// Whether a machine of any engine serves its meters.

@@ -478,10 +478,14 @@ fn sampler(measured: &Measured) -> Check {
             Skip,
             format!("could not be measured: {reason}"),
         ),
-        Some(Ok(ratio)) => {
+        Some(Ok(load)) => {
+            let ratio = load.speed;
             let percent = |ratio: f64| (1.0 - ratio) * 100.0;
+            let cpu = load.cpu_share().map_or_else(String::new, |share| {
+                format!(", its threads {:.2} % of a core", share * 100.0)
+            });
             let evidence = format!(
-                "{:.2} % of speed ({:.2} to {:.2}, n = {})",
+                "{:.2} % of speed ({:.2} to {:.2}, n = {}){cpu}",
                 percent(ratio.median),
                 percent(ratio.high),
                 percent(ratio.low),

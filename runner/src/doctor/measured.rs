@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::record::Host;
+use domain::record::{Host, SamplerCost};
 use domain::statistics::interval::{MedianInterval, median_interval};
 
 use crate::clock::Clock;
@@ -21,9 +21,46 @@ const STAMPS: usize = 20_000;
 const SLEEPS: usize = 100;
 const SLEEP: Duration = Duration::from_millis(1);
 
-/// Pairs of work with the sampler off and on.
-const PAIRS: usize = 9;
-const WORK: Duration = Duration::from_millis(100);
+/// How the sampler's cost is measured: pairs of blocks of arithmetic, one with the sampler off, one
+/// with it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    /// How many.
+    pub pairs: usize,
+    /// How long each of the two is.
+    pub length: Duration,
+}
+
+impl Blocks {
+    /// As the doctor does it, in about two seconds.
+    pub const BRIEF: Self = Self {
+        pairs: 10,
+        length: Duration::from_millis(100),
+    };
+
+    /// For a figure to be published, in about twelve seconds.
+    pub const WHOLE: Self = Self {
+        pairs: 24,
+        length: Duration::from_millis(250),
+    };
+}
+
+/// What the sampler takes from the machine that it measures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplerLoad {
+    /// Arithmetic with the sampler on over arithmetic with it off.
+    pub speed: MedianInterval,
+    /// CPU time of its threads while it was on, of all blocks together.
+    pub cost: Option<SamplerCost>,
+}
+
+impl SamplerLoad {
+    /// CPU time of the sampler's threads over the time in which they sampled: a share of one core.
+    pub fn cpu_share(&self) -> Option<f64> {
+        let cost = self.cost.filter(|cost| cost.span_ns > 0)?;
+        Some(cost.cpu_ns as f64 / cost.span_ns as f64)
+    }
+}
 
 /// What was timed.
 #[derive(Debug)]
@@ -32,8 +69,8 @@ pub struct Measured {
     pub stamps: Stamps,
     /// How late a sleep of a millisecond ends.
     pub lateness_ns: Percentiles,
-    /// Arithmetic with the sampler on over arithmetic with it off; `None` without a meter.
-    pub sampler: Option<Result<MedianInterval, String>>,
+    /// What the sampler costs; `None` without a meter.
+    pub sampler: Option<Result<SamplerLoad, String>>,
     /// Memory.
     pub bandwidth: Result<Bandwidth, ProbeError>,
     /// Arithmetic.
@@ -85,7 +122,7 @@ pub fn measure(
     Measured {
         stamps: stamps(clock.as_ref()),
         lateness_ns: lateness(clock.as_ref()),
-        sampler: (!meters.is_empty()).then(|| sampler_cost(meters, clock, threads)),
+        sampler: (!meters.is_empty()).then(|| sampler_cost(meters, clock, threads, Blocks::BRIEF)),
         bandwidth: probe::bandwidth(Limits::of(root), threads, probe::BANDWIDTH_BUDGET),
         compute_flop_s: probe::compute(threads, probe::COMPUTE_BUDGET),
     }
@@ -112,22 +149,49 @@ pub(super) fn lateness(clock: &dyn Clock) -> Percentiles {
     Percentiles::of(late.collect())
 }
 
-/// Does the same arithmetic with the sampler off and on, alternating. The interval is of the
-/// ratios of neighbours, which a drift of the machine hits alike.
-pub(super) fn sampler_cost(
+/// Does the same arithmetic with the sampler off and on, on, off, and so forth, so that neither arm
+/// is the later one more often. The interval is of the ratios of neighbours, which a drift of the
+/// machine hits alike.
+///
+/// # Errors
+/// A reason in words: the arithmetic failed, or there are too few pairs for an interval.
+pub fn sampler_cost(
     meters: Vec<Box<dyn Meter>>,
     clock: &Arc<dyn Clock>,
     threads: usize,
-) -> Result<MedianInterval, String> {
+    blocks: Blocks,
+) -> Result<SamplerLoad, String> {
     let sampler = Sampler::spawn(meters, Arc::clone(clock));
-    let work = || probe::mean_compute(threads, WORK).map_err(|error| error.to_string());
-    let mut ratios = Vec::with_capacity(PAIRS);
-    for _ in 0..PAIRS {
-        let off = work()?;
+    let work = || probe::mean_compute(threads, blocks.length).map_err(|error| error.to_string());
+    let mut sum: Option<SamplerCost> = None;
+    let mut sampled = || {
         sampler.start(clock.now_ns());
-        let on = work()?;
-        sampler.stop();
+        let speed = work();
+        if let Some(cost) = sampler.stop().cost {
+            let before = sum.unwrap_or(SamplerCost {
+                cpu_ns: 0,
+                span_ns: 0,
+                reads: 0,
+            });
+            sum = Some(SamplerCost {
+                cpu_ns: before.cpu_ns + cost.cpu_ns,
+                span_ns: before.span_ns + cost.span_ns,
+                reads: before.reads + cost.reads,
+            });
+        }
+        speed
+    };
+    let mut ratios = Vec::with_capacity(blocks.pairs);
+    for pair in 0..blocks.pairs {
+        let (off, on) = if pair % 2 == 0 {
+            let off = work()?;
+            (off, sampled()?)
+        } else {
+            let on = sampled()?;
+            (work()?, on)
+        };
         ratios.push(on / off);
     }
-    median_interval(&ratios).ok_or_else(|| "too few pairs for an interval".to_owned())
+    let speed = median_interval(&ratios).ok_or("too few pairs for an interval")?;
+    Ok(SamplerLoad { speed, cost: sum })
 }

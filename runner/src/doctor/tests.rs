@@ -9,7 +9,7 @@ use domain::scope::Scope;
 use serde_json::json;
 
 use super::engines::{Missing, program};
-use super::measured::{Percentiles, Stamps, lateness, sampler_cost, stamps};
+use super::measured::{Blocks, Percentiles, Stamps, lateness, sampler_cost, stamps};
 use super::*;
 use crate::clock::{Clock, RealClock, VirtualClock};
 use crate::host::{recognise, survey};
@@ -350,8 +350,12 @@ fn the_samplers_cost_is_a_ratio_with_an_interval() {
     );
     assert_eq!(found.meters[0].info().scope, Scope::CpuPkg);
     let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
-    let ratio = sampler_cost(found.meters, &clock, 1).expect("it runs");
+    let load = sampler_cost(found.meters, &clock, 1, Blocks::BRIEF).expect("it runs");
+    let ratio = load.speed;
     assert!(ratio.low <= ratio.median && ratio.median <= ratio.high && ratio.low > 0.0);
+    let cost = load.cost.expect("a thread's clock");
+    assert!(cost.cpu_ns > 0 && cost.reads >= 2 * Blocks::BRIEF.pairs as u64);
+    assert!(cost.span_ns >= 1_000_000_000, "of all blocks");
 }
 
 #[test]

@@ -167,6 +167,13 @@ impl ScriptedEngine {
         self
     }
 
+    /// It does not offer to ban the end token: [`Self::emitting`] says how many tokens come instead.
+    #[must_use]
+    pub fn unforced(mut self) -> Self {
+        self.capabilities.bans_eos = false;
+        self
+    }
+
     /// It does not say how many prompt tokens came from a cache.
     #[must_use]
     pub fn silent_about_caches(mut self) -> Self {

@@ -76,6 +76,7 @@ fn measured(engine: &mut dyn Engine, workload: &WorkloadSpec) -> Samples {
     let mut bench = Bench {
         engine,
         sampler: &sampler,
+        meters: &Covering::default(),
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,
@@ -143,7 +144,7 @@ fn every_workload_of_a_real_server_is_timed_and_believed() {
         }
         let fixture = include_str!("../../../domain/fixtures/record.json");
         let mut record: Record = serde_json::from_str(fixture).expect("a record");
-        record.workload = crate::record::workload(&workload);
+        record.workload = crate::record::workload(&workload, AttributionMethod::Loops);
         record.repetitions = samples.repetitions;
         record.phases = samples.phases;
         let findings = plausibility::check(&record, &Catalogue::default()).findings;

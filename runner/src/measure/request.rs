@@ -85,14 +85,17 @@ pub(super) struct Timed {
     pub(super) fault: Option<Fault>,
 }
 
-/// Sends `prompt` and stamps what comes back; `now` is the record's clock. Nothing happens
-/// between an event's arrival and its stamp, and no memory is taken while events come.
+/// Sends `prompt` and stamps what comes back; `now` is the record's clock, `edge` is told when the
+/// request is about to be sent, when its first token is stamped and when it ended, and must not
+/// wait. Nothing happens between an event's arrival and its stamp, and no memory is taken while
+/// events come.
 pub(super) fn timed_request(
     stream: &mut dyn Stream,
     number: u32,
     prompt: Prompt,
     timing: Timing,
     now: impl Fn() -> u64,
+    edge: impl Fn(),
 ) -> Result<Timed, EngineError> {
     let workload = timing.workload;
     let Prompt::Exact { length: sent, .. } = prompt else {
@@ -112,6 +115,7 @@ pub(super) fn timed_request(
     let mut stamps = Vec::with_capacity(most);
     let mut first_visible_ns = None;
     let mut events: u64 = 0;
+    edge();
     let sent_ns = now();
     let generated = stream.generate(&request, &mut |event| {
         let at = now();
@@ -122,7 +126,11 @@ pub(super) fn timed_request(
             stamps.push(at);
         }
         events += 1;
+        if events == 1 {
+            edge();
+        }
     })?;
+    edge();
 
     let emitted = generated.output_tokens;
     let tokens = generated.event_tokens.as_deref();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use domain::record::{KvState, Request};
+use domain::record::{AttributionMethod, KvState, Request};
 use domain::speeds::{last_event_ns, uncached_tokens};
 
 use super::request::{Ask, Fault, timed_request};
@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::engine::{
     Engine, EngineError, GenerateRequest, Generated, Prompt, Sampling, Stream, TokenEvent,
 };
+use crate::meter::sampler::Sampler;
 
 /// When a span is long enough.
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +49,13 @@ pub(super) struct Ran {
     pub(super) counts: Counts,
 }
 
-/// Runs a closed loop over `asks` with as many streams as the workload has.
+/// Runs a closed loop over `asks` with as many streams as the workload has; those that were not
+/// asked stay.
 pub(super) fn run(
     bench: &mut Bench,
     timing: Timing,
     samples: &Samples,
-    asks: Vec<Ask>,
+    asks: &mut VecDeque<Ask>,
     length: Length,
 ) -> Result<Ran, Stopped> {
     let count = timing.workload.concurrency;
@@ -63,8 +65,9 @@ pub(super) fn run(
         clock: bench.clock,
         zero_ns: samples.zero_ns,
         stop: bench.stop,
+        splitting: (samples.method == Some(AttributionMethod::Direct)).then_some(bench.sampler),
         state: Mutex::new(State {
-            asks: asks.into(),
+            asks: std::mem::take(asks),
             finished: vec![0; count as usize],
             ..State::default()
         }),
@@ -81,6 +84,7 @@ pub(super) fn run(
         .state
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
+    *asks = state.asks;
     let mut ran = Ran {
         start_ns: state.start_ns,
         end_ns: state.start_ns,
@@ -104,6 +108,19 @@ pub(super) fn run(
     Ok(ran)
 }
 
+/// Puts a context into the engine's cache; one token of output, since not every server processes a
+/// prompt for none.
+pub(super) fn loading(prompt: Prompt, timing: Timing) -> GenerateRequest {
+    GenerateRequest {
+        prompt,
+        max_output_tokens: 1,
+        ban_eos: true,
+        deadline: deadline(timing.settings.minutes_per_cell * 60.0),
+        sampling: Sampling::Greedy,
+        reuse_cache: true,
+    }
+}
+
 /// What all streams share.
 struct Span<'a> {
     timing: Timing<'a>,
@@ -111,6 +128,8 @@ struct Span<'a> {
     clock: &'a dyn Clock,
     zero_ns: u64,
     stop: &'a AtomicBool,
+    /// Reads the meters at the edges of each request's parts, where joules are split there.
+    splitting: Option<&'a Sampler>,
     state: Mutex<State>,
     begun: Condvar,
 }
@@ -175,14 +194,15 @@ impl Span<'_> {
         self.wait();
         while let Some(ask) = self.next() {
             if let Some(context) = ask.before {
-                let loaded = self.load(stream, context)?;
+                let loaded = stream.generate(&loading(context, self.timing), &mut |_| ())?;
                 let cached = loaded.cached_tokens.unwrap_or(0);
                 stint.counts.add(
                     loaded.prompt_tokens.saturating_sub(cached),
                     loaded.output_tokens,
                 );
             }
-            let timed = timed_request(stream, number, ask.prompt, self.timing, || self.now())?;
+            let (now, edge) = (|| self.now(), || self.edge());
+            let timed = timed_request(stream, number, ask.prompt, self.timing, now, edge)?;
             stint.end_ns = self.now();
             self.finished(number, &timed.request, timed.fault);
             stint
@@ -193,20 +213,6 @@ impl Span<'_> {
             stint.requests.push(timed.request);
         }
         Ok(stint)
-    }
-
-    /// Puts a context into the engine's cache; one token of output, since not every server
-    /// processes a prompt for none.
-    fn load(&self, stream: &mut dyn Stream, prompt: Prompt) -> Result<Generated, EngineError> {
-        let request = GenerateRequest {
-            prompt,
-            max_output_tokens: 1,
-            ban_eos: true,
-            deadline: deadline(self.timing.settings.minutes_per_cell * 60.0),
-            sampling: Sampling::Greedy,
-            reuse_cache: true,
-        };
-        stream.generate(&request, &mut |_| ())
     }
 
     /// The next prompt, unless the span is over.
@@ -272,6 +278,12 @@ impl Span<'_> {
                 .begun
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn edge(&self) {
+        if let Some(sampler) = self.splitting {
+            sampler.nudge();
         }
     }
 

@@ -26,24 +26,24 @@ use crate::meter::scripted::ScriptedMeter;
 const PREFILL: Duration = Duration::from_millis(20);
 const TOKEN: Duration = Duration::from_millis(2);
 
-const NEEDS: crate::engine::Needs = crate::engine::Needs {
+pub(super) const NEEDS: crate::engine::Needs = crate::engine::Needs {
     context_tokens: 4_096,
     streams: 1,
 };
 
-fn workload() -> WorkloadSpec {
+pub(super) fn workload() -> WorkloadSpec {
     let id = "pp128-tg64".parse().expect("a slug");
     WorkloadSpec::simple(id, 128, 64)
 }
 
-fn quickstart() -> RepetitionSettings {
+pub(super) fn quickstart() -> RepetitionSettings {
     Matrix::parse("quickstart", crate::plan::QUICKSTART_MATRIX)
         .expect("valid")
         .repetitions
 }
 
 /// An engine whose work moves the clock: `token` says how long the n-th token of all takes.
-fn engine(
+pub(super) fn engine(
     clock: &Arc<VirtualClock>,
     mut token: impl FnMut(u64) -> Duration + Send + 'static,
 ) -> ScriptedEngine {
@@ -59,13 +59,13 @@ fn engine(
     })
 }
 
-struct Run {
-    samples: Samples,
-    ended: Result<(), Stopped>,
+pub(super) struct Run {
+    pub(super) samples: Samples,
+    pub(super) ended: Result<(), Stopped>,
     sampled: crate::meter::sampler::Sampled,
 }
 
-fn run(
+pub(super) fn run(
     clock: &Arc<VirtualClock>,
     engine: ScriptedEngine,
     workload: &WorkloadSpec,
@@ -85,6 +85,10 @@ fn run_under(
     meters: Vec<Box<dyn Meter>>,
 ) -> Run {
     engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
+    let covering = Covering {
+        traces: (0..).take(meters.len()).collect(),
+        far_update_ns: None,
+    };
     let sampler = Sampler::spawn(meters, clock.clone());
     let context = ContextReader::new(root, 2);
     let stop = AtomicBool::new(false);
@@ -96,6 +100,7 @@ fn run_under(
     let mut bench = Bench {
         engine: &mut engine,
         sampler: &sampler,
+        meters: &covering,
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,
@@ -121,7 +126,7 @@ fn steady(_: u64) -> Duration {
 }
 
 /// An engine of fixed speed whose prefill costs 100 microseconds per token that no cache served.
-fn plain(clock: &Arc<VirtualClock>) -> ScriptedEngine {
+pub(super) fn plain(clock: &Arc<VirtualClock>) -> ScriptedEngine {
     let clock = Arc::clone(clock);
     ScriptedEngine::new().works(move |work| {
         clock.advance(match work {
@@ -132,14 +137,14 @@ fn plain(clock: &Arc<VirtualClock>) -> ScriptedEngine {
     })
 }
 
-fn streams(count: u32) -> WorkloadSpec {
+pub(super) fn streams(count: u32) -> WorkloadSpec {
     WorkloadSpec {
         concurrency: count,
         ..workload()
     }
 }
 
-fn behind(depth_tokens: u32, kv_state: KvState) -> WorkloadSpec {
+pub(super) fn behind(depth_tokens: u32, kv_state: KvState) -> WorkloadSpec {
     WorkloadSpec {
         depth_tokens,
         kv_state,
@@ -147,7 +152,7 @@ fn behind(depth_tokens: u32, kv_state: KvState) -> WorkloadSpec {
     }
 }
 
-fn void_reasons(run: &Run) -> Vec<String> {
+pub(super) fn void_reasons(run: &Run) -> Vec<String> {
     let repetitions = run.samples.repetitions.iter();
     repetitions
         .filter_map(|repetition| Some(repetition.void.as_ref()?.to_string()))
@@ -347,7 +352,7 @@ fn a_suspended_machine_voids_the_repetition() {
 }
 
 #[test]
-fn a_counter_adds_a_decode_loop_with_readings_at_its_edges() {
+fn every_phase_has_readings_at_its_edges() {
     let clock = Arc::new(VirtualClock::default());
     let meter = ScriptedMeter::steady(Scope::CpuPkg, 20);
     let run = run(
@@ -356,18 +361,6 @@ fn a_counter_adds_a_decode_loop_with_readings_at_its_edges() {
         &workload(),
         &quickstart(),
         vec![Box::new(meter)],
-    );
-    let phase = run.samples.phases.last().expect("has phases");
-    assert_eq!(phase.phase, PhaseKind::DecodeLoop);
-    assert!(phase.end_ns - phase.start_ns >= 3_000_000_000);
-    assert_eq!(
-        phase.tokens_in,
-        u64::from(phase.requests * LOOP_PROMPT_TOKENS)
-    );
-    assert_eq!(
-        phase.tokens_out,
-        u64::from(phase.requests * (128 + 64 - LOOP_PROMPT_TOKENS)),
-        "as long a context as the workload's"
     );
     let trace = &run.sampled.traces[0];
     for phase in &run.samples.phases {
@@ -640,14 +633,7 @@ fn a_warm_context_is_loaded_untimed_and_only_what_follows_is_prefill() {
     let clock = Arc::new(VirtualClock::default());
     let engine = plain(&clock).caching(|_, held| Some(held));
     let workload = behind(1_000, KvState::WarmPrefix);
-    let meter = ScriptedMeter::steady(Scope::CpuPkg, 20);
-    let run = run(
-        &clock,
-        engine,
-        &workload,
-        &quickstart(),
-        vec![Box::new(meter)],
-    );
+    let run = run(&clock, engine, &workload, &quickstart(), Vec::new());
     assert_eq!(run.ended, Ok(()));
     assert!(void_reasons(&run).is_empty(), "{:?}", void_reasons(&run));
     for request in timed(&run) {
@@ -663,11 +649,7 @@ fn a_warm_context_is_loaded_untimed_and_only_what_follows_is_prefill() {
     for phase in &run.samples.phases[1..] {
         let repetition = &run.samples.repetitions[phase.rep.expect("has one") as usize];
         let requests = repetition.requests.len() as u32;
-        assert_eq!(
-            phase.phase,
-            PhaseKind::MixedLoop,
-            "no loop behind a context"
-        );
+        assert_eq!(phase.phase, PhaseKind::MixedLoop);
         assert_eq!(
             phase.requests,
             2 * requests,
@@ -874,28 +856,6 @@ fn paging_ends_the_cell_after_two() {
     );
 }
 
-#[test]
-fn the_decode_loop_keeps_every_stream_busy() {
-    let clock = Arc::new(VirtualClock::default());
-    let meter = ScriptedMeter::steady(Scope::CpuPkg, 20);
-    let engine = plain(&clock).streaming(2);
-    let mut settings = quickstart();
-    settings.concurrency_seconds = 2.0;
-    let run = run(
-        &clock,
-        engine,
-        &streams(2),
-        &settings,
-        vec![Box::new(meter)],
-    );
-    assert_eq!(run.ended, Ok(()));
-    let phase = run.samples.phases.last().expect("has phases");
-    assert_eq!(phase.phase, PhaseKind::DecodeLoop);
-    assert!(phase.end_ns - phase.start_ns >= 3_000_000_000, "{phase:?}");
-    assert_eq!(phase.tokens_out, u64::from(phase.requests) * 190);
-    assert!(phase.requests >= 4);
-}
-
 /// Makes an engine on a clock.
 type Make<'a> = &'a dyn Fn(&Arc<VirtualClock>) -> ScriptedEngine;
 
@@ -922,7 +882,7 @@ fn what_is_measured_honestly_breaks_no_rule_of_the_collector() {
         assert_eq!(run.ended, Ok(()));
         let fixture = include_str!("../../../domain/fixtures/record.json");
         let mut record: Record = serde_json::from_str(fixture).expect("a record");
-        record.workload = crate::record::workload(&workload);
+        record.workload = crate::record::workload(&workload, AttributionMethod::Loops);
         record.repetitions = run.samples.repetitions;
         record.phases = run.samples.phases;
         let findings = plausibility::check(&record, &Catalogue::default()).findings;

@@ -254,6 +254,13 @@ pub fn headline(seats: &[Seat<'_>], hosts: &[Host]) -> Option<KeyMeters> {
         .filter(|key| key.holds_the_work)
 }
 
+/// Indices of the meters of the headline; where there is none, of the first sum that is covered on
+/// every host; empty where nothing is.
+pub fn headline_or_part(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<u32> {
+    let first = keys(seats, hosts).into_iter().next();
+    first.map(|key| key.meters).unwrap_or_default()
+}
+
 /// What a record says about its joules.
 pub fn energy_claim(
     traces: &[MeterTrace],

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU32;
 
+use domain::energy::ScopeMeters;
+use domain::energy::phases::attribute;
 use domain::envelope;
-use domain::record::{EnergyClaim, PAYLOAD_TYPE, UnavailableReason};
+use domain::record::{AttributionMethod, EnergyClaim, PAYLOAD_TYPE, UnavailableReason};
 use domain::scope::Scope;
 use tempfile::TempDir;
 
@@ -369,6 +371,105 @@ fn a_counter_makes_the_joules_measured_and_a_guess_stays_a_guess() {
             .iter()
             .all(|record| matches!(record.energy, EnergyClaim::Estimated(_)))
     );
+}
+
+/// The records of a sweep in the order of their cells.
+fn in_order(options: &SweepOptions) -> Vec<Record> {
+    let mut records = records(options);
+    records.sort_by_key(|record| record.started_ms);
+    records
+}
+
+fn kinds(record: &Record) -> Vec<PhaseKind> {
+    let mut kinds: Vec<_> = record.phases.iter().map(|phase| phase.phase).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn a_metered_sweep_is_idle_at_its_ends_and_once_per_load() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let meter = ScriptedMeter::steady(Scope::CpuPkg, 30);
+    sweep(&options, bed.machine(vec![Box::new(meter)]), bed.engine());
+    let records = in_order(&options);
+    let loaded = [
+        PhaseKind::Load,
+        PhaseKind::IdleLoaded,
+        PhaseKind::Warmup,
+        PhaseKind::MixedLoop,
+        PhaseKind::PrefillLoop,
+        PhaseKind::DecodeLoop,
+        PhaseKind::Quality,
+    ];
+    let unloaded = [PhaseKind::IdleUnloaded];
+    assert_eq!(kinds(&records[0]), [&unloaded[..], &loaded].concat());
+    assert_eq!(kinds(&records[1]), loaded);
+    assert_eq!(kinds(&records[2]), loaded);
+    assert_eq!(kinds(&records[3]), [&loaded[..], &unloaded].concat());
+    for record in &records {
+        let phases = || record.phases.iter();
+        let length = |kind| {
+            let of = phases().filter(move |phase| phase.phase == kind);
+            of.map(|phase| phase.end_ns - phase.start_ns).max()
+        };
+        assert!(length(PhaseKind::IdleLoaded) >= Some(10_000_000_000));
+        assert!(length(PhaseKind::IdleUnloaded).is_none_or(|ns| ns >= 30_000_000_000));
+        assert!(
+            phases().all(|phase| {
+                let seen = |at: u64| record.context.iter().any(|seen| seen.at_ns >= at);
+                seen(phase.end_ns)
+            }),
+            "the machine's state is noted after every phase"
+        );
+        assert!(record.context.len() <= 16, "{}", record.context.len());
+    }
+}
+
+#[test]
+fn joules_by_phase_come_out_of_a_sweep_as_they_went_in() {
+    let bed = Bed::new();
+    // Of a long output, the pass of a loop's short prompts is a small share.
+    let long = MATRIX.replace("output_tokens = 8", "output_tokens = 160");
+    let options = SweepOptions {
+        matrix: Matrix::parse("m.toml", &long).expect("valid"),
+        ..bed.options()
+    };
+    let meter = ScriptedMeter::steady(Scope::CpuPkg, 30);
+    sweep(&options, bed.machine(vec![Box::new(meter)]), bed.engine());
+    for record in in_order(&options) {
+        let meters = ScopeMeters::of(&record).expect("measured");
+        let phases = attribute(&record, &meters);
+        let near = |found: f64, truth: f64| (found / truth - 1.0).abs() < 0.01;
+        let decode = phases.decode.expect("a decode loop was run");
+        assert!(near(decode.per_token().0, 0.030), "30 W for 1 ms");
+        let prefill = phases.prefill.expect("a prefill loop was run");
+        // 100 us a token, and the first output token's millisecond over 32.
+        assert!(near(prefill.per_token().0, 30.0 * (0.000_1 + 0.001 / 32.0)));
+        let closure = phases.closure.expect("real requests were run");
+        assert!(closure.holds(), "{closure:?}");
+        assert!(near(phases.idle_loaded.expect("was idle").watts.0, 30.0));
+    }
+}
+
+#[test]
+fn an_engine_that_cannot_be_forced_leaves_a_fit_and_no_speeds() {
+    let bed = Bed::new();
+    let options = bed.options();
+    let meter = ScriptedMeter::steady(Scope::CpuPkg, 30);
+    let engine = bed
+        .engine()
+        .unforced()
+        .emitting(|n, asked| asked - 1 - n % 2);
+    let (report, _) = sweep(&options, bed.machine(vec![Box::new(meter)]), engine);
+    assert!(report.recorded.iter().all(|cell| cell.decode.is_none()));
+    for record in in_order(&options) {
+        assert_eq!(record.outcome, Outcome::Ok);
+        assert!(!record.workload.eos_banned);
+        let method = AttributionMethod::Regression;
+        assert!(matches!(&record.energy, EnergyClaim::Measured(claim) if claim.method == method));
+        assert!(!kinds(&record).contains(&PhaseKind::DecodeLoop));
+    }
 }
 
 #[test]

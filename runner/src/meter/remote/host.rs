@@ -51,6 +51,7 @@ const MAX_DRIFT_PPM: u64 = 1_000;
 /// A host whose meters are sampled along.
 #[derive(Debug)]
 struct Remote {
+    host: u32,
     requests: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -71,7 +72,7 @@ pub struct Along {
     /// This machine's number in the record; `None` where it is only the client.
     here: Option<u32>,
     remotes: Vec<Remote>,
-    meters: Vec<MeterFacts>,
+    meters: Vec<(u32, MeterFacts)>,
 }
 
 impl Default for Along {
@@ -104,24 +105,28 @@ impl Along {
                 Some(Remote::connect(number, address, token_file, clock))
             })
             .collect();
-        let asked: Vec<_> = remotes.iter().map(Remote::meters).collect();
+        let asked: Vec<_> = remotes.iter().map(|one| (one.host, one.meters())).collect();
         Self {
             here: here.map(|(number, _)| number),
             meters: asked
                 .into_iter()
-                .flat_map(|answer| answer.recv().unwrap_or_default())
+                .flat_map(|(host, answer)| {
+                    let facts = answer.recv().unwrap_or_default();
+                    facts.into_iter().map(move |facts| (host, facts))
+                })
                 .collect(),
             remotes,
         }
     }
 
-    /// Whether this machine's own readings belong into the record.
-    pub fn counts_here(&self) -> bool {
-        self.here.is_some()
+    /// This machine's number in the record, if its own readings belong into it.
+    pub fn here(&self) -> Option<u32> {
+        self.here
     }
 
-    /// What the other hosts' meters are, of those that answered at first.
-    pub fn meters(&self) -> &[MeterFacts] {
+    /// What the other hosts' meters are, of those that answered at first: each with its host's
+    /// number, in the order of their traces.
+    pub fn meters(&self) -> &[(u32, MeterFacts)] {
         &self.meters
     }
 
@@ -183,12 +188,14 @@ impl Remote {
         let thread = thread::Builder::new().name(format!("meters of host {host}"));
         match thread.spawn(work) {
             Ok(thread) => Self {
+                host,
                 requests: Some(requests),
                 thread: Some(thread),
             },
             Err(error) => {
                 tracing::warn!(%error, host, "no thread for the meters of another host");
                 Self {
+                    host,
                     requests: None,
                     thread: None,
                 }

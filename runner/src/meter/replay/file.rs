@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
+use domain::energy::keys::Seat;
 use domain::record::{Averaging, Host, MeterKind, MeterTrace, UnavailableReason, UpdateBasis};
 use domain::scope::Scope;
 use domain::text::Name;
@@ -119,6 +120,18 @@ pub struct MeterFacts {
 }
 
 impl MeterFacts {
+    /// What tells which sums the meter may be part of, on a host.
+    pub fn seat(&self, host: u32) -> Seat<'_> {
+        Seat {
+            host,
+            meter: self.meter.as_str(),
+            device: self.device.as_str(),
+            scope: self.scope,
+            kind: self.kind,
+            used: true,
+        }
+    }
+
     /// The facts of several meters; an id that is taken gets a number.
     pub fn of<'a>(meters: impl IntoIterator<Item = &'a MeterInfo>) -> Vec<Self> {
         let mut facts: Vec<Self> = Vec::new();

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use domain::energy::TICKED_FROM_NS;
 use domain::record::{MeterKind, MeterTrace, UnavailableEnergy, UpdateBasis};
 use domain::text::Name;
 
@@ -22,9 +23,6 @@ const MS: u64 = 1_000_000;
 
 /// 20 Hz: faster polling of RAPL itself costs run time (arXiv 2604.26815).
 const PERIOD_NS: u64 = 50 * MS;
-
-/// Counters of this period or more are polled until they change.
-const TICKED_FROM_NS: u64 = domain::energy::TICKED_FROM_NS;
 
 /// Polling of such a counter: a fifth of its period within these.
 const TICK_POLLS: u64 = 5;
@@ -69,7 +67,7 @@ struct Cell {
     trouble: Option<UnavailableEnergy>,
     /// The last reading, kept or not.
     last: Option<Reading>,
-    /// The last edge or event.
+    /// The last edge.
     edge_ns: u64,
     reads: u64,
 }
@@ -142,14 +140,14 @@ impl Poller {
     }
 
     /// Ends a cell with a reading.
-    pub(super) fn stop(&mut self, clock: &dyn Clock) -> Option<Polled> {
+    pub(super) fn stop(&mut self, clock: &dyn Clock) -> Polled {
         self.read(Worth::Edge, clock);
-        let cell = self.cell.take()?;
-        Some(Polled {
+        let cell = self.cell.take().unwrap_or_default();
+        Polled {
             trace: cell.trace.into_record(&self.info),
             trouble: cell.trouble,
             reads: cell.reads,
-        })
+        }
     }
 
     /// Finds out the update period from now on, unless it is known.
@@ -164,8 +162,9 @@ impl Poller {
             changed_ns: None,
             gaps_ns: Vec::new(),
         });
+        let soon_ns = now_ns + self.shortest_poll_ns();
         if let Some(cell) = &mut self.cell {
-            cell.due_ns = cell.due_ns.min(now_ns + self.shortest_poll_ns());
+            cell.due_ns = cell.due_ns.min(soon_ns);
         }
     }
 
@@ -174,7 +173,7 @@ impl Poller {
             return;
         };
         let read = read_promptly(self.meter.as_mut(), &self.info, clock, &mut cell.reads);
-        if worth > Worth::Plain {
+        if worth == Worth::Edge {
             cell.edge_ns = clock.now_ns();
             cell.trace.edge(self.bound);
         }
@@ -209,17 +208,16 @@ impl Poller {
         };
         let now = sample(reading.after_ns, reading.before_ns, worth);
         let since = cell.last.as_ref().map(|last| last.before_ns);
-        let is_new = |last: &Reading| {
-            (last.value, last.source_ns) != (reading.value, reading.source_ns)
-        };
+        let is_new =
+            |last: &Reading| (last.value, last.source_ns) != (reading.value, reading.source_ns);
         let changed = cell.last.as_ref().is_none_or(is_new);
         let near = self
             .info
             .update_ns
             .is_some_and(|period| reading.before_ns < cell.edge_ns + FINE_PERIODS * period);
         let beside = if near { Worth::Near } else { Worth::Plain };
-        let age_ns = (cell.trace.last())
-            .map_or(u64::MAX, |kept| now.t_ns.saturating_sub(kept.t_ns));
+        let age_ns =
+            (cell.trace.last()).map_or(u64::MAX, |kept| now.t_ns.saturating_sub(kept.t_ns));
         match since.filter(|_| changed && self.is_ticked()) {
             Some(since) => {
                 let change = sample(reading.after_ns, since, beside);
@@ -259,7 +257,11 @@ impl Poller {
             return;
         };
         let is_late = now_ns >= probe.until_ns;
-        let enough = if is_late { LEAST_PROBE_GAPS } else { PROBE_GAPS };
+        let enough = if is_late {
+            LEAST_PROBE_GAPS
+        } else {
+            PROBE_GAPS
+        };
         if probe.gaps_ns.len() >= enough {
             if let Some(period) = typical(&probe.gaps_ns, self.shortest_poll_ns()) {
                 self.info.update_ns = Some(period);
@@ -274,7 +276,10 @@ impl Poller {
     /// Whether its readings are changes.
     fn is_ticked(&self) -> bool {
         self.info.kind == MeterKind::Counter
-            && self.info.update_ns.is_some_and(|period| period >= TICKED_FROM_NS)
+            && self
+                .info
+                .update_ns
+                .is_some_and(|period| period >= TICKED_FROM_NS)
     }
 
     fn keeps_all(&self) -> bool {
@@ -325,7 +330,8 @@ fn typical(gaps_ns: &[u64], poll_ns: u64) -> Option<u64> {
     sorted.sort_unstable();
     let median = *sorted.get(sorted.len() / 2)?;
     let near = |gap: &&u64| **gap >= median / 2 && **gap <= median + median / 2;
-    let (sum, count) = (sorted.iter().filter(near)).fold((0, 0), |(sum, n), gap| (sum + gap, n + 1));
+    let (sum, count) =
+        (sorted.iter().filter(near)).fold((0, 0), |(sum, n), gap| (sum + gap, n + 1));
     let mean = sum / u64::max(count, 1);
     (mean >= poll_ns * 2).then_some(mean)
 }

@@ -47,16 +47,15 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// The last reading that is kept.
+    /// The last reading that was kept, or a change that was left out after it.
     pub(super) fn last(&self) -> Option<&Sample> {
-        self.samples.last()
+        self.left_out.as_ref().or(self.samples.last())
     }
 
     /// Takes a change, unless it is a plain one too soon after another.
     pub(super) fn change(&mut self, sample: Sample, bound: usize) {
-        let since = self
-            .last()
-            .map_or(u64::MAX, |last| sample.t_ns.saturating_sub(last.t_ns));
+        let since =
+            (self.samples.last()).map_or(u64::MAX, |last| sample.t_ns.saturating_sub(last.t_ns));
         if sample.worth == Worth::Plain && since < self.spacing_ns {
             self.left_out = Some(sample);
         } else {
