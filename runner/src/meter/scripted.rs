@@ -310,6 +310,13 @@ impl ScriptedMeter {
         }
     }
 
+    /// The same with this update period instead of a millisecond.
+    #[must_use]
+    pub fn updating_every(mut self, period: Duration) -> Self {
+        self.info.update_ns = Some(period.as_nanos() as u64);
+        self
+    }
+
     /// A steady power.
     pub fn steady(scope: Scope, watts: u64) -> Self {
         Self::counter(scope, move |now_ns| Ok(now_ns / 1_000 * watts))
