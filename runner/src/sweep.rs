@@ -42,6 +42,7 @@ use crate::measure::{
     Bench, Counts, Covering, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
+use crate::meter::nvml::GpuUse;
 use crate::meter::remote::Along;
 use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
@@ -468,19 +469,11 @@ impl Sweep<'_> {
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
         let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
-        let covering = Covering::of(&self.infos, &along, &self.machines[&spec.name].hosts);
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, engine_facts, settings) = self.measure(
-            planned,
-            place,
-            &covering,
-            engine.as_mut(),
-            &weights,
-            &mut samples,
-        );
-        let sampled = self.sampler.stop();
+        let (ended, said) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
+        let mut sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
@@ -488,10 +481,12 @@ impl Sweep<'_> {
             Err(Stopped::Interrupted) => return Ok(CellEnd::Interrupted),
         };
 
+        let mut machines = self.machines[&spec.name].clone();
+        said.cards.apply(&mut machines.hosts, &mut sampled.traces);
         let cell = CellFacts {
-            machines: self.machines[&spec.name].clone(),
-            engine: engine_facts,
-            settings,
+            machines,
+            engine: said.facts,
+            settings: said.settings,
             variant,
             workload: planned.cell.workload.clone(),
             ended_ms: self.machine.clock.unix_ms(),
@@ -548,23 +543,24 @@ impl Sweep<'_> {
         }
     }
 
-    /// Loads, times, asks and unloads; the engine's facts are as they were while it was loaded. A
-    /// panic of the engine is a crash of this cell alone.
+    /// Loads, times, asks and unloads. A panic of the engine is a crash of this cell alone.
     fn measure(
         &mut self,
         planned: &PlannedCell,
         place: Place,
-        covering: &Covering,
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
-    ) -> (Result<(), Stopped>, EngineFacts, Settings) {
+    ) -> (Result<(), Stopped>, Said) {
+        let hosts = &self.machines[&planned.cell.engine].hosts;
+        let covering =
+            |cards: &GpuUse| Covering::of(&self.infos, self.sampler.along(), hosts, cards);
         let on_event = &mut *self.on_event;
         let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
         let mut bench = Bench {
             engine,
             sampler: &self.sampler,
-            meters: covering,
+            meters: covering(&GpuUse::default()),
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
             stop: &self.options.stop,
@@ -596,7 +592,14 @@ impl Sweep<'_> {
                 Ok(Counts::default())
             })?;
             bench.note_context(samples);
+            // Which cards work shows once weights are on them.
+            bench.meters = covering(&bench.cards());
             bench.idle(samples, PhaseKind::IdleLoaded, settings.idle_loaded_seconds)?;
+            if !self.probed {
+                // Not waited for: the first warm-up is the load.
+                self.sampler.probe();
+                self.probed = true;
+            }
             time_workload(&mut bench, timing, samples)?;
             quality::ask(
                 &mut bench,
@@ -618,7 +621,11 @@ impl Sweep<'_> {
             bench.note_context(samples);
         }
         // As it is now: a loaded server says more than one that is not.
-        let (facts, engine_settings) = (bench.engine.facts(), bench.engine.settings());
+        let said = Said {
+            facts: bench.engine.facts(),
+            settings: bench.engine.settings(),
+            cards: bench.cards(),
+        };
         // The next cell's load replaces the weights; until then they are not needed.
         let _ = catch_unwind(AssertUnwindSafe(|| bench.engine.unload()));
         if place.is_last && unloads && ended.is_ok() {
@@ -628,7 +635,7 @@ impl Sweep<'_> {
                 tracing::info!(?stopped, "the last idle phase was cut short");
             }
         }
-        (ended, facts, engine_settings)
+        (ended, said)
     }
 
     /// Waits until the machine is about as cool as at the start, where it says how warm it is.
@@ -647,6 +654,13 @@ impl Sweep<'_> {
             self.machine.clock.sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// What a loaded engine says of itself, and which cards it used.
+struct Said {
+    facts: EngineFacts,
+    settings: Settings,
+    cards: GpuUse,
 }
 
 /// Where a cell stands in a sweep.

@@ -121,6 +121,12 @@ pub enum ReadError {
     /// The device cannot.
     #[error("read the power counter: the device does not support it")]
     NotSupported,
+    /// It would tell of others' work, too.
+    #[error("read the power counter: {why}")]
+    Shared {
+        /// Of whose, and what to do.
+        why: &'static str,
+    },
     /// It stopped changing.
     #[error("read the power counter: it stopped changing")]
     Stale,
@@ -141,7 +147,7 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::Shared { .. } => UnavailableReason::NotSupported,
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,

@@ -295,7 +295,7 @@ fn stopped_at(
 ) -> (Result<(), Stopped>, u64) {
     let mut engine = plain(clock);
     engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
-    let sampler = Sampler::spawn(every(millis(100)), clock.clone());
+    let sampler = Sampler::on_virtual_clock(every(millis(100)), clock);
     let folder = tempfile::tempdir().expect("a folder");
     let context = ContextReader::new(folder.path(), 2);
     let stop = AtomicBool::new(false);
@@ -308,7 +308,7 @@ fn stopped_at(
     let mut bench = Bench {
         engine: &mut engine,
         sampler: &sampler,
-        meters: &Covering {
+        meters: Covering {
             traces: vec![0],
             far_update_ns: None,
         },
