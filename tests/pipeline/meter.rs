@@ -6,6 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use base64::Engine as _;
+use domain::energy::energy_in_span;
+use domain::record::{EnergyClaim, Record, UnavailableReason};
+use domain::scope::Scope;
 use serde_json::{Value, json};
 
 use crate::harness::{Installation, Serving};
@@ -105,36 +109,71 @@ fn a_cluster_has_a_total_only_where_every_host_reports_the_same_scope() {
     let matrix = installation.file("cluster.toml", &matrix);
     installation.allow_own_key();
     let serving = installation.serve(&["serve", "--listen", "127.0.0.1:0"]);
-    installation.run_fine(&[
+    let summary = installation.run_fine(&[
         "sweep",
         "--collector",
         &serving.url,
+        "--format",
+        "json",
         "--matrix",
         matrix.to_str().expect("text"),
     ]);
+    let summary: Value = serde_json::from_str(&summary).expect("JSON");
     assert_eq!(serving.stored_once(2), 2);
     let rows = serving.json("/api/v1/results")["rows"].clone();
-    let row = |workload: &str| {
-        let mut found = rows.as_array().expect("rows").iter();
-        found
-            .find(|row| row["workload"] == workload)
-            .unwrap_or_else(|| panic!("no row of {workload}: {rows:#?}"))
+    let of = |workload: &str| {
+        let mut rows = rows.as_array().expect("rows").iter();
+        let row = rows.find(|row| row["workload"] == workload);
+        let mut cells = summary["cells"].as_array().expect("cells").iter();
+        let cell = cells.find(|cell| cell["cell"].to_string().contains(workload));
+        let id = cell.expect("a cell")["content_id"].as_str().expect("text");
+        let envelope = serving.json(&format!("/api/v1/records/{id}/envelope"));
+        (row.expect("a row"), signed(&envelope))
     };
-    let alike = row("pp64-tg32");
-    assert_eq!(alike["energy_scope"], "wall.ac", "{alike:#}");
-    let watts = alike["mean_watts"]
-        .as_f64()
-        .unwrap_or_else(|| panic!("not measured: {alike:#}"));
-    assert!((watts - 80.0).abs() < 4.0, "50 W and 30 W: {watts}");
-
-    let mixed = row("pp48-tg32");
-    assert_eq!(mixed["energy_scope"], Value::Null, "{mixed:#}");
-    assert_eq!(mixed["mean_watts"], Value::Null, "{mixed:#}");
-    let id = mixed["id"].as_str().expect("text");
-    let detail = serving.json(&format!("/api/v1/results/{id}")).to_string();
-    for part in ["wall.ac", "system.dc", "scope"] {
-        assert!(detail.contains(part), "{part}: {detail}");
+    let (row, record) = of("pp64-tg32");
+    assert_eq!(row["energy_scope"], "wall.ac", "{row:#}");
+    let EnergyClaim::Measured(claim) = &record.energy else {
+        panic!("measured: {:?}", record.energy);
+    };
+    assert_eq!(claim.scope.to_string(), "wall.ac");
+    let traces: Vec<_> = claim
+        .meters
+        .iter()
+        .map(|n| &record.meters[*n as usize])
+        .collect();
+    for (trace, (host, watts)) in traces.iter().zip([(0, 50.0), (1, 30.0)]) {
+        assert_eq!(trace.host, host);
+        assert!(trace.clock_error_ns.is_some());
+        let span = (trace.t_ns[0], *trace.t_ns.last().expect("readings"));
+        let energy = energy_in_span(trace, span.0, span.1).expect("measured");
+        let found = energy.joules.0 / ((span.1 - span.0) as f64 / 1e9);
+        assert!(
+            (found - watts).abs() < 0.05 * watts,
+            "host {host}: {found} W"
+        );
     }
+    assert_eq!(traces.len(), 2);
+
+    let (row, record) = of("pp48-tg32");
+    assert_eq!(row["energy_scope"], Value::Null, "{row:#}");
+    assert_eq!(row["mean_watts"], Value::Null, "{row:#}");
+    let EnergyClaim::Unavailable(why) = &record.energy else {
+        panic!("no total: {:?}", record.energy);
+    };
+    assert_eq!(why.reason, UnavailableReason::ScopeMismatch);
+    for (host, scope) in [(0, Scope::WallAc), (1, Scope::SystemDc)] {
+        let mut traces = record.meters.iter();
+        assert!(
+            traces.any(|trace| (trace.host, trace.scope) == (host, scope) && trace.v.len() > 1)
+        );
+    }
+}
+
+fn signed(envelope: &Value) -> Record {
+    let payload = base64::engine::general_purpose::STANDARD
+        .decode(envelope["payload"].as_str().expect("a payload"))
+        .expect("base64");
+    serde_json::from_slice(&payload).expect("a record")
 }
 
 /// One small model, timed as shortly as allowed; the engines are the test's own.
