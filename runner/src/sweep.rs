@@ -330,10 +330,11 @@ pub fn run(
     }
     let machines = machines(options, &mut machine)?;
     let infos = infos(&machine);
-    let sampler = Sampler::spawn(
-        std::mem::take(&mut machine.meters.meters),
-        Arc::clone(&machine.clock),
-    );
+    let meters = std::mem::take(&mut machine.meters.meters);
+    let sampler = match Arc::clone(&machine.clock).simulated() {
+        Some(clock) => Sampler::on_virtual_clock(meters, &clock),
+        None => Sampler::spawn(meters, Arc::clone(&machine.clock)),
+    };
     on_event(SweepEvent::Planned(plan.clone()));
     for skipped in &plan.skipped {
         on_event(SweepEvent::Skipped(skipped.clone()));

@@ -62,7 +62,7 @@ pub(super) fn engine(
 pub(super) struct Run {
     pub(super) samples: Samples,
     pub(super) ended: Result<(), Stopped>,
-    sampled: crate::meter::sampler::Sampled,
+    pub(super) sampled: crate::meter::sampler::Sampled,
 }
 
 pub(super) fn run(
