@@ -265,7 +265,7 @@ impl Arm {
         let mut bench = Bench {
             engine: self.engine.as_mut(),
             sampler: &Sampler::spawn(Vec::new(), Arc::new(RealClock::default())),
-            meters: &Covering::default(),
+            meters: Covering::default(),
             clock: &clock,
             context: &ContextReader::new(Path::new("/"), cores),
             stop: &AtomicBool::new(false),

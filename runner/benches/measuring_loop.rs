@@ -123,7 +123,7 @@ impl<'a> Arms<'a> {
         let mut bench = Bench {
             engine: self.engine,
             sampler: &self.sampler,
-            meters: &Covering::default(),
+            meters: Covering::default(),
             clock: &clock,
             context: &self.context,
             stop: &AtomicBool::new(false),

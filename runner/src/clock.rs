@@ -16,6 +16,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn unix_ms(&self) -> u64;
     /// Waits.
     fn sleep(&self, duration: Duration);
+    /// This clock, if a test moves it: what polls must then be stepped by it.
+    fn simulated(self: Arc<Self>) -> Option<Arc<VirtualClock>> {
+        None
+    }
 }
 
 /// This machine's clock.
@@ -143,6 +147,10 @@ impl Clock for VirtualClock {
 
     fn sleep(&self, duration: Duration) {
         self.advance(duration);
+    }
+
+    fn simulated(self: Arc<Self>) -> Option<Arc<VirtualClock>> {
+        Some(self)
     }
 }
 

@@ -29,6 +29,7 @@ use domain::text::Name;
 use crate::clock::Clock;
 use crate::context::{ContextReader, MAX_PAGED_BYTES};
 use crate::engine::{Capabilities, Engine, EngineError, Processes, Prompt};
+use crate::meter::nvml::GpuUse;
 use crate::meter::sampler::Sampler;
 use crate::prompt::Prompts;
 
@@ -73,7 +74,7 @@ pub struct Bench<'a> {
     /// The meters' threads.
     pub sampler: &'a Sampler,
     /// Which of them carry the joules of this engine's machines.
-    pub meters: &'a Covering,
+    pub meters: Covering,
     /// The clock.
     pub clock: &'a dyn Clock,
     /// The machine's state.
@@ -211,6 +212,13 @@ impl Bench<'_> {
             tokens_out,
         });
         Ok(())
+    }
+
+    /// Which graphics processors the engine uses, to be asked while it is loaded.
+    pub fn cards(&self) -> GpuUse {
+        let (processes, facts) = (self.engine.processes(), self.engine.facts());
+        let backend = facts.backend.as_str();
+        self.context.gpus_in_use(&processes, backend)
     }
 
     /// Notes the machine's state.

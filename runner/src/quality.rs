@@ -208,7 +208,7 @@ mod tests {
         let mut bench = Bench {
             engine: &mut engine,
             sampler: &sampler,
-            meters: &Covering::default(),
+            meters: Covering::default(),
             clock: clock.as_ref(),
             context: &context,
             stop: &stop,

@@ -330,10 +330,11 @@ pub fn run(
     }
     let machines = machines(options, &mut machine)?;
     let infos = infos(&machine);
-    let sampler = Sampler::spawn(
-        std::mem::take(&mut machine.meters.meters),
-        Arc::clone(&machine.clock),
-    );
+    let meters = std::mem::take(&mut machine.meters.meters);
+    let sampler = match Arc::clone(&machine.clock).simulated() {
+        Some(clock) => Sampler::on_virtual_clock(meters, &clock),
+        None => Sampler::spawn(meters, Arc::clone(&machine.clock)),
+    };
     on_event(SweepEvent::Planned(plan.clone()));
     for skipped in &plan.skipped {
         on_event(SweepEvent::Skipped(skipped.clone()));
@@ -469,18 +470,10 @@ impl Sweep<'_> {
             Err(error) => return Ok(CellEnd::Lost(format!("failed to {error}"))),
         };
         let along = Along::of(spec.machines.as_ref(), &self.machine.clock);
-        let covering = Covering::of(&self.infos, &along, &self.machines[&spec.name].hosts);
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, loaded) = self.measure(
-            planned,
-            place,
-            &covering,
-            engine.as_mut(),
-            &weights,
-            &mut samples,
-        );
+        let (ended, said) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
         let mut sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
@@ -490,11 +483,11 @@ impl Sweep<'_> {
         };
 
         let mut machines = self.machines[&spec.name].clone();
-        loaded.cards.apply(&mut machines.hosts, &mut sampled.traces);
+        said.cards.apply(&mut machines.hosts, &mut sampled.traces);
         let cell = CellFacts {
             machines,
-            engine: loaded.facts,
-            settings: loaded.settings,
+            engine: said.facts,
+            settings: said.settings,
             variant,
             workload: planned.cell.workload.clone(),
             ended_ms: self.machine.clock.unix_ms(),
@@ -551,23 +544,24 @@ impl Sweep<'_> {
         }
     }
 
-    /// Loads, times, asks and unloads; the engine's facts are as they were while it was loaded. A
-    /// panic of the engine is a crash of this cell alone.
+    /// Loads, times, asks and unloads. A panic of the engine is a crash of this cell alone.
     fn measure(
         &mut self,
         planned: &PlannedCell,
         place: Place,
-        covering: &Covering,
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
-    ) -> (Result<(), Stopped>, Loaded) {
+    ) -> (Result<(), Stopped>, Said) {
+        let hosts = &self.machines[&planned.cell.engine].hosts;
+        let covering =
+            |cards: &GpuUse| Covering::of(&self.infos, self.sampler.along(), hosts, cards);
         let on_event = &mut *self.on_event;
         let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
         let mut bench = Bench {
             engine,
             sampler: &self.sampler,
-            meters: covering,
+            meters: covering(&GpuUse::default()),
             clock: self.machine.clock.as_ref(),
             context: &self.machine.context,
             stop: &self.options.stop,
@@ -599,7 +593,14 @@ impl Sweep<'_> {
                 Ok(Counts::default())
             })?;
             bench.note_context(samples);
+            // Which cards work shows once weights are on them.
+            bench.meters = covering(&bench.cards());
             bench.idle(samples, PhaseKind::IdleLoaded, settings.idle_loaded_seconds)?;
+            if !self.probed {
+                // Not waited for: the first warm-up is the load.
+                self.sampler.probe();
+                self.probed = true;
+            }
             time_workload(&mut bench, timing, samples)?;
             quality::ask(
                 &mut bench,
@@ -621,14 +622,10 @@ impl Sweep<'_> {
             bench.note_context(samples);
         }
         // As it is now: a loaded server says more than one that is not.
-        let facts = bench.engine.facts();
-        let processes = bench.engine.processes();
-        let loaded = Loaded {
+        let said = Said {
+            facts: bench.engine.facts(),
             settings: bench.engine.settings(),
-            cards: bench
-                .context
-                .gpus_in_use(&processes, facts.backend.as_str()),
-            facts,
+            cards: bench.cards(),
         };
         // The next cell's load replaces the weights; until then they are not needed.
         let _ = catch_unwind(AssertUnwindSafe(|| bench.engine.unload()));
@@ -639,7 +636,7 @@ impl Sweep<'_> {
                 tracing::info!(?stopped, "the last idle phase was cut short");
             }
         }
-        (ended, loaded)
+        (ended, said)
     }
 
     /// Waits until the machine is about as cool as at the start, where it says how warm it is.
@@ -660,8 +657,8 @@ impl Sweep<'_> {
     }
 }
 
-/// What a loaded engine says of itself, and which graphics processors it worked on.
-struct Loaded {
+/// What a loaded engine says of itself, and which cards it used.
+struct Said {
     facts: EngineFacts,
     settings: Settings,
     cards: GpuUse,

@@ -28,6 +28,7 @@ use super::request::Ask;
 use super::span::{self, Length, Ran};
 use super::{Bench, Counts, Progress, Samples, Stopped, Timing, Watch, ask, begins_with};
 use crate::engine::{EngineError, Prompt};
+use crate::meter::nvml::GpuUse;
 use crate::meter::remote::Along;
 use crate::meter::{MeterInfo, headline_or_part};
 use crate::prompt::Prompts;
@@ -91,17 +92,23 @@ pub struct Covering {
 }
 
 impl Covering {
-    /// Of this machine's meters and those of the machines that are sampled along.
-    pub fn of(own: &[MeterInfo], along: &Along, hosts: &[Host]) -> Self {
-        let far = along.meters();
+    /// Of this machine's meters and those of the machines that are sampled along, as far as their
+    /// cards are at work.
+    pub fn of(own: &[MeterInfo], along: &Along, hosts: &[Host], cards: &GpuUse) -> Self {
+        let mut hosts = hosts.to_vec();
+        cards.apply(&mut hosts, &mut []);
         let own = along.here().map_or(&[][..], |_| own);
         let here = along.here().unwrap_or_default();
+        let far = along.meters();
         let seats: Vec<Seat<'_>> = own
             .iter()
-            .map(|info| info.seat(here))
+            .map(|info| Seat {
+                used: !cards.is_idle(info),
+                ..info.seat(here)
+            })
             .chain(far.iter().map(|(host, facts)| facts.seat(*host)))
             .collect();
-        let traces = headline_or_part(&seats, hosts);
+        let traces = headline_or_part(&seats, &hosts);
         let others = traces
             .iter()
             .filter_map(|at| far.get((*at as usize).checked_sub(own.len())?));

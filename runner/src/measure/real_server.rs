@@ -7,11 +7,13 @@ use domain::hardware::Catalogue;
 use domain::matrix::Matrix;
 use domain::plausibility::{self, Rule};
 use domain::record::Record;
+use domain::scope::Scope;
 
 use super::*;
 use crate::clock::RealClock;
 use crate::engine::Needs;
 use crate::engine::openai::OpenAiEngine;
+use crate::meter::scripted::ScriptedMeter;
 
 /// As shortly as allowed: what is tested is that the loop and a real server understand each other.
 const SETTINGS: RepetitionSettings = RepetitionSettings {
@@ -70,13 +72,18 @@ fn measured(engine: &mut dyn Engine, workload: &WorkloadSpec) -> Samples {
     };
     engine.load(&model(), needs).expect("the server starts");
     let clock = std::sync::Arc::new(RealClock::default());
-    let sampler = Sampler::spawn(Vec::new(), clock.clone());
+    // Its joules are made up; what is asked for their sake is real.
+    let meter = ScriptedMeter::steady(Scope::CpuPkg, 10);
+    let sampler = Sampler::spawn(vec![Box::new(meter)], clock.clone());
     let context = ContextReader::new(Path::new("/"), 2);
     let stop = AtomicBool::new(false);
     let mut bench = Bench {
         engine,
         sampler: &sampler,
-        meters: &Covering::default(),
+        meters: Covering {
+            traces: vec![0],
+            far_update_ns: None,
+        },
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,
@@ -141,6 +148,26 @@ fn every_workload_of_a_real_server_is_timed_and_believed() {
                 let part = speeds::aggregate_part(rep).expect("both were active");
                 assert!(part.tokens > 0.0);
             }
+        }
+        let loops = |kind| {
+            samples
+                .phases
+                .iter()
+                .filter(move |phase| phase.phase == kind)
+        };
+        let decode: Vec<_> = loops(PhaseKind::DecodeLoop).collect();
+        if workload.kv_state == KvState::ExactHit {
+            assert!(decode.is_empty() && loops(PhaseKind::PrefillLoop).next().is_none());
+        } else {
+            assert!(decode.len() >= 6, "{workload:?}");
+            assert!(loops(PhaseKind::PrefillLoop).count() >= 6, "{workload:?}");
+            // 16 tokens of a context may be processed again: what is kept is kept in blocks.
+            let most = |requests: u32| u64::from(requests) * 16;
+            assert!(
+                decode
+                    .iter()
+                    .all(|block| block.tokens_in <= most(block.requests))
+            );
         }
         let fixture = include_str!("../../../domain/fixtures/record.json");
         let mut record: Record = serde_json::from_str(fixture).expect("a record");

@@ -62,7 +62,7 @@ pub(super) fn engine(
 pub(super) struct Run {
     pub(super) samples: Samples,
     pub(super) ended: Result<(), Stopped>,
-    sampled: crate::meter::sampler::Sampled,
+    pub(super) sampled: crate::meter::sampler::Sampled,
 }
 
 pub(super) fn run(
@@ -89,7 +89,7 @@ fn run_under(
         traces: (0..).take(meters.len()).collect(),
         far_update_ns: None,
     };
-    let sampler = Sampler::spawn(meters, clock.clone());
+    let sampler = Sampler::on_virtual_clock(meters, clock);
     let context = ContextReader::new(root, 2);
     let stop = AtomicBool::new(false);
     let mut on_progress = |progress: Progress| {
@@ -100,7 +100,7 @@ fn run_under(
     let mut bench = Bench {
         engine: &mut engine,
         sampler: &sampler,
-        meters: &covering,
+        meters: covering,
         clock: clock.as_ref(),
         context: &context,
         stop: &stop,

@@ -150,6 +150,11 @@ impl Sampler {
         self.along = along;
     }
 
+    /// The hosts that are sampled along.
+    pub fn along(&self) -> &Along {
+        &self.along
+    }
+
     /// Most readings of each of `meters` traces.
     pub fn bound(meters: usize) -> usize {
         (TOTAL_READINGS / meters.max(1)).clamp(64, MAX_READINGS)

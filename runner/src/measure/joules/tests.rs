@@ -12,7 +12,7 @@ use super::super::tests::{
     NEEDS, Run, behind, engine, plain, quickstart, run, streams, void_reasons, workload,
 };
 use super::super::unforced::UNFORCED;
-use super::super::{Sampler, time_workload};
+use super::super::{Sampler, counted, time_workload};
 use super::*;
 use crate::clock::{Clock, VirtualClock};
 use crate::context::ContextReader;
@@ -130,6 +130,13 @@ fn requests_that_the_meter_resolves_need_no_loops() {
         assert_eq!(run.samples.method, Some(method));
         let has_loops = !of_kind(&run, PhaseKind::DecodeLoop).is_empty();
         assert_eq!(has_loops, method == AttributionMethod::Loops);
+        if method == AttributionMethod::Direct {
+            let read = &run.sampled.traces[0].t_ns;
+            for request in counted(&run.samples.repetitions).flat_map(|one| &one.requests) {
+                let first_ns = request.first_event_ns.expect("has one");
+                assert!(read.contains(&first_ns), "the meter is read at the split");
+            }
+        }
     }
     let second = Duration::from_secs(1);
     assert!(is_direct(50.0, 60.0, 1, second) && !is_direct(49.0, 60.0, 1, second));
@@ -295,7 +302,7 @@ fn stopped_at(
 ) -> (Result<(), Stopped>, u64) {
     let mut engine = plain(clock);
     engine.load(Path::new("any.gguf"), NEEDS).expect("loads");
-    let sampler = Sampler::spawn(every(millis(100)), clock.clone());
+    let sampler = Sampler::on_virtual_clock(every(millis(100)), clock);
     let folder = tempfile::tempdir().expect("a folder");
     let context = ContextReader::new(folder.path(), 2);
     let stop = AtomicBool::new(false);
@@ -308,7 +315,7 @@ fn stopped_at(
     let mut bench = Bench {
         engine: &mut engine,
         sampler: &sampler,
-        meters: &Covering {
+        meters: Covering {
             traces: vec![0],
             far_update_ns: None,
         },

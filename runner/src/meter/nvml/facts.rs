@@ -11,6 +11,7 @@ use nvml_wrapper::enum_wrappers::device::{
 };
 
 use super::{Card, Gpus, METER};
+use crate::meter::MeterInfo;
 
 /// Keeps a UUID out of records: who knows a card's UUID can tell that it is the one, and nobody
 /// reads a UUID from a record.
@@ -57,6 +58,12 @@ impl GpuUse {
             elsewhere: computes_on_cards(backend).unwrap_or(true),
             ..Self::default()
         }
+    }
+
+    /// A meter of this machine covers a card that does not work.
+    pub fn is_idle(&self, meter: &MeterInfo) -> bool {
+        let same = |card: &CardUse| meter.device == card.device && !card.used;
+        meter.meter.as_str() == METER && self.cards.iter().any(same)
     }
 
     /// Writes into the hosts' cards and into their meters which of them worked.
