@@ -1,9 +1,14 @@
-//! Records for tests: small, plausible, and told apart by a number.
+//! Records for tests: small, plausible, and told apart by a number; with meters or without.
 
 use domain::envelope::{self, SigningKey};
 use domain::json::parse_strict;
-use domain::record::{PAYLOAD_TYPE, Record};
+use domain::record::{
+    AttributionMethod, Averaging, EnergyClaim, MeasuredEnergy, MeterKind, MeterTrace, PAYLOAD_TYPE,
+    Phase, PhaseKind, Record, SamplerCost, UpdateBasis,
+};
+use domain::scope::{Scope, ScopeKey};
 use domain::suite;
+use domain::text::Name;
 use serde_json::{Value, json};
 
 /// Repetitions, the first of them a warm-up.
@@ -33,6 +38,137 @@ pub(crate) fn envelope(record: &Record) -> Vec<u8> {
 pub(crate) fn sealed(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let (_, envelope) = envelope::sign(payload_type, payload, &signing_key());
     serde_json::to_vec(&envelope).expect("an envelope is JSON")
+}
+
+/// Phases of [`metered`]: kind, first and last second, watts of the package, and of each of its
+/// blocks requests, prompt and output tokens.
+const SCRIPT: [(PhaseKind, f64, f64, f64, u32, u64, u64); 6] = [
+    (PhaseKind::Quality, 0.5, 2.8, 50.0, 0, 0, 0),
+    (PhaseKind::IdleUnloaded, 3.0, 4.0, 16.0, 0, 0, 0),
+    (PhaseKind::IdleLoaded, 4.0, 5.0, 20.0, 0, 0, 0),
+    (PhaseKind::PrefillLoop, 5.0, 7.0, 60.0, 50, 800, 50),
+    (PhaseKind::DecodeLoop, 7.0, 11.0, 40.0, 1, 12, 801),
+    (PhaseKind::MixedLoop, 11.0, 13.0, 44.5, 16, 256, 272),
+];
+
+/// Blocks that each loop of [`metered`] is written as.
+const BLOCKS: u32 = 5;
+
+/// Watts outside of the phases of [`metered`].
+const BETWEEN_WATTS: f64 = 25.0;
+
+/// A record whose package was read by a counter and whose plug by a wall meter, the headline.
+/// The plug sees a quarter more than the package, and 10 W. Each question takes 20 ms.
+pub(crate) fn metered(number: u64) -> Record {
+    let mut record = record(number);
+    record.phases[0].end_ns = (1e9 * SCRIPT[0].2) as u64;
+    let answers = record.quality.iter_mut().flat_map(|all| &mut all.items);
+    for (answer, place) in answers.zip(0_u64..) {
+        answer.start_ns = 500_000_000 + 21_000_000 * place;
+        answer.end_ns = answer.start_ns + 20_000_000;
+    }
+    for (phase, start, end, _, requests, tokens_in, tokens_out) in SCRIPT.into_iter().skip(1) {
+        let blocks = if requests == 0 { 1 } else { BLOCKS };
+        let edge = |block: u32| {
+            let share = f64::from(block) / f64::from(blocks);
+            (1e9 * (start + (end - start) * share)).round() as u64
+        };
+        record.phases.extend((0..blocks).map(|block| Phase {
+            phase,
+            rep: None,
+            host: 0,
+            start_ns: edge(block),
+            end_ns: edge(block + 1),
+            requests,
+            tokens_in,
+            tokens_out,
+        }));
+    }
+    record.meters = vec![package(&|watts| watts), wall(&|watts| 1.25 * watts + 10.0)];
+    record.energy = EnergyClaim::Measured(MeasuredEnergy {
+        scope: ScopeKey::of(&[Scope::WallAc]).expect("one scope"),
+        meters: vec![1],
+        method: AttributionMethod::Loops,
+    });
+    record.sampler = Some(SamplerCost {
+        cpu_ns: 4_000_000,
+        span_ns: 13_000_000_000,
+        reads: 4_000,
+    });
+    record
+}
+
+/// [`metered`] with the package alone.
+pub(crate) fn metered_package(number: u64) -> Record {
+    let mut record = metered(number);
+    record.meters.truncate(1);
+    record.energy = EnergyClaim::Measured(MeasuredEnergy {
+        scope: ScopeKey::of(&[Scope::CpuPkg]).expect("one scope"),
+        meters: vec![0],
+        method: AttributionMethod::Loops,
+    });
+    record
+}
+
+/// Watts of the script at a second.
+fn watts_at(second: f64) -> f64 {
+    let phase = SCRIPT.iter().find(|one| one.1 <= second && second < one.2);
+    phase.map_or(BETWEEN_WATTS, |one| one.3)
+}
+
+/// A counter of the script's watts that steps every millisecond, read at each of its steps while
+/// questions are asked, and every five after.
+pub(crate) fn package(of: &dyn Fn(f64) -> f64) -> MeterTrace {
+    let mut trace = meter("powercap", "package-0", Scope::CpuPkg, MeterKind::Counter);
+    let mut microjoules = 5_000_000.0;
+    for millisecond in 0..=13_100_u64 {
+        if millisecond <= 3_000 || millisecond % 5 == 0 {
+            trace.t_ns.push(millisecond * 1_000_000);
+            trace.v.push(microjoules as u64);
+        }
+        microjoules += 1e3 * of(watts_at(millisecond as f64 / 1e3 + 5e-4));
+    }
+    trace.latency_ns = vec![2_000; trace.t_ns.len()];
+    trace
+}
+
+/// A plug that says every 5 ms what it sees, with a ripple: what never changes is stale.
+fn wall(of: &dyn Fn(f64) -> f64) -> MeterTrace {
+    let mut trace = meter("shelly", "plug", Scope::WallAc, MeterKind::Power);
+    trace.update_ns = Some(5_000_000);
+    trace.averaging = Averaging::Instant;
+    trace.sensor_ppm = Some(20_000);
+    for step in 0..=2_620_u64 {
+        trace.t_ns.push(step * 5_000_000);
+        let ripple = if step % 2 == 0 { 1e5 } else { -1e5 };
+        let watts = of(watts_at(step as f64 / 200.0));
+        trace.v.push((1e6 * watts + ripple) as u64);
+    }
+    trace.latency_ns = vec![900_000; trace.t_ns.len()];
+    trace
+}
+
+fn meter(name: &str, device: &str, scope: Scope, kind: MeterKind) -> MeterTrace {
+    MeterTrace {
+        meter: Name::cleaned(name),
+        host: 0,
+        device: Name::cleaned(device),
+        scope,
+        used: true,
+        kind,
+        averaging: Averaging::Unknown,
+        window_ns: None,
+        update_ns: Some(1_000_000),
+        update_basis: UpdateBasis::Probed,
+        wrap_uj: None,
+        sensor_ppm: Some(50_000),
+        origin: Name::cleaned("script"),
+        clock_error_ns: None,
+        t_ns: Vec::new(),
+        latency_ns: Vec::new(),
+        source_t_ns: None,
+        v: Vec::new(),
+    }
 }
 
 /// The same record as JSON, to be spoiled.

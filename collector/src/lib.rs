@@ -11,6 +11,7 @@
 //! as needed on one database.
 
 mod collector;
+pub mod compare;
 pub mod derive;
 #[cfg(test)]
 mod fixtures;

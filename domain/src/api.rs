@@ -380,7 +380,9 @@ pub struct FrontierAnswer {
 pub struct LeftOut {
     /// Its row, so that a page can show what is known.
     pub row: ResultRow,
-    /// Such as `over-budget`, `no-price`, `too-slow`, `below-quality`, `no-joules`, `below-tier`.
+    /// Such as `over-budget`, `no-price`, `too-slow`, `below-quality`, `no-joules`, `below-tier`;
+    /// of joules that were measured and are on no front: `other-scope`, `partial-scope`,
+    /// `regression`, `not-closed`.
     pub code: String,
     /// In words.
     pub reason: String,
@@ -399,7 +401,7 @@ pub struct Facets {
     pub setups: Vec<Facet>,
     /// Suites.
     pub suites: Vec<Facet>,
-    /// Joule scopes.
+    /// Joule scopes at which results can be compared; one result may count at several.
     pub scopes: Vec<Facet>,
 }
 

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::energy::MAX_DEVICE_POWER;
+use crate::energy::{EnergyCurve, MAX_DEVICE_POWER, ScopeMeters};
 use crate::hardware::{Catalogue, HardwareProfile};
 use crate::record::{
-    Finish, Host, KvState, MeterKind, Record, Repetition, Request, SpeculationMethod,
+    Finish, Host, KvState, MeterKind, MeterTrace, Phase, PhaseKind, Record, Repetition, Request,
+    SpeculationMethod,
 };
 use crate::roofline::{
     active_file_bytes, active_weight_bytes, computed_params, kv_bytes, mean_context_tokens,
@@ -56,6 +57,21 @@ const WARM_PERCENT: u64 = 90;
 /// would have no roofline.
 const HELD_AT_LEAST: f64 = 0.95;
 const HELD_AT_MOST: f64 = 8.0;
+
+/// Work takes at least this share of what the same meters saw idle in the same run.
+const LEAST_OF_IDLE: f64 = 0.8;
+
+/// A device draws its power limit, and for moments a little more.
+const OVER_LIMIT: f64 = 1.10;
+
+/// The worst supply passes on this share of what it takes from the wall.
+const LEAST_SUPPLY: f64 = 0.8;
+
+/// Spans at least this long are held against a power limit: shorter peaks are real.
+const LIMIT_SPAN_NS: u64 = 1_000_000_000;
+
+/// No battery of a machine that one person carries holds more, in micro-watt-hours.
+const MAX_BATTERY_UWH: u64 = 10_000_000_000;
 
 /// Most tokens that guessing ahead accepts per pass on average: drafts are some ten tokens long.
 const MAX_TOKENS_PER_PASS: f64 = 64.0;
@@ -144,7 +160,7 @@ pub fn check(record: &Record, catalogue: &Catalogue) -> Findings {
         (Rule::Decode, decode(record, catalogue)),
         (Rule::Prefill, prefill(record, catalogue)),
         (Rule::Fit, fit(record)),
-        (Rule::Joules, joules(record)),
+        (Rule::Joules, joules(record, catalogue)),
         (Rule::Quality, quality(record)),
         (Rule::Ranges, ranges(record)),
         (Rule::Cold, cold(record)),
@@ -647,57 +663,123 @@ fn fit(record: &Record) -> Check {
     Ok(())
 }
 
-fn joules(record: &Record) -> Check {
-    let limit = MAX_DEVICE_POWER.0 * 1e6;
+fn joules(record: &Record, catalogue: &Catalogue) -> Check {
     for trace in &record.meters {
-        let device = &trace.device;
-        let lengths = [trace.v.len(), trace.latency_ns.len()];
-        let source = trace
-            .source_t_ns
-            .as_ref()
-            .map_or(trace.t_ns.len(), Vec::len);
-        ensure(
-            lengths
-                .iter()
-                .chain([&source])
-                .all(|len| *len == trace.t_ns.len()),
-            || format!("the arrays of meter {device} differ in length"),
-        )?;
-        ensure(trace.t_ns.windows(2).all(|pair| pair[0] <= pair[1]), || {
-            format!("meter {device} was read backward in time")
-        })?;
-        if trace.kind != MeterKind::Counter {
-            ensure(trace.v.iter().all(|uw| *uw as f64 <= limit), || {
-                format!("meter {device} says more than {:.0} W", MAX_DEVICE_POWER.0)
-            })?;
-        }
-        let power_limits = || {
-            let gpus = record
-                .hosts
-                .iter()
-                .filter(|host| host.host == trace.host)
-                .flat_map(|host| &host.gpus);
-            gpus.filter_map(|gpu| gpu.power_limit_mw).max()
-        };
-        let over_limit = |mean_uw: f64| match power_limits() {
-            Some(mw) if trace.scope == Scope::GpuBoard => mean_uw > 1.10 * 1e3 * mw as f64,
-            _ => false,
-        };
-        if let Some(mean) = mean_microwatts(trace) {
-            ensure(mean <= limit && !over_limit(mean), || {
-                format!(
-                    "meter {device} says {:.0} W on average, more than the device draws",
-                    mean / 1e6
-                )
-            })?;
-        }
+        readings(trace)?;
+        within_limit(record, catalogue, trace)?;
     }
-    Ok(())
+    above_idle(record)
+}
+
+/// The arrays fit each other, run forward, and hold no impossible power.
+fn readings(trace: &MeterTrace) -> Check {
+    let device = &trace.device;
+    let lengths = [trace.v.len(), trace.latency_ns.len()];
+    let source = trace
+        .source_t_ns
+        .as_ref()
+        .map_or(trace.t_ns.len(), Vec::len);
+    ensure(
+        lengths
+            .iter()
+            .chain([&source])
+            .all(|len| *len == trace.t_ns.len()),
+        || format!("the arrays of meter {device} differ in length"),
+    )?;
+    ensure(trace.t_ns.is_sorted(), || {
+        format!("meter {device} was read backward in time")
+    })?;
+    let limit = MAX_DEVICE_POWER.0 * 1e6;
+    let possible = trace.kind == MeterKind::Counter || trace.v.iter().all(|uw| *uw as f64 <= limit);
+    ensure(possible, || {
+        format!("meter {device} says more than {:.0} W", MAX_DEVICE_POWER.0)
+    })
+}
+
+/// Neither over the whole trace nor over any phase of a second does a device draw more than it
+/// can.
+fn within_limit(record: &Record, catalogue: &Catalogue, trace: &MeterTrace) -> Check {
+    let limit = power_limit(record, catalogue, trace).unwrap_or(MAX_DEVICE_POWER.0);
+    let curve = EnergyCurve::of(trace).ok();
+    let of_phase = |phase: &Phase| {
+        let ns = phase.end_ns.checked_sub(phase.start_ns)?;
+        let energy = curve.as_ref().filter(|_| ns >= LIMIT_SPAN_NS)?;
+        let joules = energy.in_span(phase.start_ns, phase.end_ns).ok()?.joules;
+        Some(joules.0 / (ns as f64 / 1e9))
+    };
+    let whole = mean_microwatts(trace).map(|uw| uw / 1e6);
+    let most = whole
+        .into_iter()
+        .chain(record.phases.iter().filter_map(of_phase))
+        .max_by(f64::total_cmp);
+    ensure(most.is_none_or(|watts| watts <= limit), || {
+        format!(
+            "meter {} says {:.0} W on average, more than the {limit:.0} W that the device draws",
+            trace.device,
+            most.unwrap_or_default()
+        )
+    })
+}
+
+/// The most that what a meter covers can draw, where anything tells it: the card's limit in
+/// force, or the profile of the whole machine. A plug sees the supply's loss, too.
+fn power_limit(record: &Record, catalogue: &Catalogue, trace: &MeterTrace) -> Option<f64> {
+    let host = record.hosts.iter().find(|host| host.host == trace.host)?;
+    let whole_machine = || catalogue.hardware(host.profile.as_ref()?)?.max_wall_w;
+    let watts = match trace.scope {
+        Scope::GpuBoard => {
+            let limits = host.gpus.iter().filter_map(|gpu| gpu.power_limit_mw);
+            limits.max()? as f64 / 1e3
+        }
+        Scope::WallAc => whole_machine()? / LEAST_SUPPLY,
+        _ => return None,
+    };
+    Some(OVER_LIMIT * watts).filter(|watts| *watts < MAX_DEVICE_POWER.0)
+}
+
+/// Work takes no less than idling did, by the same meters in the same run. The quietest idle
+/// stretch counts: what disturbed another one says nothing of the work.
+fn above_idle(record: &Record) -> Check {
+    let Ok(meters) = ScopeMeters::of(record) else {
+        return Ok(());
+    };
+    let resolved = |phase: &Phase| {
+        let joules = meters.in_span(phase.start_ns, phase.end_ns).ok()?.joules.0;
+        Some((joules, (phase.end_ns - phase.start_ns) as f64 / 1e9))
+    };
+    let of = |kinds: &[PhaseKind]| -> Vec<(f64, f64)> {
+        let phases = record.phases.iter();
+        phases
+            .filter(|phase| kinds.contains(&phase.phase))
+            .filter_map(resolved)
+            .collect()
+    };
+    let idle = of(&[PhaseKind::IdleLoaded, PhaseKind::IdleUnloaded])
+        .into_iter()
+        .map(|(joules, seconds)| joules / seconds)
+        .min_by(f64::total_cmp);
+    let (joules, seconds) = of(&[
+        PhaseKind::PrefillLoop,
+        PhaseKind::DecodeLoop,
+        PhaseKind::MixedLoop,
+        PhaseKind::Quality,
+    ])
+    .into_iter()
+    .fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+    let Some(idle) = idle.filter(|_| seconds > 0.0) else {
+        return Ok(());
+    };
+    ensure(joules >= LEAST_OF_IDLE * idle * seconds, || {
+        format!(
+            "working took {:.1} W where idling took {idle:.1} W",
+            joules / seconds
+        )
+    })
 }
 
 /// Mean power over a whole trace of at least a second, where it can be told without undoing
 /// wraps: what a wrap or reset hides is judged when joules are integrated.
-fn mean_microwatts(trace: &crate::record::MeterTrace) -> Option<f64> {
+fn mean_microwatts(trace: &MeterTrace) -> Option<f64> {
     let seconds = trace.t_ns.last()?.checked_sub(*trace.t_ns.first()?)? as f64 / 1e9;
     if seconds < 1.0 {
         return None;
@@ -778,6 +860,16 @@ fn ranges(record: &Record) -> Check {
         record.meters.iter().all(|m| m.sensor_ppm.is_none_or(share)),
         || "a sensor that may be off by more than all".into(),
     )?;
+    let battery = |host: &Host| {
+        host.battery_full_uwh
+            .is_none_or(|uwh| (1..=MAX_BATTERY_UWH).contains(&uwh))
+    };
+    ensure(record.hosts.iter().all(battery), || {
+        "a battery that no machine has".into()
+    })?;
+    ensure(record.sampler.is_none_or(|cost| cost.span_ns > 0), || {
+        "power was sampled in no time".into()
+    })?;
     ensure(variant.params_active <= variant.params_total, || {
         "more active parameters than there are".into()
     })?;

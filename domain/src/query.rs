@@ -272,6 +272,60 @@ impl FrontierQuery {
     }
 }
 
+/// The fewest and the most results that are put side by side.
+const COMPARED: std::ops::RangeInclusive<usize> = 2..=6;
+
+/// Which results a reader puts side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompareQuery {
+    /// `r`: two to six different ids, the first one is the base. Written `r=a,b`.
+    pub results: Vec<String>,
+}
+
+impl CompareQuery {
+    /// Reads a query string, without its `?`. Ids are joined by commas, or each has an `r` of its
+    /// own. Every bad field is named.
+    pub fn parse(query: &str) -> Result<Self, Vec<FieldError>> {
+        if query.len() > MAX_QUERY_BYTES {
+            let message = format!("a query has at most {MAX_QUERY_BYTES} bytes");
+            return Err(vec![error("", "", message)]);
+        }
+        let (mut results, mut errors) = (Vec::new(), Vec::new());
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if key != "r" {
+                let message = "unknown key: the known one is r".to_owned();
+                errors.push(error(&key, &value, message));
+                continue;
+            }
+            for id in value.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+                let digits = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                if id.len() != 16 || !id.bytes().all(digits) {
+                    let message = "the id of a result is needed: 16 hexadecimal digits";
+                    errors.push(error("r", id, message.to_owned()));
+                } else if results.iter().any(|known| known == id) {
+                    errors.push(error("r", id, "given twice: give it once".to_owned()));
+                } else {
+                    results.push(id.to_owned());
+                }
+            }
+        }
+        if errors.is_empty() && !COMPARED.contains(&results.len()) {
+            let message = "two to six results are needed, such as r=a,b".to_owned();
+            errors.push(error("r", "", message));
+        }
+        if errors.is_empty() {
+            Ok(Self { results })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// The question's one spelling.
+    pub fn canonical(&self) -> String {
+        format!("r={}", self.results.join(","))
+    }
+}
+
 fn may_repeat(key: &str) -> bool {
     matches!(key, "axes" | "engine" | "model" | "setup" | "vendor")
 }
@@ -460,6 +514,32 @@ mod tests {
         refused("axes=price-quality-decode-joules");
         refused(&format!("model={}", "a".repeat(65)));
         refused(&"a=b&".repeat(2_000));
+    }
+
+    #[test]
+    fn two_to_six_results_are_put_side_by_side() {
+        let parse = |query: &str| CompareQuery::parse(query);
+        let (a, b) = ("00112233aabbccdd", "ffeeddccbbaa9988");
+        let both = parse(&format!("r={a},{b}")).expect("two");
+        assert_eq!(both.results, [a, b], "the base stays first");
+        for spelling in [format!("r={a}%2C{b}"), format!("r={a}&r={b}")] {
+            assert_eq!(parse(&spelling), Ok(both.clone()));
+        }
+        assert_eq!(both.canonical(), format!("r={a},{b}"));
+        let seven: Vec<String> = (0..7).map(|i| format!("{i:016x}")).collect();
+        assert!(parse(&format!("r={}", seven[..6].join(","))).is_ok());
+        let message = |query: &str| parse(query).expect_err(query).remove(0).message;
+        for too_few_or_many in [
+            "",
+            "r=",
+            &format!("r={a}"),
+            &format!("r={}", seven.join(",")),
+        ] {
+            assert!(message(too_few_or_many).starts_with("two to six"));
+        }
+        assert!(message(&format!("r={a},{a}")).contains("twice"));
+        assert!(message(&format!("r={a},XYZ")).contains("16 hexadecimal"));
+        assert!(message(&format!("r={a},{b}&q=1")).contains("unknown key"));
     }
 
     fn queries() -> impl Strategy<Value = FrontierQuery> {

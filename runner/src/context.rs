@@ -11,7 +11,8 @@ use domain::record::Context;
 use domain::text::Name;
 
 use crate::engine::Processes;
-use crate::host::{meminfo, text_of};
+use crate::host::{linux_is_container, meminfo, text_of};
+use crate::meter::nvml::{self, GpuUse, Gpus};
 use crate::meter::powercap;
 
 /// Paged bytes above which a repetition is void: memory did not suffice.
@@ -23,6 +24,7 @@ pub struct ContextReader {
     root: PathBuf,
     cores: u32,
     page_bytes: u64,
+    gpus: Option<Gpus>,
 }
 
 impl ContextReader {
@@ -32,10 +34,20 @@ impl ContextReader {
             root: root.to_owned(),
             cores: cores.max(1),
             page_bytes: page_bytes(root).unwrap_or(4_096),
+            gpus: nvml::here(root).ok().flatten(),
         }
     }
 
-    /// The machine's state at `at_ns` of the record's clock.
+    /// With these graphics processors in place of the machine's own.
+    #[cfg(test)]
+    pub(crate) fn with_gpus(self, gpus: Gpus) -> Self {
+        Self {
+            gpus: Some(gpus),
+            ..self
+        }
+    }
+
+    /// The machine's state at `at_ns` of the record's clock, without its graphics processors.
     pub fn read(&self, at_ns: u64) -> Context {
         let throttle = self.throttle();
         Context {
@@ -49,7 +61,7 @@ impl ContextReader {
                 .text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .map(|text| Name::cleaned(&text)),
             thermal_level: self.thermal_level().map(|text| Name::cleaned(&text)),
-            temp_mc: self.temp_mc(),
+            temp_mc: self.cpu_temp_mc(),
             clock_mhz: self.clock_mhz(),
             power_limit_mw: powercap::power_limit_mw(&self.root),
             pstate: None,
@@ -71,9 +83,39 @@ impl ContextReader {
         }
     }
 
-    /// Processor temperature in thousandths of a degree Celsius: the hottest sensor that names
-    /// the processor.
+    /// The machine's state at `at_ns` of the record's clock while an engine works: that of the
+    /// graphics processors where it uses some, beside what the processor alone can tell.
+    pub fn read_with(&self, at_ns: u64, processes: &Processes, backend: &str) -> Context {
+        let mut context = self.read(at_ns);
+        if let Some(gpus) = &self.gpus {
+            gpus.describe(&self.gpus_in_use(processes, backend), &mut context);
+        }
+        context
+    }
+
+    /// Which graphics processors of this machine an engine uses, to be asked while it works or is loaded.
+    pub fn gpus_in_use(&self, processes: &Processes, backend: &str) -> GpuUse {
+        let Some(gpus) = &self.gpus else {
+            return GpuUse::elsewhere(backend);
+        };
+        let pids = match processes {
+            Processes::Here => Some(BTreeSet::from([std::process::id()])),
+            Processes::Children(_) => self.family(processes),
+            Processes::Unknown => None,
+        };
+        let lists_are_whole = !linux_is_container(&self.root);
+        gpus.in_use(pids.as_ref(), lists_are_whole, backend)
+    }
+
+    /// Temperature in thousandths of a degree Celsius that has to come down between two cells:
+    /// that of the processor or of a graphics processor, whichever is hotter.
     pub fn temp_mc(&self) -> Option<i64> {
+        self.cpu_temp_mc()
+            .max(self.gpus.as_ref().and_then(Gpus::temp_mc))
+    }
+
+    /// The hottest sensor that names the processor.
+    fn cpu_temp_mc(&self) -> Option<i64> {
         let zones = fs::read_dir(self.root.join("sys/class/thermal")).ok()?;
         zones
             .filter_map(Result::ok)

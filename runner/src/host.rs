@@ -13,6 +13,8 @@ use domain::record::{Host, RunnerFacts, SetupRef};
 use domain::text::Name;
 use sha2::{Digest, Sha256};
 
+use crate::meter::{battery, nvml};
+
 const GIB: f64 = 1_073_741_824.0;
 
 /// A machine's own facts, and the name it gives itself, which stays out of records.
@@ -179,11 +181,11 @@ fn survey_linux(root: &Path, cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(root),
         gpus: Vec::new(),
     };
     Survey {
-        host: with_fingerprint(host),
+        host: with_fingerprint(with_gpus(host, root)),
         machine,
     }
 }
@@ -222,7 +224,17 @@ fn linux_is_virtual(root: &Path, flags: Option<&str>) -> Option<bool> {
     flag.or_else(|| (!firmware.is_empty()).then_some(false))
 }
 
-fn linux_is_container(root: &Path) -> bool {
+/// Adds what NVIDIA's driver shows. One that does not start says why where its meters are looked
+/// for.
+fn with_gpus(mut host: Host, root: &Path) -> Host {
+    if let Ok(Some(gpus)) = nvml::here(root) {
+        host.gpus = gpus.facts();
+        host.unified = gpus.share_memory().then_some(true);
+    }
+    host
+}
+
+pub(crate) fn linux_is_container(root: &Path) -> bool {
     let marked = [".dockerenv", "run/.containerenv", "run/systemd/container"]
         .iter()
         .any(|path| root.join(path).exists());
@@ -252,7 +264,7 @@ fn survey_macos(cpu_cores: u32) -> Survey {
         bandwidth_probe_bytes_s: None,
         bandwidth_curve: Vec::new(),
         compute_probe_flop_s: None,
-        battery_full_uwh: None,
+        battery_full_uwh: battery::full_uwh(Path::new("/")),
         gpus: Vec::new(),
     };
     Survey {

@@ -215,7 +215,12 @@ impl Bench<'_> {
 
     /// Notes the machine's state.
     pub fn note_context(&self, samples: &mut Samples) {
-        samples.context.push(self.context.read(self.now(samples)));
+        let (processes, facts) = (self.engine.processes(), self.engine.facts());
+        let at_ns = self.now(samples);
+        let state = self
+            .context
+            .read_with(at_ns, &processes, facts.backend.as_str());
+        samples.context.push(state);
     }
 
     /// An error if a person wants to stop.

@@ -87,9 +87,10 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
     for phase in &mut phases {
         phase.host = here.unwrap_or(0);
     }
-    // Each trace has its host's number: the sampler brings none of a machine that did no work.
     let hosts = &cell.machines.hosts;
-    let traces = cell.sampled.traces;
+    // Each trace has its host's number: the sampler brings none of a machine that did no work.
+    let mut traces = cell.sampled.traces;
+    traces.retain(|trace| hosts.iter().any(|host| host.host == trace.host));
     let no_meters_here = sweep.no_meters.clone().filter(|_| here.is_some());
     let unavailable = cell.sampled.trouble.or(no_meters_here).or_else(|| {
         let alone = cell.machines.are_this_one();

@@ -42,6 +42,7 @@ use crate::measure::{
     Bench, Counts, Covering, Progress, Samples, Stopped, Timing, decode_tokens_per_second,
     prefill_tokens_per_second, speed_interval, time_workload,
 };
+use crate::meter::nvml::GpuUse;
 use crate::meter::remote::Along;
 use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
@@ -472,7 +473,7 @@ impl Sweep<'_> {
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, engine_facts, settings) = self.measure(
+        let (ended, loaded) = self.measure(
             planned,
             place,
             &covering,
@@ -480,7 +481,7 @@ impl Sweep<'_> {
             &weights,
             &mut samples,
         );
-        let sampled = self.sampler.stop();
+        let mut sampled = self.sampler.stop();
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
@@ -488,10 +489,12 @@ impl Sweep<'_> {
             Err(Stopped::Interrupted) => return Ok(CellEnd::Interrupted),
         };
 
+        let mut machines = self.machines[&spec.name].clone();
+        loaded.cards.apply(&mut machines.hosts, &mut sampled.traces);
         let cell = CellFacts {
-            machines: self.machines[&spec.name].clone(),
-            engine: engine_facts,
-            settings,
+            machines,
+            engine: loaded.facts,
+            settings: loaded.settings,
             variant,
             workload: planned.cell.workload.clone(),
             ended_ms: self.machine.clock.unix_ms(),
@@ -558,7 +561,7 @@ impl Sweep<'_> {
         engine: &mut dyn Engine,
         weights: &Path,
         samples: &mut Samples,
-    ) -> (Result<(), Stopped>, EngineFacts, Settings) {
+    ) -> (Result<(), Stopped>, Loaded) {
         let on_event = &mut *self.on_event;
         let mut on_progress = |progress: Progress| on_event(SweepEvent::Progress(progress));
         let mut bench = Bench {
@@ -618,7 +621,15 @@ impl Sweep<'_> {
             bench.note_context(samples);
         }
         // As it is now: a loaded server says more than one that is not.
-        let (facts, engine_settings) = (bench.engine.facts(), bench.engine.settings());
+        let facts = bench.engine.facts();
+        let processes = bench.engine.processes();
+        let loaded = Loaded {
+            settings: bench.engine.settings(),
+            cards: bench
+                .context
+                .gpus_in_use(&processes, facts.backend.as_str()),
+            facts,
+        };
         // The next cell's load replaces the weights; until then they are not needed.
         let _ = catch_unwind(AssertUnwindSafe(|| bench.engine.unload()));
         if place.is_last && unloads && ended.is_ok() {
@@ -628,7 +639,7 @@ impl Sweep<'_> {
                 tracing::info!(?stopped, "the last idle phase was cut short");
             }
         }
-        (ended, facts, engine_settings)
+        (ended, loaded)
     }
 
     /// Waits until the machine is about as cool as at the start, where it says how warm it is.
@@ -647,6 +658,13 @@ impl Sweep<'_> {
             self.machine.clock.sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// What a loaded engine says of itself, and which graphics processors it worked on.
+struct Loaded {
+    facts: EngineFacts,
+    settings: Settings,
+    cards: GpuUse,
 }
 
 /// Where a cell stands in a sweep.

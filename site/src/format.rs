@@ -28,6 +28,10 @@ pub(crate) enum Quantity {
     Joules,
     /// Watts.
     Watts,
+    /// Right answers per joule.
+    PerJoule,
+    /// Share of right answers per watt.
+    PerWatt,
 }
 
 impl Quantity {
@@ -40,8 +44,11 @@ impl Quantity {
             Self::Milliseconds => (1.0, "ms"),
             Self::Bytes if value >= 1e9 => (1e-9, "GB"),
             Self::Bytes => (1e-6, "MB"),
+            Self::Joules if value.abs() < 0.1 => (1e3, "mJ"),
             Self::Joules => (1.0, "J"),
             Self::Watts => (1.0, "W"),
+            Self::PerJoule => (1.0, "right per J"),
+            Self::PerWatt => (1.0, "per W"),
         }
     }
 }

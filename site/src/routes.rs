@@ -33,6 +33,7 @@ pub fn router(client: Client, options: SiteOptions) -> Router {
         .route("/engines", get(pages::engines::list))
         .route("/engines/{slug}", get(pages::engines::show))
         .route("/engines/{slug}/{build}", get(pages::engines::build))
+        .route("/compare", get(pages::compare::show))
         .route("/hardware", get(pages::hardware::list))
         .route("/hardware/{slug}", get(pages::hardware::show))
         .route("/setups/{slug}", get(pages::hardware::setup))

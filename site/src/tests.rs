@@ -137,6 +137,37 @@ async fn pages_with_prices_and_joules() {
 }
 
 #[tokio::test]
+async fn joules_of_one_scope_and_across_scopes() {
+    for (name, across) in [("one", false), ("across", true)] {
+        let site = site(sample::joules(across));
+        let home = get(&site, "/").await;
+        insta::assert_snapshot!(format!("scopes_{name}"), settled(&home.body));
+        let warned = home.body.contains("not comparable with one another</text>");
+        assert_eq!(warned, across, "the warning stands on the chart itself");
+        assert_eq!(
+            home.body.contains("Joules per correct answer, cpu.pkg"),
+            !across
+        );
+    }
+}
+
+#[tokio::test]
+async fn results_side_by_side() {
+    let site = site(sample::joules(false));
+    let (base, same, other) = ("00000000000000a0", "00000000000000a3", "00000000000000a1");
+    let page = get(&site, &format!("/compare?r={base}&r={same}&r={other}")).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("not compared: joules of two scopes"));
+    insta::assert_snapshot!("compare", settled(&page.body));
+    let alone = get(&site, &format!("/compare?r={base}")).await;
+    assert!(alone.body.contains("needs two to six results"));
+    let unknown = get(&site, "/compare?r=1,2").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let many = get(&site, "/compare?r=1,2,3,4,5,6,7").await;
+    assert_eq!(many.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn pages_of_one_model_through_several_engines() {
     let site = site(sample::engines());
     for (name, path) in [
@@ -198,6 +229,7 @@ async fn every_link_of_every_page_leads_somewhere() {
         sample::plain(),
         sample::priced(),
         sample::engines(),
+        sample::joules(true),
         sample::empty(),
     ] {
         let site = site(api);

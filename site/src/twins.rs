@@ -75,7 +75,9 @@ pub(crate) async fn list(
         _ => format!("/api/v1/{name}"),
     };
     match (name, format) {
-        ("results" | "frontier" | "engines", Some(format)) => pass(&site, &path, format).await,
+        ("results" | "frontier" | "engines" | "compare", Some(format)) => {
+            pass(&site, &path, format).await
+        }
         ("models" | "hardware", Some(Format::Json)) => pass(&site, &path, Format::Json).await,
         _ => Err(PageError::NotFound(format!("page /{}", segment(&list)))),
     }

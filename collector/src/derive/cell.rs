@@ -32,8 +32,8 @@ pub struct CellFacts {
     pub sweep: Sha256Digest,
     /// The machine's condition at the start.
     pub context: Option<Context>,
-    /// One line per meter, or why there is none.
-    pub meters: Vec<String>,
+    /// The meters behind the headline, or why there is none.
+    pub meters: String,
     /// Warm-up repetitions.
     pub warmups: u32,
     /// Who counted the tokens of the timed requests, in words.

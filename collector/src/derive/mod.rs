@@ -19,39 +19,48 @@
 //! the roofline's columns compare the published speeds with what the newest record's machine
 //! and weights allow (`theory`); what spoils a record raises a flag with its numbers (`trouble`).
 //!
+//! Joules stand at every scope that was measured: over questions, by phase, net of idling (files
+//! `energy` and `joules`); what makes them void is in `void`.
+//!
 //! Quality is not a median: it is the share of right answers, and where several accounts
 //! answered the same item, the newest answer counts.
 
 mod cell;
 mod energy;
+mod joules;
+mod power;
 mod provenance;
 mod quality;
 mod row;
 mod speed;
 mod theory;
 mod trouble;
+mod void;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use domain::api::{
-    FamilyScore, ProvenanceLine, RecordSummary, RepetitionPoint, ResultDetail, ResultRow,
+    FamilyScore, PowerSeries, ProvenanceLine, RecordSummary, RepetitionPoint, ResultDetail,
+    ResultRow,
 };
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, KeyId, Sha256Digest, Slug};
-use domain::record::{Outcome, Record};
+use domain::record::{Outcome, Record, Workload};
 use domain::suite::Family;
 use domain::tier::Tier;
 
 pub use cell::CellFacts;
-pub use energy::RecordEnergy;
+pub use energy::{KeyEnergy, KeyJoules, QuestionEnergy, RecordEnergy};
+pub use joules::ScopeEnergy;
 pub use quality::{ScoredItem, ScoredSuite};
 pub use speed::RepetitionSample;
 pub use trouble::Trouble;
 pub use waits::{Percentile, Waits};
 
 /// Changes whenever the same records would give other numbers.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// How a record reached the collector, and what it was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +104,10 @@ pub struct DerivedRecord {
     pub troubles: Vec<Trouble>,
     /// The scored answers, or why there are none.
     pub quality: Result<ScoredSuite, String>,
-    /// Joules, or why there are none.
-    pub energy: Result<RecordEnergy, String>,
+    /// Joules by scope, or why there are none.
+    pub energy: RecordEnergy,
+    /// Power over time, one series per meter.
+    pub power: Arc<[PowerSeries]>,
 }
 
 /// One cell's published numbers and what stands behind them.
@@ -104,6 +115,10 @@ pub struct DerivedRecord {
 pub struct CellResult {
     /// The published numbers.
     pub row: ResultRow,
+    /// The row at every scope that was measured, the published one first; empty where none was.
+    pub energies: Vec<ScopeEnergy>,
+    /// Power over time in the newest record with readings.
+    pub power: Arc<[PowerSeries]>,
     /// Accuracy by family.
     pub families: Vec<FamilyScore>,
     /// Every repetition of the cell's records.
@@ -116,6 +131,8 @@ pub struct CellResult {
     pub reproduce: String,
     /// Makers of the setup's hardware; empty for unknown hardware.
     pub vendors: BTreeSet<Slug>,
+    /// What was asked while it was timed.
+    pub workload: Workload,
     /// Shape of the workload and speculation arm: only equals are compared.
     pub comparable: String,
     /// No record measured the cell: how the newest one failed.
@@ -129,8 +146,14 @@ pub struct CellResult {
 pub struct Samples {
     /// Decode speeds of the repetitions that count, by account and record.
     pub decode: Vec<Vec<Vec<f64>>>,
+    /// Prefill speeds, likewise.
+    pub prefill: Vec<Vec<Vec<f64>>>,
+    /// Times to the first token, likewise.
+    pub ttft: Vec<Vec<Vec<f64>>>,
     /// The answers behind the published quality.
     pub items: BTreeMap<ItemKey, ItemSample>,
+    /// By scope, each item's share of its record's joules.
+    pub joules: BTreeMap<String, BTreeMap<ItemKey, f64>>,
 }
 
 /// An item of a suite: cells that answered the same one are compared on it.
@@ -155,8 +178,6 @@ pub struct ItemSample {
     pub any_correct: bool,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
-    /// Its share of its record's joules, when they are of the published scope.
-    pub joules: Option<f64>,
 }
 
 impl DerivedRecord {
@@ -187,11 +208,16 @@ impl DerivedRecord {
 }
 
 impl CellResult {
+    /// The cell's joules of one scope key.
+    pub fn at_scope(&self, scope: &str) -> Option<&ScopeEnergy> {
+        self.energies.iter().find(|energy| energy.scope == scope)
+    }
+
     /// The answer of `/results/{id}`.
     pub fn detail(&self, data_version: &str) -> ResultDetail {
         ResultDetail {
-            energies: Vec::new(),
-            power: Vec::new(),
+            energies: self.energies.iter().map(ScopeEnergy::line).collect(),
+            power: self.power.to_vec(),
             data_version: data_version.to_owned(),
             licence: domain::api::DATA_LICENCE.to_owned(),
             row: self.row.clone(),
@@ -219,6 +245,7 @@ pub fn derive(record: &Record, received: Received) -> DerivedRecord {
         troubles: trouble::of(record),
         quality: quality::scored(record),
         energy: energy::of(record),
+        power: power::series(record).into(),
         received,
     }
 }

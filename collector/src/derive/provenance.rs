@@ -25,7 +25,7 @@ pub(super) fn lines(record: &DerivedRecord, theory: &Theory) -> Vec<ProvenanceLi
     views(record, &mut line);
     ceilings(facts, theory, &mut line);
     machine(facts, &mut line);
-    line("Meter", Some(facts.meters.join("; ")));
+    line("Meter", Some(facts.meters.clone()));
     line("Warm-up repetitions", Some(facts.warmups.to_string()));
     line(
         "Measured",

@@ -1,15 +1,15 @@
 //! One cell's records to its published row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use domain::api::{Figure, RepetitionPoint, ResultRow};
+use domain::api::{RepetitionPoint, ResultRow};
 use domain::hardware::Catalogue;
 use domain::ids::{KeyId, Sha256Digest, Slug};
 use domain::record::{Host, KvState, PruningMethod, SplitMethod};
-use domain::statistics::bootstrap::{percentile_interval, ratio_interval, ratio_of_sums};
-use domain::statistics::median;
-use domain::suite::{self, Family};
+use domain::suite;
 
+use super::joules::{self, Sources};
 use super::speed::{self, LARGEST_SPREAD, Published, RepetitionSample, STABLE_HALF_WIDTH};
 use super::theory::{Theory, milliseconds_each};
 use super::waits::{self, Percentile, Waits};
@@ -36,6 +36,13 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
     let theory = Theory::of(newest, catalogue);
     let mut result = CellResult {
         row: identity(newest, catalogue),
+        energies: Vec::new(),
+        power: records
+            .iter()
+            .rev()
+            .find(|record| !record.power.is_empty())
+            .map(|record| Arc::clone(&record.power))
+            .unwrap_or_default(),
         families: Vec::new(),
         repetitions: points(records),
         provenance: provenance::lines(newest, &theory),
@@ -46,6 +53,7 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
             .collect(),
         reproduce: provenance::command(&newest.facts),
         vendors: vendors(&newest.facts, catalogue),
+        workload: newest.facts.workload.clone(),
         comparable: cell::comparable(&newest.facts),
         failed: counting.is_empty().then(|| newest.outcome_words.clone()),
         samples: Samples::default(),
@@ -280,7 +288,7 @@ fn points(records: &[&DerivedRecord]) -> Vec<RepetitionPoint> {
 }
 
 /// Seed of a column's bootstrap: the newest content id and the column's name.
-fn seed(newest: &DerivedRecord, column: &str) -> [u8; 32] {
+pub(super) fn seed(newest: &DerivedRecord, column: &str) -> [u8; 32] {
     let mut bytes = newest.received.content_id.0.to_vec();
     bytes.extend_from_slice(column.as_bytes());
     Sha256Digest::of(&bytes).0
@@ -310,6 +318,7 @@ fn publish_speeds(
     };
     let decode = column("decode", &|rep| rep.decode);
     let prefill = column("prefill", &|rep| rep.prefill);
+    let ttft = column("ttft", &|rep| rep.ttft_ms);
     let engine_decode = column("engine decode", &|rep| rep.engine_decode);
     let engine_prefill = column("engine prefill", &|rep| rep.engine_prefill);
     // Of an engine that times itself nothing else can be noisy.
@@ -345,7 +354,7 @@ fn publish_speeds(
         ("prefill_tokens_per_second", &prefill),
         ("engine_decode_tokens_per_second", &engine_decode),
         ("engine_prefill_tokens_per_second", &engine_prefill),
-        ("ttft_ms", &column("ttft", &|rep| rep.ttft_ms)),
+        ("ttft_ms", &ttft),
         (
             "aggregate_decode_tokens_per_second",
             &column("aggregate", &|rep| rep.aggregate),
@@ -364,9 +373,10 @@ fn publish_speeds(
         }
     }
     publish_waits(&mut result.row, accounts);
-    result.samples.decode = decode
-        .map(|published| published.accounts)
-        .unwrap_or_default();
+    let values = |published: Option<Published>| published.map(|one| one.accounts);
+    result.samples.decode = values(decode).unwrap_or_default();
+    result.samples.prefill = values(prefill).unwrap_or_default();
+    result.samples.ttft = values(ttft).unwrap_or_default();
 }
 
 /// A column and the percentile of a record that it shows.
@@ -450,7 +460,7 @@ fn beware_of_troubles(row: &mut ResultRow, accounts: &[Vec<&DerivedRecord>]) {
 }
 
 /// A flag, and what it rests on.
-fn beware(row: &mut ResultRow, flag: &str, words: &str) {
+pub(super) fn beware(row: &mut ResultRow, flag: &str, words: &str) {
     raise(row, flag);
     let said = row.noise_reason.get_or_insert_default();
     if !said.is_empty() {
@@ -460,13 +470,17 @@ fn beware(row: &mut ResultRow, flag: &str, words: &str) {
 }
 
 fn raise(row: &mut ResultRow, flag: &str) {
+    if row.flags.split(' ').any(|raised| raised == flag) {
+        return;
+    }
     if !row.flags.is_empty() {
         row.flags.push(' ');
     }
     row.flags.push_str(flag);
 }
 
-/// Quality and joules, each from the latest record per account that has them.
+/// Quality and joules, each from the latest record per account that has them. Flags of the joules
+/// stand in the row of their scope.
 fn publish_answers(
     result: &mut CellResult,
     accounts: &[Vec<&DerivedRecord>],
@@ -488,16 +502,13 @@ fn publish_answers(
     for record in &latest {
         let Ok(suite) = &record.quality else { continue };
         result.row.suite = Some(suite.suite.clone());
-        let joules = joules_by_item(record).filter(|_| of_one_scope(record, newest));
-        for (position, item) in suite.items.iter().enumerate() {
-            let joules = joules.as_ref().map(|joules| joules[position]);
+        for item in &suite.items {
             items.insert(
                 suite.key(item.id),
                 ItemSample {
                     correct: item.correct,
                     any_correct: item.any_correct,
                     seconds: item.seconds,
-                    joules,
                 },
             );
         }
@@ -519,148 +530,21 @@ fn publish_answers(
         }
         Err(reason) => result.row.quality_reason = Some(reason),
     }
-    publish_joules(&mut result.row, &latest, newest);
+    let sources = Sources {
+        accounts,
+        scored: &latest,
+        newest,
+    };
     if result.row.quality.is_some() {
         if items.keys().any(|key| key.seed.0 == suite::PUBLIC_SEED) {
             raise(&mut result.row, "public-seed");
         }
         result.samples.items = items;
+        result.samples.joules = joules::by_item(&sources);
     }
-}
-
-/// Their joules cover the same silicon: others cannot be put beside each other.
-fn of_one_scope(one: &DerivedRecord, other: &DerivedRecord) -> bool {
-    matches!((&one.energy, &other.energy), (Ok(one), Ok(other)) if one.scope == other.scope)
-}
-
-/// Joules of each scored item in order: its own where the meter resolves it, else an even share.
-fn joules_by_item(record: &DerivedRecord) -> Option<Vec<f64>> {
-    let suite = record.quality.as_ref().ok()?;
-    let questions = record.energy.as_ref().ok()?.questions.as_ref().ok()?;
-    let even = questions.joules / suite.items.len().max(1) as f64;
-    let by_item = questions.by_item.as_ref();
-    let joules_of = |id| by_item.map_or(Some(even), |joules| joules.get(&id).copied());
-    suite.items.iter().map(|item| joules_of(item.id)).collect()
-}
-
-fn publish_joules(row: &mut ResultRow, scored: &[&DerivedRecord], newest: &DerivedRecord) {
-    let energy = match &newest.energy {
-        Ok(energy) => energy,
-        Err(reason) => {
-            row.energy_reason = Some(reason.clone());
-            return;
-        }
-    };
-    row.energy_scope = Some(energy.scope.clone());
-    match &energy.decode {
-        Ok((joules, tokens)) => row.set_figure(
-            "joules_per_output_token",
-            Figure {
-                value: joules / tokens,
-                ci95: None,
-                n: *tokens as u32,
-            },
-        ),
-        Err(reason) => row.energy_reason = Some(reason.clone()),
+    result.row.energy_reason.clone_from(&newest.energy.missing);
+    result.energies = joules::at_every_scope(&result.row, &sources);
+    if let Some(headline) = result.energies.iter().find(|energy| energy.is_headline) {
+        result.row = headline.row.clone();
     }
-    let same_scope: Vec<&&DerivedRecord> = scored
-        .iter()
-        .filter(|record| of_one_scope(record, newest))
-        .collect();
-    let families: Vec<Vec<Vec<(f64, f64)>>> = same_scope
-        .iter()
-        .filter_map(|record| pairs_by_family(record))
-        .collect();
-    let ratios: Option<Vec<f64>> = families
-        .iter()
-        .map(|families| ratio_of_sums(families.iter().flatten()))
-        .collect();
-    let questions = same_scope
-        .last()
-        .and_then(|record| record.energy.as_ref().ok())
-        .map(|energy| &energy.questions);
-    match (questions, ratios.as_deref().and_then(median)) {
-        (Some(Ok(questions)), Some(value)) if row.quality.is_some() => {
-            let n = families.iter().flatten().map(Vec::len).sum::<usize>() as u32;
-            let ci95 = joules_interval(&families, &same_scope, seed(newest, "joules"));
-            row.set_figure("joules_per_correct_answer", Figure { value, ci95, n });
-            if questions.seconds > 0.0 {
-                let watts = questions.joules / questions.seconds;
-                row.set_figure(
-                    "mean_watts",
-                    Figure {
-                        value: watts,
-                        ci95: None,
-                        n: items_of(same_scope.last()),
-                    },
-                );
-            }
-        }
-        (Some(Err(reason)), _) => row.energy_reason = Some(reason.clone()),
-        (Some(Ok(_)), None) => {
-            row.energy_reason = Some("no question was answered correctly".to_owned());
-        }
-        _ => row.energy_reason = row.quality_reason.clone().or(row.energy_reason.take()),
-    }
-}
-
-/// How many items a record answered.
-fn items_of(record: Option<&&&DerivedRecord>) -> u32 {
-    record
-        .and_then(|record| record.quality.as_ref().ok())
-        .map_or(0, |suite| suite.items.len() as u32)
-}
-
-/// `(joules, correct)` of each item, by family.
-fn pairs_by_family(record: &DerivedRecord) -> Option<Vec<Vec<(f64, f64)>>> {
-    let suite = record.quality.as_ref().ok()?;
-    let joules = joules_by_item(record)?;
-    let mut families: BTreeMap<Family, Vec<(f64, f64)>> = BTreeMap::new();
-    for (item, joules) in suite.items.iter().zip(joules) {
-        families
-            .entry(item.id.family)
-            .or_default()
-            .push((joules, f64::from(u8::from(item.correct))));
-    }
-    Some(families.into_values().collect())
-}
-
-/// One account: items within families. Several: accounts, then their items. No interval where
-/// the meter could not tell the items' joules apart.
-fn joules_interval(
-    families: &[Vec<Vec<(f64, f64)>>],
-    records: &[&&DerivedRecord],
-    seed: [u8; 32],
-) -> Option<(f64, f64)> {
-    let resolved = records.iter().all(|record| {
-        let questions = record
-            .energy
-            .as_ref()
-            .ok()
-            .and_then(|energy| energy.questions.as_ref().ok());
-        questions.is_some_and(|questions| questions.by_item.is_some())
-    });
-    if !resolved {
-        return None;
-    }
-    if let [alone] = families {
-        return ratio_interval(alone, seed);
-    }
-    percentile_interval(seed, |resampler| {
-        let ratios: Option<Vec<f64>> = (0..families.len())
-            .map(|_| {
-                let account = &families[resampler.index(families.len())];
-                let drawn: Vec<(f64, f64)> = account
-                    .iter()
-                    .flat_map(|family| {
-                        (0..family.len())
-                            .map(|_| family[resampler.index(family.len())])
-                            .collect::<Vec<_>>()
-                    })
-                    .collect();
-                ratio_of_sums(&drawn)
-            })
-            .collect();
-        ratios.as_deref().and_then(median)
-    })
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::record::{Context, KvState, Record};
+use domain::record::{Context, KvState, PhaseKind, Record};
 use domain::speeds::{self, Part};
-use domain::statistics::coefficient_of_variation;
+use domain::statistics::{coefficient_of_variation, median};
+use domain::text::Name;
 
 use super::cell;
 use super::speed::counting;
@@ -27,6 +28,9 @@ const WAITING: f64 = 0.10;
 /// Share of the time in which the processor was slowed down.
 const THROTTLED: f64 = 0.01;
 
+/// Change of the clock under load over which it was not steady.
+const STEADY_CLOCK: f64 = 0.02;
+
 /// Growth of swap that is more than a page left over: what voids a repetition when it is paged.
 const SWAPPED_BYTES: u64 = 1 << 20;
 
@@ -46,7 +50,9 @@ pub(super) fn of(record: &Record) -> Vec<Trouble> {
         ("cold-unproven", cold_unproven(record)),
         ("unsteady", unsteady(record)),
         ("busy", busy(record)),
-        ("throttled", throttled(record)),
+        ("throttled", throttled(record).or_else(|| thermal(record))),
+        ("power-limited", power_limited(record)),
+        ("not-steady", not_steady(record)),
         ("swapping", swapping(record)),
     ];
     found
@@ -183,6 +189,99 @@ fn throttled(record: &Record) -> Option<String> {
     Some(format!(
         "the processor was slowed down {} % of the time",
         number(100.0 * share)
+    ))
+}
+
+/// Share of the time, on the host that has most of it, in which reasons to slow down held that
+/// `asked` knows: a reading holds until the next one. `None` where nobody read the reasons.
+pub(super) fn share_of_time(record: &Record, asked: impl Fn(&[Name]) -> bool) -> Option<f64> {
+    let mut hosts: BTreeMap<u32, Vec<(u64, bool)>> = BTreeMap::new();
+    for context in &record.context {
+        if let Some(reasons) = &context.throttle_reasons {
+            let held = asked(reasons);
+            hosts
+                .entry(context.host)
+                .or_default()
+                .push((context.at_ns, held));
+        }
+    }
+    let share = |mut readings: Vec<(u64, bool)>| {
+        readings.sort_unstable();
+        let (first, last) = (readings.first()?.0, readings.last()?.0);
+        let held: u64 = readings
+            .windows(2)
+            .filter(|pair| pair[0].1)
+            .map(|pair| pair[1].0 - pair[0].0)
+            .sum();
+        (last > first).then(|| held as f64 / (last - first) as f64)
+    };
+    hosts.into_values().filter_map(share).max_by(f64::total_cmp)
+}
+
+fn any_like(part: &'static str) -> impl Fn(&[Name]) -> bool {
+    move |reasons| reasons.iter().any(|reason| reason.as_str().contains(part))
+}
+
+/// A graphics processor says why it slows down, and not for how long.
+fn thermal(record: &Record) -> Option<String> {
+    let share =
+        share_of_time(record, any_like("thermal-slowdown")).filter(|share| *share > THROTTLED)?;
+    Some(format!(
+        "heat slowed the graphics processor down {} % of the time",
+        number(100.0 * share)
+    ))
+}
+
+fn power_limited(record: &Record) -> Option<String> {
+    let share = share_of_time(record, any_like("power-cap")).filter(|share| *share > THROTTLED)?;
+    Some(format!(
+        "the power limit held the clock down {} % of the time",
+        number(100.0 * share)
+    ))
+}
+
+/// Medians of the clock's first and second half of readings under load.
+fn not_steady(record: &Record) -> Option<String> {
+    let load = [
+        PhaseKind::PrefillLoop,
+        PhaseKind::DecodeLoop,
+        PhaseKind::MixedLoop,
+        PhaseKind::Quality,
+    ];
+    let work = || {
+        record
+            .phases
+            .iter()
+            .filter(|phase| load.contains(&phase.phase))
+    };
+    let start = work().map(|phase| phase.start_ns).min()?;
+    let end = work().map(|phase| phase.end_ns).max()?;
+    let drift = |host: u32| {
+        let readings = record
+            .context
+            .iter()
+            .filter(|context| context.host == host && (start..=end).contains(&context.at_ns));
+        let mut clocks: Vec<(u64, u64)> = readings
+            .filter_map(|context| Some((context.at_ns, context.clock_mhz?)))
+            .collect();
+        clocks.sort_unstable();
+        let clocks: Vec<f64> = clocks.into_iter().map(|(_, mhz)| mhz as f64).collect();
+        if clocks.len() < 4 {
+            return None;
+        }
+        let (early, late) = clocks.split_at(clocks.len() / 2);
+        let early = median(early).filter(|mhz| *mhz > 0.0)?;
+        Some(median(late)? / early - 1.0)
+    };
+    let drift = record
+        .hosts
+        .iter()
+        .filter_map(|host| drift(host.host))
+        .max_by(|a, b| a.abs().total_cmp(&b.abs()))
+        .filter(|drift| drift.abs() > STEADY_CLOCK)?;
+    Some(format!(
+        "the clock changed by {} % under load",
+        number(100.0 * drift)
     ))
 }
 

@@ -8,7 +8,7 @@ use domain::query::FrontierQuery;
 use domain::tier::Tier;
 
 use super::{Candidate, words};
-use crate::derive::CellResult;
+use crate::derive::{CellResult, ScopeEnergy};
 use crate::numbers::number;
 
 /// The comparison that a question leads to.
@@ -22,8 +22,21 @@ pub(super) struct Choice {
     pub(super) workload: Option<String>,
     /// Its shape and speculation arm.
     comparable: Option<String>,
-    /// Energy scope that the rows share, when joules are weighed or bounded.
-    scope: Option<String>,
+    /// Energy scope at which joules are shown where they were measured: the reader's, or that of
+    /// the most results when joules are weighed or bounded.
+    pub(super) scope: Option<String>,
+    /// Joules are weighed or bounded.
+    joules: bool,
+    /// The reader puts joules of different scopes side by side.
+    across_scopes: bool,
+}
+
+impl Choice {
+    /// Energy scope that the rows' joules must share.
+    pub(super) fn shared_scope(&self) -> Option<&str> {
+        let shared = self.joules && !self.across_scopes;
+        self.scope.as_deref().filter(|_| shared)
+    }
 }
 
 /// Whether the reader's facets include a cell.
@@ -83,9 +96,12 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
         Some(objectives) => (objectives.clone(), None),
         None => default_objectives(members, query.budget_usd),
     };
-    let scope = (objectives.contains(&Objective::Joules) || query.max_joules.is_some())
-        .then(|| most_frequent_scope(members))
-        .flatten();
+    let joules = objectives.contains(&Objective::Joules) || query.max_joules.is_some();
+    let scope = match &query.scope {
+        Some(scope) => Some(scope.to_string()),
+        None if joules && !query.across_scopes => most_frequent_scope(members),
+        None => None,
+    };
     Choice {
         objectives,
         objectives_reason,
@@ -97,6 +113,8 @@ pub(super) fn choose(asked: &[Candidate], query: &FrontierQuery, tier_floor: Tie
             .as_ref()
             .map(|((_, comparable), _)| (*comparable).to_owned()),
         scope,
+        joules,
+        across_scopes: query.across_scopes,
     }
 }
 
@@ -130,21 +148,44 @@ fn default_objectives(members: &[&Candidate], budget: f64) -> (Vec<Objective>, O
     )
 }
 
+/// The scope at which the most results can be compared; of equals, the one that is the most
+/// results' headline.
 fn most_frequent_scope(members: &[&Candidate]) -> Option<String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for member in members
-        .iter()
-        .filter(|member| member.row.joules_per_correct_answer.is_some())
-    {
-        *counts
-            .entry(member.row.energy_scope.as_deref()?)
-            .or_default() += 1;
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for energy in members.iter().flat_map(|member| &member.cell.energies) {
+        if energy.row.joules_per_correct_answer.is_some() && why_barred(energy).is_none() {
+            let count = counts.entry(&energy.scope).or_default();
+            count.0 += 1;
+            count.1 += usize::from(energy.is_headline);
+        }
     }
     let most = counts.values().copied().max();
     counts
         .into_iter()
         .find(|(_, count)| Some(*count) == most)
         .map(|(scope, _)| scope.to_owned())
+}
+
+/// Why joules that were measured are on no front.
+pub(crate) fn why_barred(energy: &ScopeEnergy) -> Option<(&'static str, String)> {
+    let row = &energy.row;
+    if !energy.holds_the_work {
+        return Some((
+            "partial-scope",
+            format!("joules of {} leave out part of what worked", energy.scope),
+        ));
+    }
+    if row.energy_method.as_deref() == Some("regression") {
+        let words = "joules told apart by a regression are compared with nothing";
+        return Some(("regression", words.to_owned()));
+    }
+    row.flags
+        .split(' ')
+        .any(|flag| flag == "not-closed")
+        .then(|| {
+            let words = "the joules of its phases do not add up to those of real requests";
+            ("not-closed", words.to_owned())
+        })
 }
 
 /// Why a candidate is not compared: a code and a reason in words. `None` when it is.
@@ -208,19 +249,20 @@ fn unequal(candidate: &Candidate, choice: &Choice) -> Option<(&'static str, Stri
             format!("answered suite {own}; this frontier compares {shared}"),
         ));
     }
-    let has_joules = row.joules_per_correct_answer.is_some();
-    if choice.scope.is_some() && has_joules && row.energy_scope != choice.scope {
-        let (own, shared) = (row.energy_scope.as_deref(), choice.scope.as_deref());
+    if !choice.joules || row.joules_per_correct_answer.is_none() {
+        return None;
+    }
+    let own = row.energy_scope.as_deref();
+    if let Some(shared) = choice.shared_scope().filter(|shared| own != Some(shared)) {
         return Some((
             "other-scope",
             format!(
-                "joules of {}; this frontier compares {}",
-                own.unwrap_or("no scope"),
-                shared.unwrap_or("none")
+                "joules of {}; this frontier compares {shared}",
+                own.unwrap_or("no scope")
             ),
         ));
     }
-    None
+    candidate.energy().and_then(why_barred)
 }
 
 /// An objective that was not measured, or without the repetitions that an interval needs.

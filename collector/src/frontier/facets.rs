@@ -26,11 +26,14 @@ pub(super) fn of(cells: &[&CellResult], tier_floor: Tier) -> Facets {
                 .filter_map(|row| row.suite.as_deref())
                 .map(|suite| (suite, suite)),
         ),
-        // A scope's name holds dots and plus signs; it is no slug, and is shown as it is.
+        // Every scope that a result was measured at and can be compared at. A scope's name holds dots and plus signs; it is no slug, and is shown as it is.
         scopes: tally(
-            rows()
-                .filter_map(|row| row.energy_scope.clone())
-                .map(|scope| (scope.clone(), scope)),
+            cells
+                .iter()
+                .filter(|cell| cell.row.tier >= Some(tier_floor))
+                .flat_map(|cell| &cell.energies)
+                .filter(|energy| energy.row.energy_scope.is_some() && energy.holds_the_work)
+                .map(|energy| (energy.scope.clone(), energy.scope.clone())),
         ),
     }
 }

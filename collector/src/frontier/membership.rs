@@ -251,7 +251,7 @@ struct Source<'a> {
 struct ItemShare {
     position: usize,
     correct: f64,
-    joules: f64,
+    joules: Option<f64>,
 }
 
 struct Drawn {
@@ -263,20 +263,23 @@ struct Drawn {
 impl<'a> Source<'a> {
     fn of(candidate: &Candidate<'a>, universe: &Universe, data_version: &str) -> Self {
         let samples = &candidate.cell.samples;
+        let scope = candidate.row.energy_scope.as_deref().unwrap_or_default();
+        let joules = samples.joules.get(scope);
+        let joules_of = |key: &ItemKey| joules.and_then(|all| all.get(key)).copied();
         let items = samples
             .items
             .iter()
             .map(|(key, item)| ItemShare {
                 position: universe.positions[key],
                 correct: f64::from(u8::from(item.correct)),
-                joules: item.joules.unwrap_or(0.0),
+                joules: joules_of(key),
             })
             .collect();
         Self {
             decode: &samples.decode,
             items,
             has_joules: candidate.row.joules_per_correct_answer.is_some()
-                && samples.items.values().all(|item| item.joules.is_some()),
+                && samples.items.keys().all(|key| joules_of(key).is_some()),
             resampler: stream(data_version, &format!("repetitions {}", candidate.row.id)),
             scratch: Vec::new(),
         }
@@ -288,7 +291,8 @@ impl<'a> Source<'a> {
             let weight = weights[item.position];
             asked += weight;
             correct += weight * item.correct;
-            joules += weight * item.joules;
+            // Read only where every item has its own.
+            joules += weight * item.joules.unwrap_or(f64::NAN);
         }
         let per_correct = if correct > 0.0 {
             joules / correct

@@ -2,7 +2,7 @@
 //!
 //! [`answer`] is a pure function of the published cells and the question. It compares equals
 //! only (one suite version, one workload and speculation arm, one energy scope when joules are
-//! weighed), lists what it leaves out with the reason, and decides membership by seeded draws
+//! weighed, unless the reader asks to cross scopes), lists what it leaves out with the reason, and decides membership by seeded draws
 //! that resample repetitions and suite items (file `membership`).
 
 mod choose;
@@ -18,15 +18,34 @@ use domain::ids::Slug;
 use domain::query::FrontierQuery;
 use domain::tier::Tier;
 
-use crate::derive::CellResult;
+use crate::derive::{CellResult, ScopeEnergy};
 
+pub(crate) use choose::why_barred;
 use membership::Standing;
 
-/// A cell in question: its row, with the reader's price if there is one.
+/// A cell in question: its row, with the reader's price if there is one, at the energy scope that
+/// is compared if the cell was measured there too.
 #[derive(Debug, Clone)]
 struct Candidate<'a> {
     row: ResultRow,
     cell: &'a CellResult,
+}
+
+impl<'a> Candidate<'a> {
+    fn of(cell: &'a CellResult, scope: Option<&str>, query: &FrontierQuery) -> Self {
+        let row = scope
+            .and_then(|scope| cell.at_scope(scope))
+            .map_or(&cell.row, |energy| &energy.row);
+        Self {
+            row: priced(row, query),
+            cell,
+        }
+    }
+
+    /// Its joules as they stand in its row, if they were measured.
+    fn energy(&self) -> Option<&'a ScopeEnergy> {
+        self.cell.at_scope(self.row.energy_scope.as_deref()?)
+    }
 }
 
 /// Answers a question from the published cells.
@@ -46,12 +65,13 @@ pub fn answer(
     let asked: Vec<Candidate> = sorted
         .into_iter()
         .filter(|cell| choose::is_asked(cell, query))
-        .map(|cell| Candidate {
-            row: priced(&cell.row, query),
-            cell,
-        })
+        .map(|cell| Candidate::of(cell, None, query))
         .collect();
     let choice = choose::choose(&asked, query, tier_floor);
+    let asked: Vec<Candidate> = asked
+        .into_iter()
+        .map(|candidate| Candidate::of(candidate.cell, choice.scope.as_deref(), query))
+        .collect();
     let (mut shown, mut left_out) = (Vec::new(), Vec::new());
     let measured: Vec<&Candidate> = asked
         .iter()
@@ -87,8 +107,8 @@ pub fn answer(
             .count() as u32
     };
     FrontierAnswer {
-        energy_scope: None,
-        across_scopes: false,
+        energy_scope: choice.shared_scope().map(str::to_owned),
+        across_scopes: query.across_scopes,
         data_version: data_version.to_owned(),
         licence: DATA_LICENCE.to_owned(),
         query: query.canonical(),

@@ -5,7 +5,7 @@ use domain::suite::{self, Family};
 use proptest::prelude::*;
 
 use super::*;
-use crate::derive::{ItemKey, ItemSample, Samples};
+use crate::derive::{ItemKey, ItemSample, Samples, ScopeEnergy};
 
 /// A cell whose repetitions lie within `spread` of `decode` and which answers the suite's
 /// first 210 items, `quality` of them correctly (those of lowest hash first, so that a better
@@ -27,7 +27,6 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
                 correct: rank < right,
                 any_correct: rank < right,
                 seconds: 0.005,
-                joules: None,
             },
         )
     });
@@ -62,6 +61,9 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
     };
     CellResult {
         row,
+        energies: Vec::new(),
+        power: std::sync::Arc::default(),
+        workload: crate::derive::tests::record().workload,
         families: Vec::new(),
         repetitions: Vec::new(),
         provenance: Vec::new(),
@@ -73,6 +75,7 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
         samples: Samples {
             decode: vec![vec![repetitions]],
             items: items.collect(),
+            ..Samples::default()
         },
     }
 }
@@ -272,16 +275,147 @@ fn what_is_left_out_says_why() {
     );
 }
 
-#[test]
-fn joules_are_compared_within_one_scope() {
+/// Adds joules per correct answer at a scope; the first one is the headline.
+fn with_joules(cell: &mut CellResult, scope: &str, joules: f64) {
+    let row = ResultRow {
+        energy_scope: Some(scope.to_owned()),
+        energy_method: Some("loops".to_owned()),
+        joules_per_correct_answer: Some(joules),
+        energy_reason: None,
+        ..cell.row.clone()
+    };
+    let is_headline = cell.energies.is_empty();
+    if is_headline {
+        cell.row = row.clone();
+    }
+    cell.energies.push(ScopeEnergy {
+        scope: scope.to_owned(),
+        is_headline,
+        holds_the_work: true,
+        meters: "a meter".to_owned(),
+        row,
+    });
+    let right = cell
+        .samples
+        .items
+        .values()
+        .filter(|item| item.correct)
+        .count();
+    let even = joules * right as f64 / cell.samples.items.len() as f64;
+    let of_items = cell.samples.items.keys().map(|key| (*key, even)).collect();
+    cell.samples.joules.insert(scope.to_owned(), of_items);
+}
+
+/// Two measured at the package, one at the wall and one without a meter.
+fn metered_family() -> Vec<CellResult> {
     let mut cells = family();
     for (cell, scope) in cells.iter_mut().zip(["cpu.pkg", "cpu.pkg", "wall.ac"]) {
-        cell.row.energy_scope = Some(scope.to_owned());
-        cell.row.joules_per_correct_answer = Some(if scope == "cpu.pkg" { 0.5 } else { 9.0 });
-        for item in cell.samples.items.values_mut() {
-            item.joules = Some(0.1);
-        }
+        with_joules(cell, scope, if scope == "cpu.pkg" { 0.5 } else { 9.0 });
     }
+    cells
+}
+
+#[test]
+fn a_result_takes_part_at_every_scope_that_it_measured() {
+    let mut cells = metered_family();
+    // The one at the wall was read at the package, too.
+    with_joules(&mut cells[2], "cpu.pkg", 0.2);
+    let answer = ask(&cells, "axes=quality-joules");
+    assert_eq!(answer.energy_scope.as_deref(), Some("cpu.pkg"));
+    assert_eq!(codes(&answer), [("bad", "no-joules")]);
+    let small = answer
+        .rows
+        .iter()
+        .find(|row| row.id == "small")
+        .expect("in");
+    assert_eq!(small.energy_scope.as_deref(), Some("cpu.pkg"));
+    assert_eq!(small.joules_per_correct_answer, Some(0.2));
+    assert!(answer.answer.contains("fewest joules"), "{}", answer.answer);
+    // Asked for, the wall is compared, where only one was measured.
+    let wall = ask(&cells, "axes=quality-joules&scope=wall.ac");
+    assert_eq!(wall.energy_scope.as_deref(), Some("wall.ac"));
+    assert_eq!(wall.rows.len(), 1);
+    assert_eq!(wall.rows[0].joules_per_correct_answer, Some(9.0));
+    assert_eq!(
+        codes(&wall),
+        [
+            ("bad", "no-joules"),
+            ("large", "other-scope"),
+            ("medium", "other-scope")
+        ]
+    );
+    // A scope chooses what is shown, without joules being weighed, too; and nobody is left out.
+    let shown = ask(&cells, "axes=quality-decode&scope=wall.ac");
+    assert_eq!((shown.energy_scope, shown.rows.len()), (None, 4));
+    let scopes: Vec<_> = answer
+        .facets
+        .scopes
+        .iter()
+        .map(|facet| (facet.value.as_str(), facet.count))
+        .collect();
+    assert_eq!(scopes, [("cpu.pkg", 3), ("wall.ac", 1)]);
+}
+
+#[test]
+fn who_crosses_scopes_is_told_and_gets_no_claim() {
+    let answer = ask(&metered_family(), "axes=quality-joules&across-scopes=1");
+    assert_eq!(codes(&answer), [("bad", "no-joules")]);
+    assert_eq!((answer.energy_scope, answer.across_scopes), (None, true));
+    assert_eq!(answer.rows.len(), 3);
+    assert!(!answer.answer.contains("fewest"), "{}", answer.answer);
+    assert!(
+        answer.answer.ends_with(
+            "The joules cover different things (cpu.pkg and wall.ac): they cannot be compared."
+        ),
+        "{}",
+        answer.answer
+    );
+    let bounded = ask(
+        &metered_family(),
+        "axes=quality-decode&max-joules=1&across-scopes=1",
+    );
+    assert_eq!(
+        codes(&bounded),
+        [("bad", "no-joules"), ("small", "too-many-joules")]
+    );
+}
+
+#[test]
+fn joules_that_prove_nothing_are_on_no_front() {
+    type Change = fn(&mut ScopeEnergy);
+    let spoiled = |change: Change| {
+        let mut cells = metered_family();
+        change(&mut cells[0].energies[0]);
+        cells[0].row = cells[0].energies[0].row.clone();
+        ask(&cells, "axes=quality-joules&scope=cpu.pkg")
+    };
+    let changes: [(&str, Change); 3] = [
+        ("regression", |e| {
+            e.row.energy_method = Some("regression".to_owned());
+        }),
+        ("not-closed", |e| {
+            e.row.flags = "public-seed not-closed".to_owned();
+        }),
+        ("partial-scope", |e| e.holds_the_work = false),
+    ];
+    for (code, change) in changes {
+        let answer = spoiled(change);
+        assert!(
+            codes(&answer).contains(&("large", code)),
+            "{:?}",
+            codes(&answer)
+        );
+        assert!(answer.rows.iter().all(|row| row.id != "large"));
+    }
+    // They stay on the page, and where joules are not weighed.
+    let mut cells = metered_family();
+    cells[0].energies[0].row.flags = "not-closed".to_owned();
+    assert_eq!(ask(&cells, "axes=quality-decode").rows.len(), 4);
+}
+
+#[test]
+fn joules_are_compared_within_one_scope() {
+    let cells = metered_family();
     let answer = ask(&cells, "axes=quality-joules-decode");
     assert_eq!(
         codes(&answer),

@@ -6,6 +6,7 @@ use domain::api::{LeftOut, Membership, ResultRow};
 use domain::query::FrontierQuery;
 
 use super::Candidate;
+use super::choose::why_barred;
 use super::membership::{Standing, best_quality};
 use crate::numbers::{grouped, number};
 
@@ -46,45 +47,66 @@ pub(super) fn sentence(
         let percent = 100.0 * best_row.quality.unwrap_or(0.0);
         ((percent - 5.0) / 5.0).floor().max(0.0) * 5.0
     });
-    let above: Vec<&ResultRow> = shown
-        .iter()
-        .map(|candidate| &candidate.row)
-        .filter(|row| row.quality.is_some_and(|quality| 100.0 * quality >= floor))
-        .collect();
-    let floor = if floor > 0.0 {
+    let is_above = |row: &ResultRow| row.quality.is_some_and(|quality| 100.0 * quality >= floor);
+    let rows: Vec<&ResultRow> = shown.iter().map(|candidate| &candidate.row).collect();
+    let above: Vec<&ResultRow> = rows.iter().copied().filter(|row| is_above(row)).collect();
+    let floor_words = if floor > 0.0 {
         format!(" above {} %", number(floor))
     } else {
         String::new()
     };
     if let Some((row, speed)) = most(&above, |row| row.decode_tokens_per_second) {
         parts.push(if row.id == best_row.id {
-            format!("it is also the fastest{floor}")
+            format!("it is also the fastest{floor_words}")
         } else {
             format!(
-                "fastest{floor}: {} ({} tok/s)",
+                "fastest{floor_words}: {} ({} tok/s)",
                 names.of_row(row),
                 number(speed)
             )
         });
     }
-    // Joules of different scopes are not ranked.
-    let scopes: BTreeSet<_> = above
+    // Joules of different scopes are not ranked, nor are those that are on no front.
+    let metered: Vec<&ResultRow> = shown
         .iter()
+        .filter(|candidate| is_above(&candidate.row))
+        .filter(|candidate| candidate.energy().is_some_and(|e| why_barred(e).is_none()))
+        .map(|candidate| &candidate.row)
         .filter(|row| row.joules_per_correct_answer.is_some())
-        .map(|row| &row.energy_scope)
         .collect();
-    let frugal = most(&above, |row| {
+    let scopes = scopes_of(if query.across_scopes { &rows } else { &metered });
+    let frugal = most(&metered, |row| {
         row.joules_per_correct_answer.map(|joules| -joules)
     });
     if let (Some((row, turned)), 1) = (frugal, scopes.len()) {
         let scope = row.energy_scope.as_deref().unwrap_or("scope not recorded");
         let joules = number(-turned);
         parts.push(format!(
-            "fewest joules{floor}: {} ({joules} J per correct answer, {scope})",
+            "fewest joules{floor_words}: {} ({joules} J per correct answer, {scope})",
             names.of_row(row)
         ));
     }
-    format!("{}.", parts.join("; "))
+    let mut sentence = format!("{}.", parts.join("; "));
+    let scopes = scopes_of(&rows);
+    if query.across_scopes && scopes.len() > 1 {
+        let scopes: Vec<String> = scopes.into_iter().map(str::to_owned).collect();
+        let words = format!(
+            " The joules cover different things ({}): they cannot be compared.",
+            listed(&scopes)
+        );
+        sentence.push_str(&words);
+    }
+    sentence
+}
+
+/// What the rows' joules cover.
+fn scopes_of<'a>(rows: &[&'a ResultRow]) -> BTreeSet<&'a str> {
+    let metered = rows
+        .iter()
+        .filter(|row| row.joules_per_correct_answer.is_some());
+    metered
+        .filter_map(|row| row.energy_scope.as_deref())
+        .collect()
 }
 
 fn without_quality(shown: &[Candidate], names: &Names, left_out: &[LeftOut]) -> String {
@@ -127,6 +149,9 @@ fn code_in_words(code: &str) -> &str {
         "other-workload" => "of another workload",
         "other-suite" => "of another suite",
         "other-scope" => "of another energy scope",
+        "partial-scope" => "whose joules leave out part of what worked",
+        "regression" => "whose joules come from a regression",
+        "not-closed" => "whose joules do not add up",
         other => other,
     }
 }

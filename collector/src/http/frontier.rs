@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::api::{FrontierAnswer, Problem, ProblemPlace};
+use domain::api::{FrontierAnswer, Problem};
 use domain::query::FrontierQuery;
 
 use super::ask::{Ask, Format, json};
-use super::problem::{ApiError, bad_parameter};
+use super::problem::{ApiError, bad_fields};
 use super::{csv, results};
 use crate::collector::{Collector, off_the_loop};
 use crate::frontier;
@@ -23,6 +23,8 @@ use crate::frontier;
         ("min-decode" = Option<f64>, Query, description = "Tokens per second"),
         ("min-quality" = Option<f64>, Query, description = "Percent"),
         ("max-joules" = Option<f64>, Query, description = "Joules per correct answer"),
+        ("scope" = Option<String>, Query, description = "Energy scope whose joules are compared; that of the most results if not given"),
+        ("across-scopes" = Option<u8>, Query, description = "1: joules of different scopes side by side, which are not comparable"),
         ("tier" = Option<String>, Query, description = "Lowest tier shown"),
         ("workload" = Option<String>, Query, description = "Workload"),
         ("suite" = Option<String>, Query, description = "Suite version"),
@@ -43,7 +45,7 @@ pub(super) async fn answer(
     State(collector): State<Collector>,
     ask: Ask,
 ) -> Result<Response, ApiError> {
-    let query = FrontierQuery::parse(&ask.query).map_err(|errors| refusal(&errors))?;
+    let query = FrontierQuery::parse(&ask.query).map_err(|errors| bad_fields(&errors))?;
     let snapshot = collector.snapshot();
     let canonical = query.canonical();
     // The draws take milliseconds of computing, and are not made for a reader who has the answer.
@@ -66,15 +68,4 @@ pub(super) async fn answer(
             Format::Csv => csv::table(&results::columns(), &answer.rows),
         }),
     )
-}
-
-fn refusal(errors: &[domain::query::FieldError]) -> ApiError {
-    let places =
-        errors
-            .iter()
-            .flat_map(|error| match bad_parameter(&error.field, &error.message) {
-                ApiError::BadQuery(places) => places,
-                _ => Vec::<ProblemPlace>::new(),
-            });
-    ApiError::BadQuery(places.collect())
 }

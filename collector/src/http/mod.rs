@@ -19,6 +19,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::TraceLayer;
 
 mod ask;
+mod compare;
 mod csv;
 mod engines;
 mod frontier;
@@ -90,13 +91,14 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 13] = [
+    let table: [(&str, MethodRouter<Collector>); 14] = [
         ("/records", get(records::list).post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
         ("/results", get(results::list)),
         ("/results/{id}", get(results::detail)),
         ("/frontier", get(frontier::answer)),
+        ("/compare", get(compare::answer)),
         ("/models", get(models::list)),
         ("/engines", get(engines::list)),
         ("/engines/{slug}", get(engines::detail)),
@@ -113,10 +115,11 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 6] = [
+    let table: [(&str, MethodRouter<Collector>); 7] = [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
+        ("/compare", get(compare::answer)),
         ("/models", get(models::list)),
         ("/engines", get(engines::list)),
         ("/hardware", get(hardware::list)),

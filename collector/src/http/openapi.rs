@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 
 use super::ask::{Ask, json};
 use super::problem::ApiError;
-use super::{engines, frontier, hardware, health, models, records, results};
+use super::{compare, engines, frontier, hardware, health, models, records, results};
 use crate::collector::Collector;
 
 /// The document.
@@ -30,6 +30,7 @@ use crate::collector::Collector;
         results::list,
         results::detail,
         frontier::answer,
+        compare::answer,
         models::list,
         engines::list,
         engines::detail,

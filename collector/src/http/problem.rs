@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::api::{Problem, ProblemPlace};
+use domain::query::FieldError;
 
 use crate::ingest::IngestError;
 use crate::store::StoreError;
@@ -73,6 +74,18 @@ pub(crate) fn bad_parameter(name: &str, why: &str) -> ApiError {
         },
         code: why.to_owned(),
     }])
+}
+
+/// Every parameter that cannot be read.
+pub(crate) fn bad_fields(errors: &[FieldError]) -> ApiError {
+    let places =
+        errors
+            .iter()
+            .flat_map(|error| match bad_parameter(&error.field, &error.message) {
+                ApiError::BadQuery(places) => places,
+                _ => Vec::<ProblemPlace>::new(),
+            });
+    ApiError::BadQuery(places.collect())
 }
 
 impl ApiError {

@@ -7,8 +7,8 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{Request, StatusCode};
 use domain::api::{
-    BuildRow, EngineRow, EnginesAnswer, FrontierAnswer, Health, ModelsAnswer, Problem, Receipt,
-    RecordDetail, RecordsAnswer, ResultDetail, ResultsAnswer,
+    BuildRow, CompareAnswer, EngineRow, EnginesAnswer, FrontierAnswer, Health, ModelsAnswer,
+    Problem, Receipt, RecordDetail, RecordsAnswer, ResultDetail, ResultsAnswer,
 };
 use domain::envelope::{self, Envelope};
 use domain::hardware::Catalogue;
@@ -836,6 +836,79 @@ async fn engines_lead_to_builds_and_their_worst_gap_first() {
 }
 
 #[tokio::test]
+async fn results_side_by_side_are_of_a_promised_shape() {
+    let door = Door::open().await;
+    let mut second = fixtures::metered(2);
+    second.engine.version = Name::cleaned("2");
+    for v in &mut second.meters[1].v {
+        *v /= 2;
+    }
+    let answers = &mut second.quality.as_mut().expect("answered").items;
+    for item in answers.iter_mut().take(20) {
+        item.answer = domain::text::Answer::cleaned("?");
+    }
+    let mut ids = Vec::new();
+    for record in [fixtures::metered(1), second] {
+        let answer = door.submit(fixtures::envelope(&record)).await;
+        let receipt: Receipt = answer.json();
+        assert_eq!(receipt.findings, Vec::<String>::new());
+        ids.push(receipt.result.expect("it counts"));
+    }
+    door.collector.snapshot_of(2).await;
+    let path = format!("/api/v1/compare?r={}", ids.join(","));
+    let answer = door.get(&path).await;
+    let compared: CompareAnswer = answer.json();
+    let rows: Vec<&str> = compared.rows.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(rows, ids, "as asked");
+    assert!(compared.differs.iter().any(|line| line.label == "Engine"));
+    let csv = door.get(&path.replace("/compare", "/compare.csv")).await;
+    assert_eq!(
+        csv.header(CONTENT_TYPE),
+        "text/csv; charset=utf-8; header=present"
+    );
+    insta::assert_snapshot!(csv.text());
+    let have = Request::get(path.as_str())
+        .header(IF_NONE_MATCH, answer.header(ETAG))
+        .body(Body::empty())
+        .expect("a request");
+    assert_eq!(door.send(have).await.status, StatusCode::NOT_MODIFIED);
+    // Joules of both scopes lead through to the answers of one result and of the frontier.
+    let detail: ResultDetail = door
+        .get(&format!("/api/v1/results/{}", ids[0]))
+        .await
+        .json();
+    let scopes: Vec<&str> = detail
+        .energies
+        .iter()
+        .map(|row| row.scope.as_str())
+        .collect();
+    assert_eq!(
+        (scopes, detail.power.len()),
+        (vec!["wall.ac", "cpu.pkg"], 2)
+    );
+    let asked = "/api/v1/frontier?axes=quality-joules&scope=cpu.pkg";
+    let frontier: FrontierAnswer = door.get(asked).await.json();
+    assert_eq!(frontier.energy_scope.as_deref(), Some("cpu.pkg"));
+    assert_eq!(frontier.rows.len(), 2);
+    for (path, status, code) in [
+        ("/api/v1/compare", StatusCode::BAD_REQUEST, "bad-query"),
+        (
+            "/api/v1/compare?r=1,2",
+            StatusCode::BAD_REQUEST,
+            "bad-query",
+        ),
+        (
+            "/api/v1/compare?r=0000000000000000,0000000000000001",
+            StatusCode::NOT_FOUND,
+            "not-found",
+        ),
+    ] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        door.refuses(request, status, code).await;
+    }
+}
+
+#[tokio::test]
 async fn reading_goes_on_while_the_database_is_away() {
     let door = Door::open().await;
     door.submit(fixtures::envelope(&fixtures::record(1))).await;
@@ -878,6 +951,8 @@ fn the_document_has_every_route_and_every_type() {
     }
     for schema in [
         "FrontierAnswer",
+        "CompareAnswer",
+        "EnergyRow",
         "BuildRow",
         "ResultRow",
         "RecordDetail",
@@ -897,6 +972,7 @@ fn the_columns_of_the_tables_are_a_promise() {
         ("records", records::columns()),
         ("results", results::columns()),
         ("models", models::columns()),
+        ("deltas", compare::columns()),
         ("builds", engines::columns()),
         ("hardware", hardware::hardware_columns()),
         ("setups", hardware::setup_columns()),

@@ -292,9 +292,14 @@ impl EnergyCurve {
         let first = *samples.first().ok_or(UnavailableReason::Gap)?;
         let period = trace.update_ns.filter(|period| *period > 0);
         let stale_after = period.unwrap_or(LONGEST_HOLE_NS).saturating_mul(MIN_TICKS);
-        // A sampler keeps one reading in five periods, and notices so at its next poll.
+        // A sampler keeps at least one reading in five periods and notices so at its next poll; of
+        // a long run it keeps fewer, evenly.
+        let spaced = samples.last().map_or(0, |last| {
+            (last.at_ns - first.at_ns) / (samples.len() as u64 - 1).max(1)
+        });
         let longest_hole = period.map_or(LONGEST_HOLE_NS, |period| {
             let kept = (period.saturating_mul(5))
+                .max(spaced.saturating_mul(4))
                 .min(LONGEST_HOLE_NS)
                 .max(period.saturating_mul(2));
             kept.saturating_add(POLL_NS.max(period / 2))
@@ -432,6 +437,41 @@ impl EnergyCurve {
         start_ns: u64,
         end_ns: u64,
     ) -> Result<SpanEnergy, UnavailableReason> {
+        let (start, end, inner) = self.settled(start_ns, end_ns)?;
+        let joules = (end.joules - start.joules).max(0.0);
+        // Whatever happened between the bounding knots, the truth lies in between.
+        let least = (end.low - start.high).max(0.0);
+        let bound = (end.high - start.low - joules).max(joules - least) + inner.sqrt();
+        let seconds = (end_ns - start_ns) as f64 / 1e9;
+        let watts = (joules / seconds).max(start.watts()).max(end.watts());
+        let clock = watts * self.clock_error_ns as f64 / 1e9;
+        let spread = start.error().hypot(end.error()).hypot(inner.sqrt());
+        let knots_until = |at: u64| self.knots.partition_point(|knot| knot.at_ns <= at);
+        let ticks = match self.update_ns {
+            Some(period) => (end_ns - start_ns) / period,
+            None => (knots_until(end_ns) - knots_until(start_ns)) as u64,
+        };
+        Ok(SpanEnergy {
+            joules: Joules(joules),
+            error: Joules(bound.max(0.0) + clock),
+            spread: Joules(spread),
+            clock: Joules(clock),
+            ticks,
+        })
+    }
+
+    /// The curve at both edges of a span, as the span itself tells them: joules of a difference.
+    pub(super) fn edges(
+        &self,
+        start_ns: u64,
+        end_ns: u64,
+    ) -> Result<(f64, f64), UnavailableReason> {
+        let (start, end, _) = self.settled(start_ns, end_ns)?;
+        Ok((start.joules, end.joules))
+    }
+
+    /// Both edges of a span, and the squared error of what is between them.
+    fn settled(&self, start_ns: u64, end_ns: u64) -> Result<(Edge, Edge, f64), UnavailableReason> {
         if end_ns <= start_ns {
             return Err(UnavailableReason::BelowResolution);
         }
@@ -457,26 +497,7 @@ impl EnergyCurve {
                 self.squared_error_between(start_ns, end_ns)
             }
         };
-        let joules = (end.joules - start.joules).max(0.0);
-        // Whatever happened between the bounding knots, the truth lies in between.
-        let least = (end.low - start.high).max(0.0);
-        let bound = (end.high - start.low - joules).max(joules - least) + inner.sqrt();
-        let seconds = (end_ns - start_ns) as f64 / 1e9;
-        let watts = (joules / seconds).max(start.watts()).max(end.watts());
-        let clock = watts * self.clock_error_ns as f64 / 1e9;
-        let spread = start.error().hypot(end.error()).hypot(inner.sqrt());
-        let knots_until = |at: u64| self.knots.partition_point(|knot| knot.at_ns <= at);
-        let ticks = match self.update_ns {
-            Some(period) => (end_ns - start_ns) / period,
-            None => (knots_until(end_ns) - knots_until(start_ns)) as u64,
-        };
-        Ok(SpanEnergy {
-            joules: Joules(joules),
-            error: Joules(bound.max(0.0) + clock),
-            spread: Joules(spread),
-            clock: Joules(clock),
-            ticks,
-        })
+        Ok((start, end, inner))
     }
 
     /// The curve at a moment within the readings: on a straight line between its neighbours, and

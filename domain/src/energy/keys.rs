@@ -43,6 +43,8 @@ pub struct Seat<'a> {
     pub kind: MeterKind,
     /// The engine used what it covers.
     pub used: bool,
+    /// Its update period, where one is known.
+    pub update_ns: Option<u64>,
 }
 
 impl<'a> From<&'a MeterTrace> for Seat<'a> {
@@ -54,6 +56,7 @@ impl<'a> From<&'a MeterTrace> for Seat<'a> {
             scope: trace.scope,
             kind: trace.kind,
             used: trace.used,
+            update_ns: trace.update_ns,
         }
     }
 }
@@ -87,9 +90,8 @@ pub fn keys(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<KeyMeters> {
             }
             meters.sort_unstable();
             let holds = |host: &Host| holds_the_work(scopes, seats, host);
-            let scope = ScopeKey::of(scopes).ok()?;
-            (!meters.is_empty()).then(|| KeyMeters {
-                scope,
+            Some(KeyMeters {
+                scope: ScopeKey::of(scopes).ok().filter(|_| !meters.is_empty())?,
                 meters,
                 holds_the_work: hosts.iter().all(holds),
             })
@@ -100,21 +102,20 @@ pub fn keys(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<KeyMeters> {
     found
 }
 
+/// A counter whose steps are this many times rarer than its device's power samples is a check on
+/// them, not the other way round: a plug's total in steps of minutes.
+const RARER: u64 = 5;
+
 /// The meters of one scope on one host that are added: one per device, counters before power, all
-/// from one source unless they are graphics cards, which different vendors' sources report. At the
-/// wall power goes first: a plug's counter moves in steps of up to 3,600 J, and checks it.
+/// from one source unless they are graphics cards, which different vendors' sources report.
 fn of_scope(seats: &[Seat<'_>], host: u32, scope: Scope) -> Vec<u32> {
     let fits = |seat: &Seat<'_>| {
         (seat.host, seat.scope) == (host, scope) && seat.used && seat.kind != MeterKind::Model
     };
     let mut candidates: Vec<(u32, &Seat<'_>)> =
         (0..).zip(seats).filter(|(_, seat)| fits(seat)).collect();
-    let preferred = match scope {
-        Scope::WallAc => MeterKind::Power,
-        _ => MeterKind::Counter,
-    };
     // Stable, so that of equals the first that was found stands.
-    candidates.sort_by_key(|(_, seat)| seat.kind != preferred);
+    candidates.sort_by_key(|(_, seat)| (is_coarse(seat, seats), seat.kind != MeterKind::Counter));
     let source = candidates.first().map(|(_, seat)| seat.meter);
     let mut taken: Vec<&Seat<'_>> = Vec::new();
     let mut chosen = Vec::new();
@@ -127,6 +128,21 @@ fn of_scope(seats: &[Seat<'_>], host: u32, scope: Scope) -> Vec<u32> {
         }
     }
     chosen
+}
+
+/// A counter that its own device's power samples outdo.
+fn is_coarse(seat: &Seat<'_>, seats: &[Seat<'_>]) -> bool {
+    let sampled = seats.iter().filter(|other| {
+        other.kind == MeterKind::Power
+            && (other.host, other.scope, other.meter, other.device)
+                == (seat.host, seat.scope, seat.meter, seat.device)
+    });
+    let outdone = |power: &Seat<'_>| match (seat.update_ns, power.update_ns) {
+        (None, _) => true,
+        (Some(steps), Some(samples)) => steps > samples.saturating_mul(RARER),
+        (Some(_), None) => false,
+    };
+    seat.kind == MeterKind::Counter && sampled.into_iter().any(outdone)
 }
 
 fn holds_the_work(scopes: &[Scope], seats: &[Seat<'_>], host: &Host) -> bool {
@@ -195,6 +211,7 @@ mod tests {
             scope,
             kind: MeterKind::Counter,
             used: true,
+            update_ns: Some(1_000_000),
         }
     }
 
@@ -245,15 +262,31 @@ mod tests {
     }
 
     #[test]
-    fn a_plugs_power_is_integrated_and_its_coarse_counter_left_to_check_it() {
-        let total = seat("tasmota", "plug", Scope::WallAc);
+    fn a_plug_is_read_by_its_power_and_checked_by_its_coarse_total() {
+        let total = Seat {
+            update_ns: None,
+            ..seat("shelly", "plug", Scope::WallAc)
+        };
         let power = Seat {
             kind: MeterKind::Power,
+            update_ns: Some(1_000_000_000),
             ..total
         };
         let here = || host(0, 0, false);
         assert_eq!(found(&[total, power], here()), [key("wall.ac", &[1], true)]);
-        assert_eq!(found(&[total], here()), [key("wall.ac", &[0], true)]);
+        let minutes = Seat {
+            update_ns: Some(60_000_000_000),
+            ..total
+        };
+        assert_eq!(
+            found(&[minutes, power], here()),
+            [key("wall.ac", &[1], true)]
+        );
+        let fine = Seat {
+            update_ns: Some(1_000_000_000),
+            ..total
+        };
+        assert_eq!(found(&[power, fine], here()), [key("wall.ac", &[1], true)]);
     }
 
     #[test]

@@ -114,6 +114,21 @@ impl ScopeMeters {
         self.sum(|curve| curve.measured(start_ns, end_ns))
     }
 
+    /// What all of them count until a span's start and until its end, as the span itself tells:
+    /// only differences mean anything.
+    pub(super) fn edges(
+        &self,
+        start_ns: u64,
+        end_ns: u64,
+    ) -> Result<(f64, f64), UnavailableReason> {
+        let mut sum = (0.0, 0.0);
+        for one in &self.readers {
+            let (began, ended) = one.curve.edges(start_ns, end_ns)?;
+            sum = (sum.0 + began, sum.1 + ended);
+        }
+        Ok(sum)
+    }
+
     /// Joules within several spans that follow each other, gaps between them left out. The
     /// stretch from the first start to the last end must be resolved. Two measurements hold: the
     /// spans one by one, with an error at each edge, or the stretch less its gaps; that of the

@@ -48,7 +48,8 @@ pub struct PhaseEnergy {
     pub decode: Result<PhaseJoules, Missing>,
     /// Whole real requests; their tokens are all output tokens.
     pub request: Result<PhaseJoules, Missing>,
-    /// Real requests against the sum of prefill and decode, where the three were measured apart.
+    /// Real requests against the sum of prefill and decode, where the three were measured apart and
+    /// the meter tells the former within [`CLOSURE_LIMIT`].
     pub closure: Option<Closure>,
     /// Phases and the gaps between them against the whole record.
     pub total: Option<Total>,
@@ -128,7 +129,8 @@ impl Closure {
     }
 }
 
-/// Phases and the gaps between them, each measured alone, against one measurement of the whole.
+/// Phases and the gaps between them, each measured alone, against one measurement of the whole. A
+/// gap that the meter does not resolve is what lies between the phases around it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Total {
     /// Joules from the first phase's start to the last one's end.
@@ -195,7 +197,7 @@ type Span = (u64, u64);
 
 /// Joules of a record's phases as `meters` measured them.
 pub fn attribute(record: &Record, meters: &ScopeMeters) -> PhaseEnergy {
-    let mixed = Pool::of(record, meters, PhaseKind::MixedLoop);
+    let mixed = real_requests(record, meters);
     let (prefill, decode) = match meters.method {
         AttributionMethod::Direct => direct(record, meters),
         AttributionMethod::Loops => loops(record, meters, mixed.as_ref().ok()),
@@ -223,6 +225,17 @@ pub fn attribute(record: &Record, meters: &ScopeMeters) -> PhaseEnergy {
         idle_loaded: idle(record, meters, PhaseKind::IdleLoaded),
         idle_unloaded: idle(record, meters, PhaseKind::IdleUnloaded),
         drift: drift(record, meters),
+    }
+}
+
+/// The loops of real requests. An engine that only times itself runs none: its spans hold starting
+/// and loading, too.
+fn real_requests(record: &Record, meters: &ScopeMeters) -> Result<Pool, Missing> {
+    let mut requests = record.repetitions.iter().flat_map(|rep| &rep.requests);
+    if requests.any(|request| request.first_event_ns.is_some()) {
+        Pool::of(record, meters, PhaseKind::MixedLoop)
+    } else {
+        Err(Missing::because("no real requests were timed"))
     }
 }
 
@@ -673,7 +686,8 @@ fn closure(
 ) -> Option<Closure> {
     let predicted =
         mixed.tokens_in * prefill?.per_token().0 + mixed.tokens_decoded() * decode?.per_token().0;
-    (predicted > 0.0).then(|| Closure {
+    let told = mixed.energy.spread.0 <= CLOSURE_LIMIT * mixed.energy.joules.0;
+    (told && predicted > 0.0).then(|| Closure {
         measured: mixed.energy.joules,
         predicted: Joules(predicted),
         ratio: mixed.energy.joules.0 / predicted,
@@ -681,31 +695,39 @@ fn closure(
 }
 
 fn total(record: &Record, meters: &ScopeMeters) -> Option<Total> {
-    let mut spans: Vec<Span> = record
+    let mut phases: Vec<Span> = record
         .phases
         .iter()
         .filter(|phase| phase.host == 0 && phase.end_ns > phase.start_ns)
         .map(|phase| (phase.start_ns, phase.end_ns))
         .collect();
-    spans.sort_unstable();
-    let (start, end) = (spans.first()?.0, spans.last()?.1);
+    phases.sort_unstable();
+    let (start, end) = (phases.first()?.0, phases.last()?.1);
     let whole = meters.in_span(start, end).ok()?.joules;
-    let mut parts = Joules(0.0);
-    let mut at = start;
-    for (from, to) in spans {
-        if from < at {
-            return None;
+    let mut parts = 0.0;
+    let mut before: Option<(u64, f64)> = None;
+    for (from, to) in phases {
+        let (began, ended) = meters.edges(from, to).ok()?;
+        if let Some((at, joules)) = before {
+            let gap_ns = from.checked_sub(at)?;
+            let long = meters
+                .slowest_update_ns()
+                .is_some_and(|period| gap_ns >= period.saturating_mul(MIN_TICKS));
+            parts += if long {
+                meters.measured(at, from).ok()?.joules.0
+            } else if gap_ns > 0 {
+                began - joules
+            } else {
+                0.0
+            };
         }
-        if from > at {
-            parts = parts + meters.measured(at, from).ok()?.joules;
-        }
-        parts = parts + meters.measured(from, to).ok()?.joules;
-        at = to;
+        parts += ended - began;
+        before = Some((to, ended));
     }
     (whole.0 > 0.0).then(|| Total {
         joules: whole,
-        parts,
-        share: (parts - whole).0 / whole.0,
+        parts: Joules(parts),
+        share: parts / whole.0 - 1.0,
     })
 }
 

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::json::parse_strict;
-use crate::record::{AnsweredItem, MeterTrace, SuiteRef};
+use crate::record::{
+    AnsweredItem, AttributionMethod, EnergyClaim, MeasuredEnergy, MeterTrace, SuiteRef,
+};
+use crate::scope::ScopeKey;
 use crate::text::{Answer, Name};
 
 fn honest() -> Record {
@@ -180,6 +183,126 @@ fn meter(kind: &str, v: &[u64]) -> MeterTrace {
         "latency_ns": vec![1; v.len()], "t_ns": t_ns, "source_t_ns": null, "v": v,
     }))
     .expect("a meter")
+}
+
+/// Watts of ten seconds each, sampled ten times a second, as the package's joules: idle, then two
+/// loops.
+fn working(watts: [f64; 3]) -> Record {
+    let mut record = honest();
+    let mut trace = meter("power", &[]);
+    for step in 0..=300_u64 {
+        trace.t_ns.push(step * 100_000_000);
+        let place = (step / 100).min(2) as usize;
+        // What never changes is stale.
+        let ripple = if step % 2 == 0 { 1e5 } else { -1e5 };
+        trace.v.push((1e6 * watts[place] + ripple) as u64);
+        trace.latency_ns.push(1);
+    }
+    trace.update_ns = Some(100_000_000);
+    record.meters.push(trace);
+    record.phases = [
+        PhaseKind::IdleLoaded,
+        PhaseKind::PrefillLoop,
+        PhaseKind::DecodeLoop,
+    ]
+    .into_iter()
+    .zip(0..)
+    .map(|(phase, place): (PhaseKind, u64)| Phase {
+        phase,
+        rep: None,
+        host: 0,
+        start_ns: (10 * place) * 1_000_000_000,
+        end_ns: (10 * place + 10) * 1_000_000_000,
+        requests: 1,
+        tokens_in: 1,
+        tokens_out: 1,
+    })
+    .collect();
+    claim(&mut record, Scope::CpuPkg);
+    record
+}
+
+fn claim(record: &mut Record, scope: Scope) {
+    record.meters[0].scope = scope;
+    record.energy = EnergyClaim::Measured(MeasuredEnergy {
+        scope: ScopeKey::of(&[scope]).expect("one scope"),
+        meters: vec![0],
+        method: AttributionMethod::Loops,
+    });
+}
+
+#[test]
+fn work_takes_no_less_than_this_runs_idling() {
+    assert_eq!(rules(&working([20.0, 60.0, 40.0])), []);
+    // A tiny model hardly moves a large machine, and noise may go either way.
+    assert_eq!(rules(&working([100.0, 99.0, 97.0])), []);
+    assert_eq!(rules(&working([100.0, 70.0, 75.0])), [Rule::Joules]);
+    // What cannot be integrated breaks no rule: it has no joules.
+    let mut unclaimed = working([100.0, 70.0, 75.0]);
+    unclaimed.meters[0].used = false;
+    assert_eq!(rules(&unclaimed), []);
+    let mut never_idle = working([100.0, 70.0, 75.0]);
+    never_idle.phases.remove(0);
+    assert_eq!(rules(&never_idle), []);
+    // Of several idle stretches, the quietest one counts.
+    let mut disturbed = working([100.0, 70.0, 75.0]);
+    disturbed.phases[1].phase = PhaseKind::IdleUnloaded;
+    assert_eq!(rules(&disturbed), []);
+}
+
+#[test]
+fn nothing_draws_more_than_it_can() {
+    let board = |limit_mw: Option<u64>, watts: f64| {
+        let mut record = working([20.0, 60.0, watts]);
+        record.hosts[0].gpus.push(crate::record::Gpu {
+            gpu: 0,
+            name: Name::cleaned("card"),
+            driver: None,
+            memory_bytes: None,
+            power_limit_mw: limit_mw,
+            uuid_hash: None,
+            used: true,
+        });
+        claim(&mut record, Scope::GpuBoard);
+        rules(&record)
+    };
+    assert_eq!(board(Some(200_000), 215.0), [], "a little over is real");
+    assert_eq!(board(Some(200_000), 230.0), [Rule::Joules]);
+    assert_eq!(board(None, 4_000.0), []);
+    let plug = |watts: f64| {
+        let mut record = working([20.0, 60.0, watts]);
+        claim(&mut record, Scope::WallAc);
+        let findings = with_profile(&record, "max_wall_w = 200");
+        findings
+            .findings
+            .into_iter()
+            .map(|f| f.rule)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(plug(270.0), [], "the supply's loss, and a little over");
+    assert_eq!(plug(280.0), [Rule::Joules]);
+}
+
+#[test]
+fn a_battery_and_a_sampler_are_of_this_world() {
+    assert_eq!(
+        broken_by(|r| r.hosts[0].battery_full_uwh = Some(72_000_000)),
+        []
+    );
+    for uwh in [0, u64::MAX] {
+        let broken = broken_by(|r| r.hosts[0].battery_full_uwh = Some(uwh));
+        assert_eq!(broken, [Rule::Ranges]);
+    }
+    let cost = |span_ns| {
+        broken_by(|record| {
+            record.sampler = Some(crate::record::SamplerCost {
+                cpu_ns: 1,
+                span_ns,
+                reads: 1,
+            });
+        })
+    };
+    assert_eq!((cost(1_000), cost(0)), (vec![], vec![Rule::Ranges]));
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod interval;
 pub mod pareto;
 pub mod proportion;
 pub mod quantile;
+pub mod trend;
 
 /// The middle value; the mean of the two middle ones for an even count. `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {

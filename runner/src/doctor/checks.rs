@@ -1,15 +1,17 @@
 //! The checks: pure judgements of what was read, timed or found.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use domain::hardware::Catalogue;
 use domain::record::{Host, UnavailableReason};
+use domain::text::Name;
 
 use super::{Check, Measured, Status, Surroundings, or_unknown};
 use crate::context::ContextReader;
 use crate::host::{Survey, available_memory_bytes, text_of};
-use crate::meter::Meters;
+use crate::meter::{Meters, ReadError, Refusal};
 
 use Status::{Fail, Pass, Skip, Warn};
 
@@ -359,25 +361,9 @@ fn gpu(root: &Path) -> Check {
     }
 }
 
-/// Power counters: each that reads, or why none does.
+/// Power counters: each that reads, or why none does; then each that is there and does not.
 pub(super) fn meters(found: &Meters) -> Vec<Check> {
-    if found.meters.is_empty() {
-        let Some(why) = &found.unavailable else {
-            return vec![Check::new("meters", Warn, "no power counter was found")];
-        };
-        let check = Check::new("meters", Warn, why.detail.as_str());
-        return vec![match why.reason {
-            UnavailableReason::Permission => check.fix(
-                "as root, if you accept the risk that any local program can then watch power\n\
-                 finely enough to guess secrets (PLATYPUS, CVE-2020-8694):\n\
-                 echo 'SUBSYSTEM==\"powercap\", ACTION==\"add\", RUN+=\"/bin/chgrp power /sys%p/energy_uj\", \
-                 RUN+=\"/bin/chmod g+r /sys%p/energy_uj\"' > /etc/udev/rules.d/70-powercap.rules",
-            ),
-            UnavailableReason::VirtualMachine => check,
-            _ => check.fix("results are published without joules, or --estimate-watts states them as an estimate"),
-        }];
-    }
-    found
+    let mut checks: Vec<Check> = found
         .meters
         .iter()
         .map(|meter| {
@@ -388,7 +374,76 @@ pub(super) fn meters(found: &Meters) -> Vec<Check> {
                 format!("{} {} reads {}", info.meter, info.device, info.scope),
             )
         })
-        .collect()
+        .collect();
+    if checks.is_empty() {
+        checks.push(no_meters(found));
+    }
+    let mut devices: BTreeMap<(&str, String), Vec<&Refusal>> = BTreeMap::new();
+    for refusal in &found.refused {
+        let why = format!("failed to {}", refusal.error);
+        devices
+            .entry((refusal.meter, why))
+            .or_default()
+            .push(refusal);
+    }
+    for ((meter, why), refusals) in devices {
+        let names: Vec<&str> = refusals
+            .iter()
+            .filter_map(|refusal| refusal.device.as_ref().map(Name::as_str))
+            .collect();
+        let evidence = if names.is_empty() {
+            format!("{meter}: {why}")
+        } else {
+            format!("{meter} ({}): {why}", names.join(", "))
+        };
+        let check = Check::new("meters", Warn, evidence);
+        checks.push(match refusals.first().and_then(|refusal| fix_of(refusal)) {
+            Some(fix) => check.fix(fix),
+            None => check,
+        });
+    }
+    checks
+}
+
+fn no_meters(found: &Meters) -> Check {
+    let Some(why) = &found.unavailable else {
+        return Check::new("meters", Warn, "no power counter was found");
+    };
+    let check = Check::new("meters", Warn, why.detail.as_str());
+    match why.reason {
+        UnavailableReason::VirtualMachine => check,
+        _ => check.fix(
+            "results are published without joules, or --estimate-watts states them as an estimate",
+        ),
+    }
+}
+
+/// What makes a refused meter readable, and what that risks.
+fn fix_of(refusal: &Refusal) -> Option<&'static str> {
+    match (refusal.meter, &refusal.error) {
+        ("powercap", ReadError::Permission { .. }) => Some(
+            "as root, if you accept the risk that any local program can then watch power\n\
+             finely enough to guess secrets (PLATYPUS, CVE-2020-8694):\n\
+             echo 'SUBSYSTEM==\"powercap\", ACTION==\"add\", RUN+=\"/bin/chgrp power /sys%p/energy_uj\", \
+             RUN+=\"/bin/chmod g+r /sys%p/energy_uj\"' > /etc/udev/rules.d/70-powercap.rules",
+        ),
+        ("perf", ReadError::Permission { .. }) => Some(
+            "as root, if you accept the same risk from this program alone:\n\
+             setcap cap_perfmon+ep \"$(command -v joulemark)\"",
+        ),
+        ("hwmon", ReadError::Absent)
+            if refusal
+                .device
+                .as_ref()
+                .is_some_and(|device| device.as_str() == "spbm") =>
+        {
+            Some(
+                "GB10's own telemetry needs a driver that is neither NVIDIA's nor the kernel's: read it,\n\
+             then build spbm from https://github.com/antheas/spark_hwmon at your own risk",
+            )
+        }
+        _ => None,
+    }
 }
 
 /// Engines: our own build, and those of the matrix.

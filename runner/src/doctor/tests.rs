@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::hardware::Catalogue;
 use domain::record::BandwidthPoint;
 use domain::scope::Scope;
+use domain::text::Name;
 use serde_json::json;
 
 use super::engines::{Missing, program};
@@ -13,6 +14,8 @@ use super::measured::{Blocks, Percentiles, Stamps, lateness, sampler_cost, stamp
 use super::*;
 use crate::clock::{Clock, RealClock, VirtualClock};
 use crate::host::{recognise, survey};
+use crate::meter::scripted::ScriptedMeter;
+use crate::meter::{Meters, ReadError, Refusal};
 use crate::probe::{Bandwidth, ProbeError};
 
 const PROFILE: &str = r#"
@@ -356,6 +359,41 @@ fn the_samplers_cost_is_a_ratio_with_an_interval() {
     let cost = load.cost.expect("a thread's clock");
     assert!(cost.cpu_ns > 0 && cost.reads >= 2 * Blocks::BRIEF.pairs as u64);
     assert!(cost.span_ns >= 1_000_000_000, "of all blocks");
+}
+
+#[test]
+fn a_meter_that_is_refused_is_told_with_its_fix_beside_those_that_read() {
+    let permission = ReadError::Permission { fix: "ask" };
+    let refused = |meter, device: &str, error: &ReadError| Refusal {
+        meter,
+        device: Some(Name::cleaned(device)),
+        error: error.clone(),
+    };
+    let found = Meters {
+        meters: vec![Box::new(ScriptedMeter::counter(Scope::SystemDc, |_| Ok(1)))],
+        refused: vec![
+            refused("powercap", "package-0", &permission),
+            refused("powercap", "package-1", &permission),
+            refused("perf", "package-0", &permission),
+            refused("hwmon", "spbm", &ReadError::Absent),
+            refused("battery", "BAT0", &ReadError::OnMains),
+        ],
+        unavailable: None,
+    };
+    let checks = checks::meters(&found);
+    let told: Vec<_> = checks
+        .iter()
+        .map(|check| (check.status, check.evidence.as_str(), check.fix.is_some()))
+        .collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert_eq!(told[0].0, Status::Pass);
+    assert!(told[1].1.starts_with("battery (BAT0)") && !told[1].2);
+    assert!(told[2].1.starts_with("hwmon (spbm)"));
+    assert!(told[4].1.starts_with("powercap (package-0, package-1)"));
+    for (index, word) in [(2, "own risk"), (3, "setcap"), (4, "PLATYPUS")] {
+        let fix = checks[index].fix.as_deref().unwrap_or_default();
+        assert!(fix.contains(word), "{fix}");
+    }
 }
 
 #[test]

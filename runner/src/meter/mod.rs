@@ -28,6 +28,7 @@ pub mod remote;
 pub mod replay;
 pub mod sampler;
 pub mod scripted;
+mod sysfs;
 pub mod wall;
 pub mod watch;
 
@@ -80,6 +81,7 @@ impl MeterInfo {
             scope: self.scope,
             kind: self.kind,
             used: true,
+            update_ns: self.update_ns,
         }
     }
 }
@@ -121,6 +123,17 @@ pub enum ReadError {
     /// The device cannot.
     #[error("read the power counter: the device does not support it")]
     NotSupported,
+    /// A battery that does not discharge.
+    #[error(
+        "read the power counter: the machine is on mains, so its battery tells nothing; unplug it"
+    )]
+    OnMains,
+    /// It would tell of others' work, too.
+    #[error("read the power counter: {why}")]
+    Shared {
+        /// Of whose, and what to do.
+        why: &'static str,
+    },
     /// It stopped changing.
     #[error("read the power counter: it stopped changing")]
     Stale,
@@ -141,7 +154,9 @@ impl ReadError {
         match self {
             Self::Absent => UnavailableReason::Absent,
             Self::Permission { .. } => UnavailableReason::Permission,
-            Self::NotSupported => UnavailableReason::NotSupported,
+            Self::NotSupported | Self::OnMains | Self::Shared { .. } => {
+                UnavailableReason::NotSupported
+            }
             Self::Stale => UnavailableReason::Stale,
             Self::Reset => UnavailableReason::Reset,
             Self::Implausible(_) => UnavailableReason::Implausible,

@@ -181,7 +181,7 @@ impl Script {
         update * self.period_ns + jitter as u64
     }
 
-    /// A number in [0, 1) that only the seed and `n` decide (the finaliser of SplitMix64,
+    /// A number in [0, 1) that only the seed and `n` decide (the finaliser of `SplitMix64`,
     /// <https://prng.di.unimi.it/splitmix64.c>).
     fn share(&self, n: u64) -> f64 {
         let mut x = (self.seed ^ n.rotate_left(32)).wrapping_add(0x9e37_79b9_7f4a_7c15);

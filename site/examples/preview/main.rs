@@ -1,7 +1,8 @@
 //! Serves the site over made-up numbers, to look at pages without measuring anything.
 //!
 //! `cargo run -p site --example preview -- 8080 plain` with `plain` (one machine, no price, no
-//! meter), `priced` (several setups, energy), `engines` (one model through
+//! meter), `priced` (several setups, energy), `joules` (an axis of joules,
+//! one scope), `across` (several scopes side by side), `engines` (one model through
 //! several engines and workloads), `empty`, `hostile`, or `away` (no collector).
 //! The numbers are samples for layout and tests, not measurements.
 
@@ -24,6 +25,8 @@ async fn main() -> std::io::Result<()> {
     let scene = arguments.next().unwrap_or_else(|| "plain".to_owned());
     let api = match scene.as_str() {
         "priced" => sample::priced(),
+        "joules" => sample::joules(false),
+        "across" => sample::joules(true),
         "engines" => sample::engines(),
         "empty" => sample::empty(),
         "hostile" => sample::hostile(),

@@ -18,6 +18,8 @@ use domain::query::FrontierQuery;
 use domain::tier::Tier;
 
 // Named, because this file is a module of the example and of the library's tests.
+#[path = "energy.rs"]
+mod energy;
 #[path = "engines.rs"]
 mod engines;
 
@@ -87,16 +89,7 @@ pub(crate) fn priced() -> Router {
             row.setup_name = name.into();
             row.chip = name.into();
             priced_at(&mut row, usd);
-            row.set_figure(
-                "joules_per_correct_answer",
-                Figure {
-                    value: 900.0 / speed,
-                    ci95: Some((820.0 / speed, 1_000.0 / speed)),
-                    n: 210,
-                },
-            );
-            row.energy_scope = Some("wall.ac".to_owned());
-            row.energy_reason = None;
+            energy::measured(&mut row, "wall.ac", 40.0 + 3.0 * speed);
             rows.push(row);
         }
     }
@@ -140,6 +133,58 @@ pub(crate) fn priced() -> Router {
     answer.answer = "Best quality: Sample 8B Q8_0 (86.0 %, 34 tok/s, $1,450), not to be told apart from Sample 8B \
                      Q8_0 on Small desktop, 64 GB; fewest joules above 65 %: the same."
         .into();
+    serve(Sample {
+        frontier: answer,
+        valid: true,
+        hardware: hardware(),
+    })
+}
+
+/// The same with joules on an axis; half of the rows of another scope, side by side by the
+/// reader's act, or left out.
+pub(crate) fn joules(across_scopes: bool) -> Router {
+    let mut rows = family();
+    for (number, row) in rows.iter_mut().enumerate() {
+        let scope = if number % 3 == 1 {
+            "wall.ac"
+        } else {
+            "cpu.pkg"
+        };
+        energy::measured(row, scope, if number % 3 == 1 { 71.0 } else { 38.0 });
+    }
+    let (mut others, own): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|row| !across_scopes && row.energy_scope.as_deref() != Some("cpu.pkg"));
+    let mut answer = frontier(vec![Objective::Joules, Objective::Quality], own);
+    for row in &mut others {
+        row.membership = None;
+        row.p_on_frontier = None;
+    }
+    answer.left_out = others
+        .into_iter()
+        .map(|row| LeftOut {
+            row,
+            code: "other-scope".to_owned(),
+            reason: "joules of wall.ac; this frontier compares cpu.pkg".to_owned(),
+        })
+        .collect();
+    answer.energy_scope = (!across_scopes).then(|| "cpu.pkg".to_owned());
+    answer.across_scopes = across_scopes;
+    answer.facets.scopes = [("cpu.pkg", 8), ("wall.ac", 4)]
+        .map(|(scope, count)| Facet {
+            value: scope.to_owned(),
+            name: scope.to_owned(),
+            count,
+        })
+        .to_vec();
+    answer.measured = (answer.rows.len() + answer.left_out.len()) as u32;
+    answer.answer = if across_scopes {
+        "Joules of cpu.pkg and wall.ac stand side by side: they cover different silicon, so nothing \
+         is called the most frugal."
+    } else {
+        "Best quality: Joulemark reference 3.5M F16 (82.9 %, 2.8 J per correct answer, cpu.pkg)."
+    }
+    .into();
     serve(Sample {
         frontier: answer,
         valid: true,
@@ -675,8 +720,8 @@ impl Sample {
             value: value.map(str::to_owned),
         };
         ResultDetail {
-            energies: Vec::new(),
-            power: Vec::new(),
+            energies: energy::scopes(&row),
+            power: energy::power(&row),
             data_version: "5f0c1e".to_owned(),
             licence: DATA_LICENCE.to_owned(),
             families: vec![
@@ -728,6 +773,7 @@ fn serve(sample: Sample) -> Router {
         .route("/api/v1/frontier", get(show_frontier))
         .route("/api/v1/results", get(show_results))
         .route("/api/v1/results/{id}", get(show_result))
+        .route("/api/v1/compare", get(show_compare))
         .route("/api/v1/records/{id}", get(show_record))
         .route("/api/v1/records/{id}/envelope", get(show_envelope))
         .route("/api/v1/models", get(show_models))
@@ -751,6 +797,23 @@ fn refuse(status: StatusCode, detail: &str) -> Response {
         errors: Vec::new(),
     };
     (status, Json(problem)).into_response()
+}
+
+async fn show_compare(State(sample): Scripted, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let asked = query
+        .strip_prefix("r=")
+        .unwrap_or_default()
+        .replace("%2C", ",");
+    let known = sample.rows();
+    let rows: Vec<ResultRow> = asked
+        .split(',')
+        .filter_map(|id| known.iter().find(|row| row.id == id).cloned())
+        .collect();
+    if rows.len() < 2 {
+        return refuse(StatusCode::NOT_FOUND, "no such results");
+    }
+    Json(energy::compare(rows)).into_response()
 }
 
 fn wants_csv(headers: &HeaderMap) -> bool {

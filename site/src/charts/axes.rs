@@ -19,6 +19,10 @@ pub(crate) enum Measure {
     Objective(Objective),
     /// Tokens per second, linear: repetitions of one cell lie close together.
     Speed,
+    /// Watts, linear, from 0.
+    Watts,
+    /// Seconds since a record began.
+    Seconds,
     /// 1, 2, 3 …
     Ordinal,
 }
@@ -32,6 +36,8 @@ impl Measure {
             Self::Objective(Objective::Decode) => "Decode speed, tokens per second",
             Self::Objective(Objective::Joules) => "Joules per correct answer",
             Self::Speed => "Tokens per second",
+            Self::Watts => "Watts",
+            Self::Seconds => "Seconds",
             Self::Ordinal => "Repetition",
         }
     }
@@ -48,6 +54,7 @@ impl Measure {
     pub(crate) fn admits(self, value: f64) -> bool {
         match self {
             Self::Objective(Objective::Quality) => (0.0..=1.0).contains(&value),
+            Self::Watts | Self::Seconds => (0.0..=LARGEST).contains(&value),
             _ if self.is_logarithmic() => (SMALLEST_LOG..=LARGEST).contains(&value),
             _ => value.abs() <= LARGEST,
         }
@@ -111,6 +118,7 @@ impl Axis {
                 (low, high) = (low.max(-0.02), high.min(1.02));
             }
             Measure::Ordinal => (low, high) = (low.min(0.5), high.max(1.5)),
+            Measure::Watts | Measure::Seconds => low = low.max(0.0),
             _ => {}
         }
         let (ticks, decimals) = ticks(measure, low, high, most_ticks);

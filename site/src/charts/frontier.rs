@@ -85,6 +85,8 @@ pub(crate) struct Text {
     y: i32,
     anchor: &'static str,
     words: String,
+    /// A warning, not a label.
+    loud: bool,
 }
 
 /// One of the two drawings.
@@ -335,7 +337,11 @@ impl Scene<'_> {
                 dashed: true,
             });
         }
-        let stairs = self.staircase((x_low, x_high), (y_low, y_high));
+        let stairs = if self.crosses_scopes() {
+            Vec::new()
+        } else {
+            self.staircase((x_low, x_high), (y_low, y_high))
+        };
         if !stairs.is_empty() {
             lines.push(Line {
                 points: stairs.clone(),
@@ -380,6 +386,22 @@ impl Scene<'_> {
         }
     }
 
+    /// What is written at an axis; joules with what they cover.
+    fn axis_title(&self, objective: Objective) -> String {
+        let title = Measure::Objective(objective).title();
+        match &self.answer.energy_scope {
+            _ if objective != Objective::Joules => title.to_owned(),
+            _ if self.answer.across_scopes => format!("{title}, of different scopes"),
+            Some(scope) => format!("{title}, {scope}"),
+            None => title.to_owned(),
+        }
+    }
+
+    /// The reader put joules side by side that are not of the same silicon.
+    fn crosses_scopes(&self) -> bool {
+        self.answer.across_scopes && self.answer.objectives.contains(&Objective::Joules)
+    }
+
     fn texts(&self, shape: Shape, room: Room, canvas: &Canvas, x: &Axis) -> Vec<Text> {
         let log = |objective: Objective| {
             if Measure::Objective(objective).is_logarithmic() {
@@ -393,15 +415,32 @@ impl Scene<'_> {
                 x: 4 * SCALE,
                 y: canvas.top - 16 * SCALE,
                 anchor: "start",
-                words: format!("↑ {}{}", Measure::Objective(self.y).title(), log(self.y)),
+                words: format!("↑ {}{}", self.axis_title(self.y), log(self.y)),
+                loud: false,
             },
             Text {
                 x: canvas.right,
                 y: room.height - 8 * SCALE,
                 anchor: "end",
-                words: format!("{}{} →", Measure::Objective(self.x).title(), log(self.x)),
+                words: format!("{}{} →", self.axis_title(self.x), log(self.x)),
+                loud: false,
             },
         ];
+        if self.crosses_scopes() {
+            let words = match shape {
+                Shape::Wide => {
+                    "Joules of different scopes: they are not comparable with one another"
+                }
+                Shape::Narrow => "Different scopes: not comparable",
+            };
+            texts.push(Text {
+                x: canvas.left + 8 * SCALE,
+                y: canvas.top + shape.text() + 2 * SCALE,
+                anchor: "start",
+                words: words.to_owned(),
+                loud: true,
+            });
+        }
         let middle = i32::midpoint(canvas.right, room.width);
         if !self.no_x.is_empty() {
             for (i, word) in (0..).zip(["no", noun(self.x).split(' ').next().unwrap_or_default()]) {
@@ -410,6 +449,7 @@ impl Scene<'_> {
                     y: canvas.top + shape.text() * (4 + 5 * i) / 4,
                     anchor: "middle",
                     words: word.to_owned(),
+                    loud: false,
                 });
             }
         }
@@ -419,6 +459,7 @@ impl Scene<'_> {
                 y: gutter_line(canvas) + shape.text() / 3,
                 anchor: "start",
                 words: format!("no {}", noun(self.y).split(' ').next().unwrap_or_default()),
+                loud: false,
             });
         }
         if self.x == Objective::Price
@@ -430,6 +471,7 @@ impl Scene<'_> {
                 y: canvas.bottom - 24,
                 anchor: if end { "end" } else { "start" },
                 words: format!("budget {}", format::usd(self.answer.budget_usd)),
+                loud: false,
             });
         }
         texts
@@ -492,6 +534,10 @@ impl Scene<'_> {
             format::quality(row).in_words(),
             format::decode(row).in_words(),
         );
+        if let (Some(_), Some(scope)) = (row.joules_per_correct_answer, &row.energy_scope) {
+            let joules = format::joules(row).in_words();
+            let _ = write!(title, "; {joules} per correct answer, {scope}");
+        }
         if let Some(usd) = row.price_usd {
             let _ = write!(
                 title,
@@ -763,11 +809,15 @@ impl Scene<'_> {
     }
 
     fn description(&self) -> String {
+        let line = if self.crosses_scopes() {
+            "no line is drawn, as joules of different scopes are not comparable"
+        } else {
+            "the staircase joins the results that no other beats in both"
+        };
         format!(
-            "Horizontal: {}. Vertical: {}. Whiskers are 95 % intervals; the staircase joins the results \
-             that no other beats in both.",
-            Measure::Objective(self.x).title(),
-            Measure::Objective(self.y).title(),
+            "Horizontal: {}. Vertical: {}. Whiskers are 95 % intervals; {line}.",
+            self.axis_title(self.x),
+            self.axis_title(self.y),
         )
     }
 

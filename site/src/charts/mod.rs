@@ -9,7 +9,9 @@ mod canvas;
 mod dots;
 mod frontier;
 mod labels;
+mod power;
 mod theme;
 
 pub(crate) use dots::DotsChart;
 pub(crate) use frontier::FrontierChart;
+pub(crate) use power::PowerChart;

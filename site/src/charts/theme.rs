@@ -17,6 +17,9 @@ pub(super) const REGION: RGBColor = RGBColor(0xF1, 0xEF, 0xEA);
 /// The staircase and other lines through data.
 pub(super) const LINE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 
+/// The second line of a power trace.
+pub(super) const POWER: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
+
 /// Marks, fast speed class.
 pub(super) const BLUE: &str = "#0072B2";
 /// Middle speed class.

@@ -1,5 +1,6 @@
 //! Pages, one file each: view struct, handler, tests.
 
+pub(crate) mod compare;
 pub(crate) mod engines;
 pub(crate) mod hardware;
 pub(crate) mod home;

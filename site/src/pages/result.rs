@@ -14,6 +14,10 @@ use crate::layout::{Layout, render};
 use crate::routes::Site;
 use crate::{names, twins};
 
+mod energy;
+
+use energy::Energy;
+
 /// Signatures are checked again for so many of the newest records; each has its own page.
 const CHECKED_RECORDS: usize = 8;
 /// More records are counted, not listed.
@@ -27,6 +31,9 @@ struct ResultPage {
     layout: Layout,
     row: RowView,
     theory: Theory,
+    energy: Option<Energy>,
+    no_energy: String,
+    model_href: String,
     cards: Vec<Card>,
     views: Option<Views>,
     families: Vec<Family>,
@@ -163,6 +170,13 @@ fn view(detail: &ResultDetail, signatures: &[Option<bool>]) -> Result<ResultPage
     Ok(ResultPage {
         layout,
         theory: theory(&detail.row),
+        energy: Energy::of(detail)?,
+        model_href: format!("/models/{}", names::segment(&detail.row.model_slug)),
+        no_energy: detail
+            .row
+            .energy_reason
+            .clone()
+            .unwrap_or_else(|| "the reason is not recorded".to_owned()),
         cards: cards(&detail.row),
         views: views(&detail.row),
         families: families(detail),
@@ -259,8 +273,16 @@ fn cards(row: &ResultRow) -> Vec<Card> {
         Card {
             more: vec![
                 named(
+                    "intelligence per joule",
+                    Cell::new(Quantity::PerJoule, row.accuracy_per_joule(), energy),
+                ),
+                named(
                     "per output token",
-                    Cell::new(Quantity::Joules, row.joules_per_output_token(), energy),
+                    Cell::new(
+                        Quantity::Joules,
+                        row.joules_per_output_token(),
+                        row.decode_energy_reason.as_deref().or(energy),
+                    ),
                 ),
                 named(
                     "mean power",

@@ -67,6 +67,8 @@ impl Share {
 /// A result for a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RowView {
+    /// Names the result.
+    pub(crate) id: String,
     /// Its page.
     pub(crate) href: String,
     /// Model.
@@ -105,6 +107,8 @@ pub(crate) struct RowView {
     pub(crate) ceiling: Cell,
     /// Per correct answer.
     pub(crate) joules: Cell,
+    /// What the joules cover, where there are any.
+    pub(crate) scope: String,
     /// Peak resident memory.
     pub(crate) memory: Cell,
     /// Length of the weights.
@@ -140,6 +144,7 @@ impl RowView {
         let quality = row.quality();
         let (price, price_note) = price(row);
         Self {
+            id: row.id.clone(),
             href: names::result_path(&row.id),
             model: row.model.clone(),
             variant: names::variant(row),
@@ -170,6 +175,10 @@ impl RowView {
             )
             .bare(),
             joules: format::joules(row).bare(),
+            scope: row
+                .joules_per_correct_answer
+                .and(row.energy_scope.clone())
+                .unwrap_or_default(),
             memory: Cell::new(Quantity::Bytes, row.peak_memory(), None),
             size: format::bytes(row.variant_bytes),
             bits: format::rough(row.bits_per_weight),

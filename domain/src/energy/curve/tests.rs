@@ -325,6 +325,25 @@ fn power_that_stands_still_is_stale_and_a_pushed_value_is_fresh_while_it_is_push
 }
 
 #[test]
+fn readings_that_were_thinned_evenly_are_no_holes_and_an_outage_among_them_is_one() {
+    let mut power = Power::default();
+    for step in 0..60u32 {
+        power.push(S, 100.0 + f64::from(step % 7));
+    }
+    let mut thinned = sampled(&power, 400 * MS, Averaging::Instant, 0);
+    thinned.update_ns = Some(20 * MS);
+    let energy = energy_in_span(&thinned, 5 * S, 50 * S).expect("even");
+    assert!((energy.joules.0 / power.joules_between(5 * S, 50 * S) - 1.0).abs() < 0.01);
+    for at in &mut thinned.t_ns[60..] {
+        *at += 2 * S;
+    }
+    assert_eq!(
+        energy_in_span(&thinned, 5 * S, 50 * S),
+        Err(UnavailableReason::Gap)
+    );
+}
+
+#[test]
 fn a_window_speaks_of_its_middle_and_a_held_value_of_what_follows() {
     let mut power = Power::default();
     power.push(10 * S, 20.0);

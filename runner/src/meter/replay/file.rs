@@ -129,6 +129,7 @@ impl MeterFacts {
             scope: self.scope,
             kind: self.kind,
             used: true,
+            update_ns: self.update_ns,
         }
     }
 

@@ -78,7 +78,8 @@ struct Probe {
     until_ns: u64,
     /// When the value changed last, in this cell.
     changed_ns: Option<u64>,
-    gaps_ns: Vec<u64>,
+    /// From one change to the next, in nanoseconds.
+    gaps: Vec<u64>,
 }
 
 /// What one meter gave.
@@ -160,7 +161,7 @@ impl Poller {
         self.probe = Some(Probe {
             until_ns: now_ns + PROBE_NS,
             changed_ns: None,
-            gaps_ns: Vec::new(),
+            gaps: Vec::new(),
         });
         let soon_ns = now_ns + self.shortest_poll_ns();
         if let Some(cell) = &mut self.cell {
@@ -247,7 +248,7 @@ impl Poller {
             .source_ns
             .unwrap_or_else(|| last.before_ns.midpoint(reading.after_ns));
         if let Some(before_ns) = probe.changed_ns.replace(at_ns) {
-            probe.gaps_ns.push(at_ns.saturating_sub(before_ns));
+            probe.gaps.push(at_ns.saturating_sub(before_ns));
         }
     }
 
@@ -262,8 +263,8 @@ impl Poller {
         } else {
             PROBE_GAPS
         };
-        if probe.gaps_ns.len() >= enough {
-            if let Some(period) = typical(&probe.gaps_ns, self.shortest_poll_ns()) {
+        if probe.gaps.len() >= enough {
+            if let Some(period) = typical(&probe.gaps, self.shortest_poll_ns()) {
                 self.info.update_ns = Some(period);
                 self.info.update_basis = UpdateBasis::Probed;
             }
@@ -325,8 +326,8 @@ impl Poller {
 
 /// The mean of the gaps near their median, as polling rounds every single one; `None` if the value
 /// was new at nearly every poll, as the period may then be any shorter one.
-fn typical(gaps_ns: &[u64], poll_ns: u64) -> Option<u64> {
-    let mut sorted = gaps_ns.to_vec();
+fn typical(gaps: &[u64], poll_ns: u64) -> Option<u64> {
+    let mut sorted = gaps.to_vec();
     sorted.sort_unstable();
     let median = *sorted.get(sorted.len() / 2)?;
     let near = |gap: &&u64| **gap >= median / 2 && **gap <= median + median / 2;

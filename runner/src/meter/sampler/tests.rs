@@ -68,7 +68,7 @@ fn every_tick_is_found_within_its_stated_width() {
         let timeline = busy(length_ms / 1_000 + 1);
         let mut script = Script::counter(Scope::GpuBoard, &timeline, ms(period_ms));
         (script.jitter_ns, script.seed) = (jitter_ms * MS, period_ms);
-        let trace = cell(vec![script.clone().meter()], length_ms, 5_000)
+        let trace = cell(vec![script.clone().meter()], length_ms, length_ms / 2)
             .traces
             .remove(0);
         let widest = (period_ms * MS / 5).clamp(4 * MS, 50 * MS);

@@ -226,6 +226,18 @@ impl Typed<'_> {
                 "the most asked",
                 counted(&answer.facets.suites),
             ),
+            self.choice(
+                "scope",
+                "Joules of",
+                "the most measured scope",
+                counted(&answer.facets.scopes),
+            ),
+            self.choice(
+                "across-scopes",
+                "Joules of other scopes",
+                "kept apart",
+                [("1".to_owned(), "side by side, not comparable".to_owned())],
+            ),
         ]
     }
 
