@@ -114,6 +114,8 @@ impl Desk {
             (StatusCode::INTERNAL_SERVER_ERROR, what)
         })?;
         self.sampler.start(now_ns);
+        // The leader's load and warm-up come next, under which update periods show.
+        self.sampler.probe();
         let opened = Session {
             id: hex::encode(id),
             started_ns: now_ns,
