@@ -23,10 +23,10 @@ pub(crate) const PERIODS: [Duration; 3] = [
 ];
 
 const COSTS: Costs = Costs {
-    prompt_token_seconds: 0.0004,
-    prompt_token_joules: 0.06,
-    output_token_seconds: 0.004,
-    output_token_joules: 0.42,
+    prompt_token_seconds: 0.002,
+    prompt_token_joules: 0.3,
+    output_token_seconds: 0.008,
+    output_token_joules: 0.84,
     idle_watts: 14.0,
 };
 

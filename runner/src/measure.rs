@@ -39,7 +39,7 @@ mod self_timed;
 mod span;
 mod unforced;
 
-pub use joules::{Covering, idle_seconds, is_direct, loop_seconds};
+pub use joules::{Covering, SHORT_LOOP, idle_seconds, is_direct, loop_seconds};
 use request::{Ask, Fault};
 use span::{Length, Ran};
 

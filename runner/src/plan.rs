@@ -16,7 +16,9 @@ use domain::record::{KvKind, KvState, VariantFacts};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::measure::{REPETITIONS_BYTES, idle_seconds, is_direct, least_bytes, loop_seconds};
+use crate::measure::{
+    REPETITIONS_BYTES, SHORT_LOOP, idle_seconds, is_direct, least_bytes, loop_seconds,
+};
 
 /// The matrix of `joulemark quickstart`.
 pub const QUICKSTART_MATRIX: &str = include_str!("../quickstart-matrix.toml");
@@ -335,7 +337,13 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
             if times_itself || is_direct(timed, decode, workload.concurrency, update) {
                 idle
             } else {
-                idle + prefill_loop + decode_loop
+                // A quarter of a loop more tells what the short prompts took.
+                let short_loop = if decode_loop > 0.0 {
+                    SHORT_LOOP * loop_seconds(settings, update)
+                } else {
+                    0.0
+                };
+                idle + prefill_loop + decode_loop + short_loop
             }
         }
         None => 0.0,
@@ -528,7 +536,7 @@ pub(crate) mod tests {
             let metered = metered(Some(update));
             let cells = metered.cells.len() as f64;
             let added = metered.seconds() - plain.seconds();
-            let expected = cells * (2.0 * loops + idle) + 2.0 * unloaded;
+            let expected = cells * (2.25 * loops + idle) + 2.0 * unloaded;
             assert!((added - expected).abs() < 1e-6, "{added} for {expected}");
         }
         // Resolved without loops: a period of a microsecond.

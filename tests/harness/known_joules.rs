@@ -251,10 +251,19 @@ async fn complete(State(server): State<Server>, body: Bytes) -> Response {
     }
     tail += "data: [DONE]\n\n";
     events.push((at(output.max(1) - 1), tail));
-    let paced = stream::unfold(events.into_iter(), async |mut events| {
-        let (due, text) = events.next()?;
-        tokio::time::sleep_until(due.into()).await;
-        Some((Ok::<_, Infallible>(Bytes::from(text)), events))
+    // A thread of its own keeps time better than the runtime's timers, which count milliseconds.
+    let (send, receive) = tokio::sync::mpsc::channel(events.len());
+    std::thread::spawn(move || {
+        for (due, text) in events {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if send.blocking_send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let paced = stream::unfold(receive, async |mut receive| {
+        let text: String = receive.recv().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(text)), receive))
     });
     (
         [(CONTENT_TYPE, "text/event-stream")],

@@ -4,8 +4,8 @@
 //!
 //! - `direct`: real requests, split at the first token, where the meter resolves both parts.
 //! - `loops`: a prefill loop (one output token each) gives joules per prompt token; of a decode
-//!   loop, the prefill of its short prompts is taken off, at the prefill loop's joules per prompt
-//!   token. A loop is written as consecutive phases of one kind, its blocks: the figure is the
+//!   loop, the prefill of its short prompts is taken off, which a brief prefill loop of the same
+//!   short prompts tells: one pass costs more than its few tokens' share of a long prompt. A loop is written as consecutive phases of one kind, its blocks: the figure is the
 //!   ratio of sums over all of them, and their own ratios tell how well it repeats.
 //! - `regression`: see [`super::regression`].
 //!
@@ -22,8 +22,11 @@ use crate::scope::Scope;
 use crate::speeds;
 use crate::units::{Joules, Seconds, Watts};
 
-/// Share of a decode loop that its prefill may take.
+/// Share of a decode loop that its prefill may take where that was worked out from longer prompts.
 pub const PREFILL_SHARE: f64 = 0.02;
+
+/// The same where it was measured on prompts as short as the loop's own.
+pub const MEASURED_PREFILL_SHARE: f64 = 0.10;
 
 /// How far real requests may be from what prefill and decode say they take.
 pub const CLOSURE_LIMIT: f64 = 0.03;
@@ -249,7 +252,14 @@ fn phases_of(record: &Record, kind: PhaseKind) -> Vec<&Phase> {
     let mut phases: Vec<&Phase> = record
         .phases
         .iter()
-        .filter(|phase| phase.phase == kind && phase.host == 0 && phase.end_ns > phase.start_ns)
+        .filter(|phase| phase.phase == kind && phase.end_ns > phase.start_ns)
+        // All are the leading host's, whichever it is of several.
+        .filter(|phase| {
+            record
+                .phases
+                .first()
+                .is_some_and(|first| first.host == phase.host)
+        })
         .filter(|phase| kind != PhaseKind::MixedLoop || phase.rep.is_none_or(counts))
         .collect();
     phases.sort_by_key(|phase| phase.start_ns);
@@ -289,9 +299,19 @@ struct Block {
 
 impl Pool {
     fn of(record: &Record, meters: &ScopeMeters, kind: PhaseKind) -> Result<Self, Missing> {
+        Self::of_those(record, meters, kind, |_| true)
+    }
+
+    /// Of the phases that fit alone.
+    fn of_those(
+        record: &Record,
+        meters: &ScopeMeters,
+        kind: PhaseKind,
+        fits: impl Fn(&Phase) -> bool,
+    ) -> Result<Self, Missing> {
         let phases: Vec<&Phase> = phases_of(record, kind)
             .into_iter()
-            .filter(|phase| phase.requests > 0)
+            .filter(|phase| phase.requests > 0 && fits(phase))
             .collect();
         if phases.is_empty() {
             let what = match kind {
@@ -410,57 +430,85 @@ fn half_width(values: &[f64]) -> Option<f64> {
 
 type Figure = Result<PhaseJoules, Missing>;
 
-/// Joules per prompt token, and how far they may be off, as a share.
-struct PerPromptToken {
+/// Joules of the prefill of one of the decode loop's short prompts, and how far they may be off.
+struct ShortPrefill {
     joules: f64,
-    share: f64,
+    error_joules: f64,
+}
+
+/// Prompts of a loop that are at most this many times the decode loop's are its short prompts.
+const SHORT: f64 = 1.5;
+
+/// Prompt tokens of one request, those that no cache served.
+fn prompt_tokens(phase: &Phase) -> f64 {
+    phase.tokens_in as f64 / f64::from(phase.requests.max(1))
 }
 
 fn loops(record: &Record, meters: &ScopeMeters, mixed: Option<&Pool>) -> (Figure, Figure) {
-    let prefill = Pool::of(record, meters, PhaseKind::PrefillLoop).and_then(|pool| {
-        if pool.tokens_in <= 0.0 {
-            return Err(Missing::because("the prefill loop processed no prompt"));
-        }
-        let values = pool.values(|block| block.joules / block.tokens_in);
-        let figure = phase(meters, &pool.energy, pool.seconds, &values)?;
-        Ok(PhaseJoules {
-            tokens: pool.tokens_in,
-            requests: pool.requests,
-            ..figure
-        })
-    });
+    let decode_loop = phases_of(record, PhaseKind::DecodeLoop);
+    let short_prompt = decode_loop
+        .first()
+        .map_or(0.0, |phase| SHORT * prompt_tokens(phase));
+    let longest = phases_of(record, PhaseKind::PrefillLoop)
+        .into_iter()
+        .map(prompt_tokens)
+        .fold(0.0, f64::max);
+    // A workload of prompts as short as the decode loop's has one loop for both.
+    let is_short = |phase: &Phase| prompt_tokens(phase) <= short_prompt;
+    let is_asked = |phase: &Phase| longest <= short_prompt || !is_short(phase);
+    let prefill =
+        Pool::of_those(record, meters, PhaseKind::PrefillLoop, is_asked).and_then(|pool| {
+            if pool.tokens_in <= 0.0 {
+                return Err(Missing::because("the prefill loop processed no prompt"));
+            }
+            let values = pool.values(|block| block.joules / block.tokens_in);
+            let figure = phase(meters, &pool.energy, pool.seconds, &values)?;
+            Ok(PhaseJoules {
+                tokens: pool.tokens_in,
+                requests: pool.requests,
+                ..figure
+            })
+        });
     let decode = Pool::of(record, meters, PhaseKind::DecodeLoop).and_then(|pool| {
         let decoded = pool.tokens_decoded();
         if decoded <= 0.0 {
             return Err(Missing::because("the decode loop emitted no second token"));
         }
-        let per_prompt_token = match &prefill {
-            _ if pool.tokens_in <= 0.0 => PerPromptToken {
-                joules: 0.0,
-                share: 0.0,
-            },
-            Ok(prefill) => PerPromptToken {
-                joules: prefill.per_token().0,
-                share: prefill.repeatability,
-            },
-            Err(_) => solved(&pool, mixed)?,
+        let short = Pool::of_those(record, meters, PhaseKind::PrefillLoop, is_short);
+        let most = if short.is_ok() {
+            MEASURED_PREFILL_SHARE
+        } else {
+            PREFILL_SHARE
         };
-        let of_prefill = pool.tokens_in * per_prompt_token.joules;
-        if of_prefill > PREFILL_SHARE * pool.energy.joules.0 {
-            return Err(Missing::because(
-                "prefill takes more than 2 % of the decode loop",
-            ));
+        let short = match (&short, &prefill) {
+            _ if pool.tokens_in <= 0.0 => ShortPrefill {
+                joules: 0.0,
+                error_joules: 0.0,
+            },
+            (Ok(short), _) => ShortPrefill {
+                joules: short.energy.joules.0 / short.requests,
+                error_joules: short.energy.spread.0 / short.requests,
+            },
+            (Err(_), Ok(prefill)) => scaled(&pool, prefill),
+            (Err(_), Err(_)) => solved(&pool, mixed)?,
+        };
+        let of_prefill = pool.requests * short.joules;
+        if of_prefill > most * pool.energy.joules.0 {
+            let words = format!(
+                "prefill takes more than {:.0} % of the decode loop",
+                most * 100.0
+            );
+            return Err(Missing::because(&words));
         }
-        let values = pool.values(|block| {
-            (block.joules - block.tokens_in * per_prompt_token.joules) / block.tokens_decoded
-        });
+        let values = pool
+            .values(|block| (block.joules - block.requests * short.joules) / block.tokens_decoded);
         let energy = SpanEnergy {
             joules: Joules(pool.energy.joules.0 - of_prefill),
             spread: Joules(
                 pool.energy
                     .spread
                     .0
-                    .hypot(of_prefill * per_prompt_token.share),
+                    .hypot(pool.requests * short.error_joules),
             ),
             ..pool.energy
         };
@@ -475,9 +523,20 @@ fn loops(record: &Record, meters: &ScopeMeters, mixed: Option<&Pool>) -> (Figure
     (prefill, decode)
 }
 
+/// Where no loop of short prompts was resolved: the prefill loop's joules by prompt token. What one
+/// pass takes besides them may be a whole token's, and counts as error.
+fn scaled(decode: &Pool, prefill: &PhaseJoules) -> ShortPrefill {
+    let joules = decode.tokens_in / decode.requests * prefill.per_token().0;
+    ShortPrefill {
+        joules,
+        error_joules: (joules * prefill.repeatability)
+            .hypot(decode.energy.joules.0 / decode.tokens_out),
+    }
+}
+
 /// Without a prefill loop, real requests give a second equation for the joules of one prompt token
 /// and of one output token: enough for a share of at most [`PREFILL_SHARE`], not for a figure.
-fn solved(decode: &Pool, mixed: Option<&Pool>) -> Result<PerPromptToken, Missing> {
+fn solved(decode: &Pool, mixed: Option<&Pool>) -> Result<ShortPrefill, Missing> {
     let mixed =
         mixed.ok_or_else(|| Missing::because("no other loop tells the share of prefill"))?;
     let determinant =
@@ -491,9 +550,10 @@ fn solved(decode: &Pool, mixed: Option<&Pool>) -> Result<PerPromptToken, Missing
         - mixed.tokens_decoded() * decode.energy.joules.0)
         / determinant;
     // Noise may push a share that is nearly nothing below nothing; all of it counts as error.
-    Ok(PerPromptToken {
-        joules: joules.max(0.0),
-        share: 1.0,
+    let joules = decode.tokens_in / decode.requests * joules.max(0.0);
+    Ok(ShortPrefill {
+        joules,
+        error_joules: joules,
     })
 }
 

@@ -4,7 +4,7 @@
 //! update period T of the slowest meter behind the headline. Where both parts of a real request
 //! hold enough of T, real requests are enough (`direct`). Else two loops follow the repetitions,
 //! one of prompts with a single output token and one of short prompts with long outputs (`loops`),
-//! and the repetitions are what their sum is checked against. An engine whose output lengths cannot
+//! and a brief one that tells what those short prompts took; the repetitions are what their sum is checked against. An engine whose output lengths cannot
 //! be forced gets neither (`unforced.rs`).
 //!
 //! A loop is written as blocks, phases that follow each other without a pause, so that it can be
@@ -53,6 +53,10 @@ pub(super) const LOOP_PROMPT_TOKENS: u32 = 2;
 
 /// Most prompts that are made ahead for a loop: what an engine of microseconds per token asks for.
 const MAX_ASKS: usize = 100_000;
+
+/// Length of the loop of short prompts with one output token each, as a share of the others: its
+/// joules are at most 2 % of the decode loop's, which it tells the prefill of.
+pub const SHORT_LOOP: f64 = 0.25;
 
 /// How often a stop is looked for while idle.
 const SLICE: Duration = Duration::from_millis(500);
@@ -190,7 +194,7 @@ pub(super) fn method(bench: &Bench, timing: Timing, samples: &Samples) -> Attrib
     }
 }
 
-/// Runs both loops. What was timed before stands, whatever becomes of them: without a loop, its
+/// Runs the loops. What was timed before stands, whatever becomes of them: without a loop, its
 /// joules are unavailable.
 pub(super) fn loops(
     bench: &mut Bench,
@@ -198,14 +202,18 @@ pub(super) fn loops(
     prompts: &mut Prompts,
     samples: &mut Samples,
 ) -> Result<(), Stopped> {
+    let decode = decode_workload(bench, timing.workload);
+    let short = decode.as_ref().and_then(prefill_workload);
     let loops = [
-        (PhaseKind::PrefillLoop, prefill_workload(timing.workload)),
         (
-            PhaseKind::DecodeLoop,
-            decode_workload(bench, timing.workload),
+            PhaseKind::PrefillLoop,
+            prefill_workload(timing.workload),
+            1.0,
         ),
+        (PhaseKind::DecodeLoop, decode, 1.0),
+        (PhaseKind::PrefillLoop, short, SHORT_LOOP),
     ];
-    for (kind, workload) in loops {
+    for (kind, workload, share) in loops {
         let Some(workload) = workload else {
             tracing::info!(?kind, "no such loop for joules: this workload has none");
             continue;
@@ -214,7 +222,7 @@ pub(super) fn loops(
             workload: &workload,
             ..timing
         };
-        match run(bench, timing, prompts, samples, kind) {
+        match run(bench, timing, prompts, samples, (kind, share)) {
             Err(Stopped::Failed { outcome, class }) => {
                 tracing::warn!(?outcome, class, ?kind, "a loop for joules failed");
             }
@@ -262,15 +270,19 @@ fn run(
     timing: Timing,
     prompts: &mut Prompts,
     samples: &mut Samples,
-    kind: PhaseKind,
+    (kind, share): (PhaseKind, f64),
 ) -> Result<(), Stopped> {
     let (workload, settings) = (timing.workload, timing.settings);
     let Some(mut request_seconds) = expected_seconds(samples, workload, kind) else {
         return Ok(());
     };
-    let least_seconds = loop_seconds(settings, bench.update());
+    let least_seconds = share * loop_seconds(settings, bench.update());
     let block_seconds = least_seconds / f64::from(MIN_BLOCKS);
-    let most_seconds = least_seconds.max(settings.minutes_per_cell * 60.0);
+    let most_seconds = if share < 1.0 {
+        least_seconds
+    } else {
+        least_seconds.max(settings.minutes_per_cell * 60.0)
+    };
     let length = Length {
         least: 1,
         min_ns: (block_seconds * 1e9) as u64,
