@@ -1,6 +1,7 @@
 //! Boots what users run: the built program, its private PostgreSQL, free ports, folders of its
 //! own. Everything stops and is removed on drop.
 
+pub(crate) mod known_joules;
 pub(crate) mod servers;
 
 use std::io::{BufRead as _, BufReader};

@@ -5,6 +5,7 @@ mod harness;
 
 mod engines;
 mod hostile;
+mod joules;
 mod killed;
 mod meter;
 mod quickstart;

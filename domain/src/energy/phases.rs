@@ -437,7 +437,7 @@ struct ShortPrefill {
 }
 
 /// Prompts of a loop that are at most this many times the decode loop's are its short prompts.
-const SHORT: f64 = 1.5;
+const SHORT: f64 = 1.25;
 
 /// Prompt tokens of one request, those that no cache served.
 fn prompt_tokens(phase: &Phase) -> f64 {

@@ -400,6 +400,7 @@ fn a_metered_sweep_is_idle_at_its_ends_and_once_per_load() {
         PhaseKind::MixedLoop,
         PhaseKind::PrefillLoop,
         PhaseKind::DecodeLoop,
+        PhaseKind::PrefillLoop,
         PhaseKind::Quality,
     ];
     let unloaded = [PhaseKind::IdleUnloaded];
