@@ -91,6 +91,11 @@ impl Config {
         &self.profiles
     }
 
+    /// The file of meters, if there is one.
+    pub(crate) fn meters_file(&self) -> Option<&Path> {
+        self.meters.as_deref()
+    }
+
     /// Reads the meters that the user named, if any.
     pub(crate) fn meters(&self) -> Result<MetersFile, Failure> {
         let Some(file) = &self.meters else {

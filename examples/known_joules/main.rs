@@ -86,7 +86,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut bed = Bed::new()?;
     let mut table = String::from(
-        "| clock | update period | method | runs | prompt token, p95 error | output token, p95 error | interval holds the truth | real requests against the sum, p95 | phases and gaps against the total, worst |\n\
+        "| clock | update period | method | runs | prompt token, p95 error | output token, p95 error | interval holds the truth | real requests against the sum, p95 | phases and gaps against the total, p95 (worst) |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for period in virtual_time::PERIODS {
@@ -157,12 +157,9 @@ fn row(table: &mut String, clock: &str, period: f64, outcomes: &[Outcome]) -> Re
     methods.dedup();
     let figures = prefill.len() + decode.len();
     let closures: Vec<f64> = outcomes.iter().filter_map(|one| one.closure).collect();
-    let worst = outcomes
-        .iter()
-        .filter_map(|one| one.total)
-        .fold(None, |worst: Option<f64>, share| {
-            Some(worst.map_or(share, |worst| worst.max(share)))
-        });
+    let totals: Vec<f64> = outcomes.iter().filter_map(|one| one.total).collect();
+    let worst = totals.iter().copied().fold(0.0, f64::max);
+    let total = p95(&totals).map(|share| format!("{} ({})", percent(share), percent(worst)));
     writeln!(
         table,
         "| {clock} | {} ms | {} | {} | {} | {} | {} of {figures} | {} | {} |",
@@ -173,7 +170,7 @@ fn row(table: &mut String, clock: &str, period: f64, outcomes: &[Outcome]) -> Re
         cell(&decode, &decode_missing),
         prefill_held + decode_held,
         p95(&closures).map_or_else(|| "none".to_owned(), percent),
-        worst.map_or_else(|| "none".to_owned(), percent),
+        total.unwrap_or_else(|| "none".to_owned()),
     )?;
     Ok(())
 }

@@ -529,8 +529,8 @@ pub(crate) mod tests {
     fn joules_cost_loops_and_idling_by_the_meters_period() {
         let plain = metered(None);
         for (update, loops, idle, unloaded) in [
-            (Duration::from_millis(100), 10.0, 10.0, 30.0),
-            (Duration::from_secs(1), 100.0, 20.0, 30.0),
+            (Duration::from_millis(100), 10.0, 2.0, 5.0),
+            (Duration::from_secs(1), 100.0, 20.0, 20.0),
             (Duration::from_secs(2), 200.0, 40.0, 40.0),
         ] {
             let metered = metered(Some(update));
@@ -541,7 +541,7 @@ pub(crate) mod tests {
         }
         // Resolved without loops: a period of a microsecond.
         let direct = metered(Some(Duration::from_micros(1))).seconds() - plain.seconds();
-        assert!((direct - (12.0 * 10.0 + 60.0)).abs() < 1e-6, "{direct}");
+        assert!((direct - (12.0 * 2.0 + 2.0 * 5.0)).abs() < 1e-6, "{direct}");
     }
 
     #[test]

@@ -484,6 +484,7 @@ impl Sweep<'_> {
 
         let mut machines = self.machines[&spec.name].clone();
         said.cards.apply(&mut machines.hosts, &mut sampled.traces);
+        meter::leave_idle_cards(&mut sampled.traces, said.facts.backend.as_str());
         let cell = CellFacts {
             machines,
             engine: said.facts,

@@ -116,6 +116,9 @@ fn settings(config: &Config, matrix: Option<&Path>, threads: usize) -> Check {
         "--models" => config.models().display().to_string(),
         "--profiles" => config.profiles().display().to_string(),
         "--matrix" => matrix.map_or_else(|| "none".to_owned(), |file| file.display().to_string()),
+        "--meters" => config
+            .meters_file()
+            .map_or_else(|| "none".to_owned(), |file| file.display().to_string()),
         _ => threads.to_string(),
     };
     let settings: Vec<String> = origins()

@@ -86,6 +86,9 @@ fn joules_per_token_of_an_endpoint_that_knows_them_are_published() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(serving.stored_once(1), 1);
+    let seconds = server.ledger.now();
+    let worked = server.ledger.joules_at(seconds) - COSTS.idle_watts * seconds;
+    assert!(worked > 0.0, "the endpoint was asked");
     let row = &serving.json("/api/v1/results")["rows"][0];
     assert_eq!(row["energy_scope"], "system.dc", "{row:#}");
     assert_eq!(row["energy_method"], "loops", "{row:#}");

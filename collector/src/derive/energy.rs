@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use domain::energy::ScopeMeters;
 use domain::energy::check::{self, Verdict};
 use domain::energy::keys::KeyMeters;
-use domain::energy::phases::{self, PhaseEnergy};
+use domain::energy::phases::{self, PhaseEnergy, leading_phases};
 use domain::record::{AnsweredItem, EnergyClaim, MeterKind, MeterTrace, PhaseKind, Record};
 use domain::scope::Scope;
 use domain::statistics::trend::trend;
@@ -263,10 +263,8 @@ fn troubles(
 /// where the drift is told apart from scatter.
 fn warming(record: &Record, meters: &ScopeMeters, phases: &PhaseEnergy) -> Option<String> {
     let decode = phases.decode.as_ref().ok()?;
-    let mut blocks: Vec<_> = record
-        .phases
-        .iter()
-        .filter(|phase| phase.phase == PhaseKind::DecodeLoop && phase.host == 0)
+    let mut blocks: Vec<_> = leading_phases(record)
+        .filter(|phase| phase.phase == PhaseKind::DecodeLoop)
         .collect();
     blocks.sort_by_key(|phase| phase.start_ns);
     let per_token: Option<Vec<f64>> = blocks

@@ -1,6 +1,7 @@
 //! Power over time, as a record's meters say it: for a picture, not for a figure.
 
 use domain::api::PowerSeries;
+use domain::energy::phases::leading_phases;
 use domain::energy::{EnergyCurve, MIN_TICKS};
 use domain::record::{MeterTrace, Phase, PhaseKind, Record};
 
@@ -51,11 +52,7 @@ fn points(trace: &MeterTrace) -> Option<Vec<(f64, f64)>> {
 
 /// Phases in order; blocks of one kind that follow each other are one.
 fn phases(record: &Record) -> Vec<(String, f64, f64)> {
-    let mut own: Vec<&Phase> = record
-        .phases
-        .iter()
-        .filter(|phase| phase.host == 0)
-        .collect();
+    let mut own: Vec<&Phase> = leading_phases(record).collect();
     own.sort_by_key(|phase| phase.start_ns);
     let mut merged: Vec<(String, f64, f64)> = Vec::new();
     for phase in own {

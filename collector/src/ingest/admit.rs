@@ -16,6 +16,15 @@ use crate::derive::{self, DerivedRecord, Received};
 use crate::store::envelope::{self, NewEnvelope};
 use crate::store::{StoreError, envelope_id, record};
 
+/// Machines of one record, as many as a matrix may name.
+const MAX_HOSTS: usize = 64;
+
+/// Meters of one record: deriving compares those of one host with each other.
+const MAX_METERS: usize = 128;
+
+/// Phases of one record; a runner makes about a hundred.
+const MAX_PHASES: usize = 1_000;
+
 /// At most so many places of one record are named.
 const MAX_PLACES: usize = 20;
 
@@ -178,6 +187,20 @@ fn check_ranges(record: &Record) -> Result<(), IngestError> {
         !record.hosts.is_empty(),
         "/hosts".into(),
         "at least one is needed",
+    );
+    for (at, length, most) in [
+        ("/hosts", record.hosts.len(), MAX_HOSTS),
+        ("/meters", record.meters.len(), MAX_METERS),
+        ("/phases", record.phases.len(), MAX_PHASES),
+    ] {
+        need(length <= most, at.into(), "more than a runner makes");
+    }
+    let mut numbers: Vec<u32> = record.hosts.iter().map(|host| host.host).collect();
+    numbers.sort_unstable();
+    need(
+        numbers.windows(2).all(|pair| pair[0] != pair[1]),
+        "/hosts".into(),
+        "two hosts of one number",
     );
     need(
         record.quality.is_none() || record.suite.is_some(),

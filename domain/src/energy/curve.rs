@@ -324,8 +324,8 @@ impl EnergyCurve {
             } else if at_ns - before_ns > longest_hole {
                 curve.fault(before_ns, at_ns, UnavailableReason::Gap);
             }
-            // A value that is pushed on a change is fresh if it was pushed again.
-            if pair[1].v != pair[0].v || (held && pair[1].stamped_anew) {
+            // The same value under a new stamp of the device is a fresh one.
+            if pair[1].v != pair[0].v || pair[1].stamped_anew {
                 unchanged_since = at_ns;
             } else if at_ns - unchanged_since > stale_after {
                 curve.fault(unchanged_since, at_ns, UnavailableReason::Stale);

@@ -89,6 +89,8 @@ pub fn keys(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<KeyMeters> {
                 }
             }
             meters.sort_unstable();
+            // A host that is listed twice does not count twice.
+            meters.dedup();
             let holds = |host: &Host| holds_the_work(scopes, seats, host);
             Some(KeyMeters {
                 scope: ScopeKey::of(scopes).ok().filter(|_| !meters.is_empty())?,
@@ -149,7 +151,14 @@ fn holds_the_work(scopes: &[Scope], seats: &[Seat<'_>], host: &Host) -> bool {
     let used = host.gpus.iter().filter(|gpu| gpu.used).count();
     let wide = |scope: &Scope| scope.contains(Scope::CpuPkg);
     if used == 0 {
-        return scopes.iter().any(wide) && !scopes.contains(&Scope::GpuBoard);
+        // A card that nobody lists, but a meter reads and the engine may have used: only what
+        // holds the whole machine is known to hold it.
+        let unlisted = !of_scope(seats, host.host, Scope::GpuBoard).is_empty();
+        let whole = |scope: &Scope| scope.contains(Scope::GpuBoard) && wide(scope);
+        return scopes
+            .iter()
+            .any(|scope| if unlisted { whole(scope) } else { wide(scope) })
+            && !scopes.contains(&Scope::GpuBoard);
     }
     let boards = of_scope(seats, host.host, Scope::GpuBoard).len();
     let holds_gpus = |scope: &Scope| match scope {
@@ -294,6 +303,10 @@ mod tests {
         let seats = [seat("nvml", "gpu-0", Scope::GpuBoard)];
         let of = |gpus| found(&seats, host(0, gpus, false));
         assert_eq!(of(2), [key("gpu.board", &[0], false)]);
+        // Nobody lists the card: the processor's package may not be all that worked.
+        let both = [seats[0], seat("powercap", "package-0", Scope::CpuPkg)];
+        let unlisted = found(&both, host(0, 0, false));
+        assert!(unlisted.iter().all(|(_, _, holds)| !holds), "{unlisted:?}");
         assert_eq!(of(0), [key("gpu.board", &[0], false)]);
         assert_eq!(of(1), [key("gpu.board", &[0], true)]);
     }

@@ -242,6 +242,15 @@ fn real_requests(record: &Record, meters: &ScopeMeters) -> Result<Pool, Missing>
     }
 }
 
+/// Phases as the leading host ran them, whichever it is of several.
+pub fn leading_phases(record: &Record) -> impl Iterator<Item = &Phase> {
+    let leading = record.phases.first().map(|first| first.host);
+    record
+        .phases
+        .iter()
+        .filter(move |phase| Some(phase.host) == leading)
+}
+
 /// Phases of one kind as the leading host ran them, in order. Phases of a repetition that does not
 /// count are left out.
 fn phases_of(record: &Record, kind: PhaseKind) -> Vec<&Phase> {
@@ -249,17 +258,8 @@ fn phases_of(record: &Record, kind: PhaseKind) -> Vec<&Phase> {
         let mut own = record.repetitions.iter().filter(|rep| rep.rep == number);
         own.all(counting)
     };
-    let mut phases: Vec<&Phase> = record
-        .phases
-        .iter()
+    let mut phases: Vec<&Phase> = leading_phases(record)
         .filter(|phase| phase.phase == kind && phase.end_ns > phase.start_ns)
-        // All are the leading host's, whichever it is of several.
-        .filter(|phase| {
-            record
-                .phases
-                .first()
-                .is_some_and(|first| first.host == phase.host)
-        })
         .filter(|phase| kind != PhaseKind::MixedLoop || phase.rep.is_none_or(counts))
         .collect();
     phases.sort_by_key(|phase| phase.start_ns);
@@ -351,13 +351,13 @@ impl Pool {
 /// Phases pooled with their neighbours until each pool is resolved; the last takes the rest.
 fn blocks(phases: &[&Phase], meters: &ScopeMeters) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let (mut counted, mut joules, mut ticks) = (Block::default(), 0.0, 0);
+    let (mut counted, mut joules, mut ticks) = (Block::default(), 0.0, 0_u64);
     for (index, phase) in phases.iter().enumerate() {
         let Ok(energy) = meters.measured(phase.start_ns, phase.end_ns) else {
             return Vec::new();
         };
         joules += energy.joules.0;
-        ticks += energy.ticks;
+        ticks = ticks.saturating_add(energy.ticks);
         counted.requests += f64::from(phase.requests);
         counted.tokens_in += phase.tokens_in as f64;
         counted.tokens_decoded += phase.tokens_out as f64 - f64::from(phase.requests);
@@ -755,10 +755,8 @@ fn closure(
 }
 
 fn total(record: &Record, meters: &ScopeMeters) -> Option<Total> {
-    let mut phases: Vec<Span> = record
-        .phases
-        .iter()
-        .filter(|phase| phase.host == 0 && phase.end_ns > phase.start_ns)
+    let mut phases: Vec<Span> = leading_phases(record)
+        .filter(|phase| phase.end_ns > phase.start_ns)
         .map(|phase| (phase.start_ns, phase.end_ns))
         .collect();
     phases.sort_unstable();
@@ -796,7 +794,7 @@ fn idle(record: &Record, meters: &ScopeMeters, kind: PhaseKind) -> Result<MeanPo
     if phases.is_empty() {
         return Err(Missing::because("no idle phase was run"));
     }
-    let (mut joules, mut error, mut seconds, mut ticks) = (Joules(0.0), 0.0, 0.0, 0);
+    let (mut joules, mut error, mut seconds, mut ticks) = (Joules(0.0), 0.0, 0.0, 0_u64);
     for phase in phases {
         let span = (phase.start_ns, phase.end_ns);
         let energy = meters
@@ -805,7 +803,7 @@ fn idle(record: &Record, meters: &ScopeMeters, kind: PhaseKind) -> Result<MeanPo
         joules = joules + energy.joules;
         error += energy.error.0;
         seconds += seconds_of(&[span]);
-        ticks += energy.ticks;
+        ticks = ticks.saturating_add(energy.ticks);
     }
     if joules.0 <= 0.0 {
         return Err(Missing::because("the meters counted nothing"));

@@ -47,7 +47,7 @@ const MAX_LOOP_SECONDS: f64 = 600.0;
 /// To what length a slow meter stretches an idle phase.
 const MAX_IDLE_SECONDS: f64 = 120.0;
 
-/// Prompt of the decode loop: so short that its prefill stays below the 2 % of the joules above
+/// Prompt of the decode loop: so short that its prefill stays below the share of the joules above
 /// which a decode figure from loops is not published.
 pub(super) const LOOP_PROMPT_TOKENS: u32 = 2;
 
@@ -55,7 +55,7 @@ pub(super) const LOOP_PROMPT_TOKENS: u32 = 2;
 const MAX_ASKS: usize = 100_000;
 
 /// Length of the loop of short prompts with one output token each, as a share of the others: its
-/// joules are at most 2 % of the decode loop's, which it tells the prefill of.
+/// joules are a small share of the decode loop's, which it tells the prefill of.
 pub const SHORT_LOOP: f64 = 0.25;
 
 /// How often a stop is looked for while idle.

@@ -276,6 +276,20 @@ pub fn headline_or_part(seats: &[Seat<'_>], hosts: &[Host]) -> Vec<u32> {
     first.map(|key| key.meters).unwrap_or_default()
 }
 
+/// Marks the cards that sensors read as idle where the engine's backend computes on the processor
+/// or on NVIDIA's cards, which NVML tells of; with any other backend they may have worked.
+pub fn leave_idle_cards(traces: &mut [MeterTrace], backend: &str) {
+    const ELSEWHERE: [&str; 6] = ["cpu", "blas", "openblas", "accelerate", "cuda", "tensorrt"];
+    let backend = backend.to_lowercase();
+    let mut said = backend.split(|c: char| !c.is_ascii_alphanumeric());
+    if said.any(|word| ELSEWHERE.contains(&word)) {
+        let sensed = traces
+            .iter_mut()
+            .filter(|trace| trace.scope == Scope::GpuBoard && trace.meter.as_str() == "hwmon");
+        sensed.for_each(|trace| trace.used = false);
+    }
+}
+
 /// What a record says about its joules.
 pub fn energy_claim(
     traces: &[MeterTrace],
@@ -285,15 +299,22 @@ pub fn energy_claim(
     estimate: Option<&Estimate>,
 ) -> EnergyClaim {
     let seats: Vec<Seat<'_>> = traces.iter().map(Seat::from).collect();
-    if let Some(KeyMeters { scope, meters, .. }) = headline(&seats, hosts) {
+    // A wider meter that gave nothing does not hide a narrower one that did.
+    let gave = |key: &KeyMeters| {
         let chosen = |index: &u32| &traces[*index as usize];
-        if meters.iter().map(chosen).all(|trace| trace.v.len() >= 2) {
-            return EnergyClaim::Measured(MeasuredEnergy {
-                scope,
-                meters,
-                method,
-            });
-        }
+        key.holds_the_work
+            && key
+                .meters
+                .iter()
+                .map(chosen)
+                .all(|trace| trace.v.len() >= 2)
+    };
+    if let Some(KeyMeters { scope, meters, .. }) = keys(&seats, hosts).into_iter().find(gave) {
+        return EnergyClaim::Measured(MeasuredEnergy {
+            scope,
+            meters,
+            method,
+        });
     }
     if let Some(Estimate { mean_mw, basis }) = estimate {
         return EnergyClaim::Estimated(EstimatedEnergy {

@@ -122,8 +122,8 @@ impl Check {
 impl ReplayedMeter {
     /// Mean power over the span.
     pub fn mean_watts(&self) -> Option<Watts> {
-        let seconds = (self.span_ns.1 - self.span_ns.0) as f64 / 1e9;
         let energy = self.energy.as_ref().ok()?;
+        let seconds = self.span_ns.1.checked_sub(self.span_ns.0)? as f64 / 1e9;
         Some(Watts(energy.joules.0 / seconds))
     }
 }

@@ -199,6 +199,8 @@ impl Sampler {
     /// Update period of the slowest of these meters, by their traces' indices; `None` where none
     /// of theirs is known.
     pub fn slowest_update_ns(&self, traces: &[u32]) -> Option<u64> {
+        // Where this machine is only the client, the first traces are those of others.
+        self.along.here()?;
         let periods = traces
             .iter()
             .filter_map(|at| self.meters.get(*at as usize))

@@ -13,6 +13,8 @@ use crate::names;
 
 /// More meters are not drawn; their joules stand in the table.
 const MAX_SERIES: usize = 3;
+/// A step this many times longer than the usual one is a hole.
+const HOLE: f64 = 2.5;
 /// A phase narrower than this share of the drawing gets a band and no word.
 const LEAST_LABELLED: f64 = 0.07;
 
@@ -105,6 +107,31 @@ fn admitted(series: &PowerSeries) -> impl Iterator<Item = (f64, f64)> {
     series.points.iter().copied().filter(fits)
 }
 
+/// Points without a hole between them: where readings say nothing, no line is drawn.
+fn runs(series: &PowerSeries) -> Vec<Vec<(f64, f64)>> {
+    let points: Vec<(f64, f64)> = admitted(series).collect();
+    let mut steps: Vec<f64> = points
+        .windows(2)
+        .map(|pair| pair[1].0 - pair[0].0)
+        .collect();
+    steps.sort_by(f64::total_cmp);
+    let usual = steps.get(steps.len() / 2).copied().unwrap_or(0.0);
+    let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
+    for point in points {
+        match runs.last_mut() {
+            Some(run)
+                if run
+                    .last()
+                    .is_some_and(|last| point.0 - last.0 <= HOLE * usual) =>
+            {
+                run.push(point);
+            }
+            _ => runs.push(vec![point]),
+        }
+    }
+    runs
+}
+
 fn drawing(shape: Shape, series: &[&PowerSeries]) -> Result<Option<PowerDrawing>, PageError> {
     let (across, down) = shape.ticks();
     let points = || series.iter().flat_map(|one| admitted(one));
@@ -146,11 +173,13 @@ fn drawing(shape: Shape, series: &[&PowerSeries]) -> Result<Option<PowerDrawing>
     let lines: Vec<Line> = series
         .iter()
         .zip(looks())
-        .map(|(one, (colour, _, dashed))| Line {
-            points: admitted(one).collect(),
-            colour,
-            width: 6,
-            dashed,
+        .flat_map(|(one, (colour, _, dashed))| {
+            runs(one).into_iter().map(move |points| Line {
+                points,
+                colour,
+                width: 6,
+                dashed,
+            })
         })
         .collect();
     let canvas = canvas::draw(shape, room, &x, &y, &regions, &lines)?;
@@ -234,6 +263,16 @@ mod tests {
         let alone = series(vec![(1.0, 20.0)], Vec::new());
         assert_eq!(PowerChart::new(&[alone]).expect("fine"), None);
         assert_eq!(PowerChart::new(&[]).expect("fine"), None);
+    }
+
+    #[test]
+    fn no_line_runs_over_a_hole() {
+        let points = [1.0, 2.0, 3.0, 9.0, 10.0].map(|at| (at, 20.0)).to_vec();
+        let lengths: Vec<usize> = runs(&series(points, Vec::new()))
+            .iter()
+            .map(Vec::len)
+            .collect();
+        assert_eq!(lengths, [3, 2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::response::Response;
 use domain::api::{Figure, ProvenanceLine, RecordDetail, RecordSummary, ResultDetail, ResultRow};
 
 use super::rows::{Bar, RowView, Share, price};
-use crate::charts::DotsChart;
+use crate::charts::{DotsChart, PowerChart};
 use crate::error::PageError;
 use crate::format::{self, Cell, Quantity};
 use crate::layout::{Layout, render};
@@ -16,7 +16,7 @@ use crate::{names, twins};
 
 mod energy;
 
-use energy::Energy;
+use energy::{Energy, ScopeLine};
 
 /// Signatures are checked again for so many of the newest records; each has its own page.
 const CHECKED_RECORDS: usize = 8;
@@ -32,6 +32,8 @@ struct ResultPage {
     row: RowView,
     theory: Theory,
     energy: Option<Energy>,
+    power: Option<PowerChart>,
+    scopes: Vec<ScopeLine>,
     no_energy: String,
     model_href: String,
     cards: Vec<Card>,
@@ -170,7 +172,9 @@ fn view(detail: &ResultDetail, signatures: &[Option<bool>]) -> Result<ResultPage
     Ok(ResultPage {
         layout,
         theory: theory(&detail.row),
-        energy: Energy::of(detail)?,
+        energy: Energy::of(&detail.row),
+        power: PowerChart::new(&detail.power)?,
+        scopes: energy::scopes(detail),
         model_href: format!("/models/{}", names::segment(&detail.row.model_slug)),
         no_energy: detail
             .row

@@ -274,7 +274,10 @@ fn joules_run_on_over_a_wrap_of_either_maker() {
         assert!(trace.v.windows(2).any(|pair| pair[1] < pair[0]), "it wraps");
         let energy = energy_in_span(&trace, 0, 40_000_000).expect("measured");
         let off = (energy.joules.0 - 4.0).abs();
-        assert!(off <= energy.error.0 + 1e-9 && energy.error.0 < 0.1, "{energy:?}");
+        assert!(
+            off <= energy.error.0 + 1e-9 && energy.error.0 < 0.1,
+            "{energy:?}"
+        );
     }
 }
 

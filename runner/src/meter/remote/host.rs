@@ -462,9 +462,11 @@ impl Wire {
     fn new(address: &str, token_file: Option<&str>) -> Result<Self, String> {
         let read = |file: &str| {
             let token = fs::read_to_string(Path::new(file));
-            token
-                .map(|token| token.trim().to_owned())
-                .map_err(|error| format!("its meter_token_file {file}: {error}"))
+            token.map(|token| token.trim().to_owned()).map_err(|error| {
+                // A record may quote this: the path is for this machine's log alone.
+                tracing::warn!(file, %error, "a meter_token_file cannot be read");
+                format!("its meter_token_file cannot be read: {}", error.kind())
+            })
         };
         let token = token_file.map(read).transpose()?;
         let client = Client::builder()

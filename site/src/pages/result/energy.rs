@@ -3,8 +3,6 @@
 
 use domain::api::{EnergyRow, Figure, ResultDetail, ResultRow};
 
-use crate::charts::PowerChart;
-use crate::error::PageError;
 use crate::format::{self, Cell, Quantity};
 
 /// Energy of one result.
@@ -21,10 +19,6 @@ pub(super) struct Energy {
     pub(super) ratios: Vec<(&'static str, Cell, &'static str)>,
     /// What the figures rest on.
     pub(super) basis: Vec<String>,
-    /// Every scope that was measured, when there are several.
-    pub(super) scopes: Vec<ScopeLine>,
-    /// Power over time.
-    pub(super) chart: Option<PowerChart>,
 }
 
 /// Joules at one scope.
@@ -39,17 +33,14 @@ pub(super) struct ScopeLine {
 
 impl Energy {
     /// `None` where no meter was read: the page then says why.
-    pub(super) fn of(detail: &ResultDetail) -> Result<Option<Self>, PageError> {
-        let row = &detail.row;
-        let Some(scope) = row.energy_scope.clone() else {
-            return Ok(None);
-        };
+    pub(super) fn of(row: &ResultRow) -> Option<Self> {
+        let scope = row.energy_scope.clone()?;
         let why = row.energy_reason.as_deref();
         let of_prefill = row.prefill_energy_reason.as_deref().or(why);
         let of_decode = row.decode_energy_reason.as_deref().or(why);
         let joules = |figure, why| Cell::new(Quantity::Joules, figure, why);
         let watts = |figure, why| Cell::new(Quantity::Watts, figure, why);
-        Ok(Some(Self {
+        Some(Self {
             sentence: sentence(row, &scope),
             joules: vec![
                 (
@@ -102,15 +93,16 @@ impl Energy {
                 ),
             ],
             basis: basis(row),
-            scopes: if detail.energies.len() > 1 {
-                detail.energies.iter().map(scope_line).collect()
-            } else {
-                Vec::new()
-            },
-            chart: PowerChart::new(&detail.power)?,
             scope,
-        }))
+        })
     }
+}
+
+/// Every scope that was measured, unless the figures of the row say all.
+pub(super) fn scopes(detail: &ResultDetail) -> Vec<ScopeLine> {
+    let told = detail.row.energy_scope.is_some() && detail.energies.len() == 1;
+    let lines = detail.energies.iter().filter(|_| !told);
+    lines.map(scope_line).collect()
 }
 
 /// Such as "0.531 J per output token (cpu.pkg, loops, ±1.2 %)".
