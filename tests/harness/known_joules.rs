@@ -247,7 +247,8 @@ async fn complete(State(server): State<Server>, body: Bytes) -> Response {
             "prompt_tokens": prompt, "completion_tokens": output,
             "prompt_tokens_details": {"cached_tokens": 0},
         });
-        tail += &format!("data: {}\n\n", json!({"choices": [], "usage": usage}));
+        let said = json!({"choices": [], "usage": usage});
+        tail = format!("{tail}data: {said}\n\n");
     }
     tail += "data: [DONE]\n\n";
     events.push((at(output.max(1) - 1), tail));

@@ -152,6 +152,20 @@ fn check_audience(record: &Record, here: Sha256Digest) -> Result<(), IngestError
     }
 }
 
+/// What bounds the work of deriving: where, whether it holds, and what is wrong if not.
+fn counts(record: &Record) -> [(&'static str, bool, &'static str); 4] {
+    const TOO_MANY: &str = "more than a runner makes";
+    let mut numbers: Vec<u32> = record.hosts.iter().map(|host| host.host).collect();
+    numbers.sort_unstable();
+    let apart = numbers.windows(2).all(|pair| pair[0] != pair[1]);
+    [
+        ("/hosts", record.hosts.len() <= MAX_HOSTS, TOO_MANY),
+        ("/meters", record.meters.len() <= MAX_METERS, TOO_MANY),
+        ("/phases", record.phases.len() <= MAX_PHASES, TOO_MANY),
+        ("/hosts", apart, "two hosts of one number"),
+    ]
+}
+
 /// What the schema's types cannot say. Claimed wall-clock times are labels and may be wrong, so
 /// they only have to be times at all.
 fn check_ranges(record: &Record) -> Result<(), IngestError> {
@@ -188,20 +202,9 @@ fn check_ranges(record: &Record) -> Result<(), IngestError> {
         "/hosts".into(),
         "at least one is needed",
     );
-    for (at, length, most) in [
-        ("/hosts", record.hosts.len(), MAX_HOSTS),
-        ("/meters", record.meters.len(), MAX_METERS),
-        ("/phases", record.phases.len(), MAX_PHASES),
-    ] {
-        need(length <= most, at.into(), "more than a runner makes");
+    for (at, holds, code) in counts(record) {
+        need(holds, at.into(), code);
     }
-    let mut numbers: Vec<u32> = record.hosts.iter().map(|host| host.host).collect();
-    numbers.sort_unstable();
-    need(
-        numbers.windows(2).all(|pair| pair[0] != pair[1]),
-        "/hosts".into(),
-        "two hosts of one number",
-    );
     need(
         record.quality.is_none() || record.suite.is_some(),
         "/suite".into(),

@@ -2,7 +2,7 @@
 //!
 //! A [`Gauge`] takes the readings of one meter as they come and tells watts of the last seconds and
 //! joules since the first reading, both by `domain::energy`: what it would not publish is not shown
-//! here either. It holds at most [`MAX_READINGS`] readings: when that many are there, the older
+//! here either. It holds at most `MAX_READINGS` readings: when that many are there, the older
 //! half is settled to joules and dropped, so that watching may go on for ever.
 
 use std::collections::VecDeque;
