@@ -5,7 +5,7 @@
 //! readings, wraps undone; a power meter's curve is the integral of its samples. Between the
 //! two readings that bound a span's edge the curve is straight, and what that may get wrong is
 //! the stated error. Whatever spoils the readings within a span makes the span
-//! [`UnavailableReason`]: nothing is invented, nothing is negative, no partial total exists.
+//! [`crate::record::UnavailableReason`]: nothing is invented, nothing is negative, no partial total exists.
 
 use crate::units::Watts;
 
