@@ -58,7 +58,7 @@ const GH200: &str = "init ok\ndriver 570.1\ncount 1
 /// A library of its own in a folder of its own.
 struct Stub {
     _folder: tempfile::TempDir,
-    library: PathBuf,
+    stub: PathBuf,
 }
 
 impl Stub {
@@ -97,18 +97,18 @@ impl Stub {
         }
         let stub = Self {
             _folder: folder,
-            library,
+            stub: library,
         };
         stub.answer(answers);
         Some(stub)
     }
 
     fn answer(&self, answers: &str) {
-        fs::write(self.library.with_extension("so.txt"), answers).expect("writable");
+        fs::write(self.stub.with_extension("so.txt"), answers).expect("writable");
     }
 
     fn open(&self) -> Result<Option<Gpus>, ReadError> {
-        Gpus::open(Some(&self.library))
+        Gpus::open(Some(&self.stub))
     }
 
     fn gpus(&self) -> Gpus {
