@@ -7,7 +7,7 @@ use domain::record::{
     Phase, PhaseKind, Record, SamplerCost, UpdateBasis,
 };
 use domain::scope::{Scope, ScopeKey};
-use domain::suite;
+use domain::suite::{self, Suite};
 use domain::text::Name;
 use serde_json::{Value, json};
 
@@ -186,9 +186,9 @@ pub(crate) fn record_json(number: u64) -> Value {
         "windows": null,
         "checkpoint": null,
         "suite": {
-            "version": suite::REFERENCE_V1,
-            "digest": hex::encode(suite::digest()),
-            "seed": hex::encode(suite::PUBLIC_SEED),
+            "version": Suite::ReferenceV1.name(),
+            "digest": hex::encode(Suite::ReferenceV1.digest()),
+            "seed": hex::encode(Suite::ReferenceV1.public_seed()),
         },
         "runner": {"version": "0.1.0", "commit": null, "binary_sha256": null, "target": "x86_64-unknown-linux-gnu"},
         "setup": {"slug": null, "interconnect": null},
@@ -278,9 +278,9 @@ fn repetition(number: u64, rep: u64) -> Value {
 
 /// Every fifth answer is wrong.
 fn items() -> Vec<Value> {
-    let ids = suite::plan(ITEMS).into_iter().enumerate();
+    let ids = Suite::ReferenceV1.plan(ITEMS).into_iter().enumerate();
     ids.map(|(place, id)| {
-        let item = suite::item(&suite::PUBLIC_SEED, id);
+        let item = suite::item(&Suite::ReferenceV1.public_seed(), id);
         let answer = if place % 5 == 0 {
             "?".to_owned()
         } else {

@@ -551,12 +551,290 @@ pub struct FamilyScore {
     pub correct: u32,
     /// Items.
     pub items: u32,
+    /// Of the wrong ones, those in which no answer could be found.
+    pub unextractable: u32,
     /// Right over items.
     pub accuracy: f64,
     /// Clopper-Pearson 95 % interval.
     pub accuracy_ci95_low: f64,
     /// Clopper-Pearson 95 % interval.
     pub accuracy_ci95_high: f64,
+}
+
+/// What one model loses by quantisation and pruning, on one setup: `GET /api/v1/models/{slug}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelDetail {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// Its name in URLs.
+    pub slug: String,
+    /// Name.
+    pub name: String,
+    /// Architecture.
+    pub arch: String,
+    /// Parameters of the unpruned model.
+    pub params_total: u64,
+    /// Where its variants are compared: the asked setup, engine, workload and suite, or those with
+    /// the most variants.
+    pub group: Option<VariantGroup>,
+    /// Every setup, engine, workload and suite in which variants were measured, most variants first.
+    pub groups: Vec<VariantGroup>,
+    /// The reference: the unquantised, unpruned variant in this group, by its result's id.
+    pub reference: Option<String>,
+    /// Why there is none.
+    pub reference_reason: Option<String>,
+    /// The group's variants, most bytes first, the unpruned before the pruned.
+    pub variants: Vec<VariantRow>,
+    /// Accuracy by variant, family and level, in the suite's order; level 0 stands for all levels.
+    pub families: Vec<VariantFamily>,
+}
+
+/// What variants must share to be compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct VariantGroup {
+    /// Setup.
+    pub setup: String,
+    /// Engine's name in URLs.
+    pub engine: String,
+    /// Workload.
+    pub workload: String,
+    /// Suite.
+    pub suite: Option<String>,
+    /// Distinct weights files measured.
+    pub variants: u32,
+}
+
+/// How two results' answers to the same items compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// The interval of the difference lies above zero.
+    Better,
+    /// It lies below.
+    Worse,
+    /// It holds zero: the two cannot be told apart by these items.
+    NotApart,
+}
+
+/// One variant of a model, in CSV and JSON alike. Missing figures are `null`, the reason beside.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct VariantRow {
+    /// The result whose figures these are.
+    pub result: String,
+    /// The weights.
+    pub variant_sha256: String,
+    /// Quantisation label.
+    pub quant: String,
+    /// `none`, or how it was pruned.
+    pub pruning: String,
+    /// What was removed, such as `layers-at-1+2`; `null` where the file does not say.
+    pub pruning_recipe: Option<String>,
+    /// Removed share of the source's parameters, in percent.
+    pub pruning_percent: f64,
+    /// Length of the weights.
+    pub variant_bytes: u64,
+    /// Length in bits over parameters.
+    pub bits_per_weight: f64,
+    /// Length over the reference's.
+    pub bytes_of_reference: Option<f64>,
+    /// Suite mean, 0 to 1: the mean of its families' accuracies.
+    pub quality: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub quality_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub quality_ci95_high: Option<f64>,
+    /// Items behind it.
+    pub quality_n: Option<u32>,
+    /// Why quality is missing.
+    pub quality_reason: Option<String>,
+    /// Items in whose answer nothing could be found; they count as wrong.
+    pub unextractable: Option<u32>,
+    /// Quality less the reference's, in points of 100, on the same items.
+    pub quality_points: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub quality_points_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub quality_points_ci95_high: Option<f64>,
+    /// Items that both answered.
+    pub paired_items: Option<u32>,
+    /// Items that the reference answered rightly and this one wrongly.
+    pub lost: Option<u32>,
+    /// Items that this one answered rightly and the reference wrongly.
+    pub gained: Option<u32>,
+    /// Two-sided p of the exact McNemar test on lost and gained.
+    pub mcnemar_p: Option<f64>,
+    /// Whether the two can be told apart.
+    pub told: Option<Told>,
+    /// Items that would tell a difference of this size with 80 % power, at this share of
+    /// discordant items.
+    pub items_needed: Option<u32>,
+    /// Share of items answered with the very same text as the reference, both greedy.
+    pub greedy_agreement: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub greedy_agreement_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub greedy_agreement_ci95_high: Option<f64>,
+    /// Items behind it.
+    pub greedy_agreement_n: Option<u32>,
+    /// Mean KL divergence from the reference per token, in nats, teacher-forced.
+    pub kl_mean_nats: Option<f64>,
+    /// Low end of its 95 % interval, by document.
+    pub kl_mean_nats_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub kl_mean_nats_ci95_high: Option<f64>,
+    /// 99.9th percentile of the tokens' KL divergences, in nats; below 1,000 tokens there is none.
+    pub kl_p999_nats: Option<f64>,
+    /// Mean change of the negative log likelihood per token, in nats.
+    pub delta_nll_nats: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub delta_nll_nats_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub delta_nll_nats_ci95_high: Option<f64>,
+    /// Share of tokens whose most likely choice is the reference's.
+    pub top1_agreement: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub top1_agreement_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub top1_agreement_ci95_high: Option<f64>,
+    /// Tokens behind the four.
+    pub fidelity_tokens: Option<u32>,
+    /// Why they are missing.
+    pub fidelity_reason: Option<String>,
+    /// Decode tokens per second.
+    pub decode_tokens_per_second: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub decode_tokens_per_second_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub decode_tokens_per_second_ci95_high: Option<f64>,
+    /// Why decode speed is missing.
+    pub decode_reason: Option<String>,
+    /// Decode speed over the reference's.
+    pub decode_of_reference: Option<f64>,
+    /// Joules over all questions divided by the number answered correctly.
+    pub joules_per_correct_answer: Option<f64>,
+    /// Low end of its 95 % interval.
+    pub joules_per_correct_answer_ci95_low: Option<f64>,
+    /// High end of its 95 % interval.
+    pub joules_per_correct_answer_ci95_high: Option<f64>,
+    /// Joules per output token.
+    pub joules_per_output_token: Option<f64>,
+    /// What the joules cover.
+    pub energy_scope: Option<String>,
+    /// Why joules are missing.
+    pub energy_reason: Option<String>,
+    /// Joules per output token over the reference's, at one scope.
+    pub joules_of_reference: Option<f64>,
+}
+
+/// One variant's answers to one family, of one level or of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VariantFamily {
+    /// The variant's result.
+    pub result: String,
+    /// 0 stands for all levels.
+    pub level: u8,
+    /// Its answers.
+    #[serde(flatten)]
+    pub score: FamilyScore,
+}
+
+/// Which setup is the cheapest that passes a kind of task: `GET /api/v1/tasks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TasksAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`].
+    pub licence: String,
+    /// Suite asked about.
+    pub suite: String,
+    /// Suites with results.
+    pub suites: Vec<String>,
+    /// Share of right answers that passes, 0 to 1.
+    pub pass: f64,
+    /// One row per family and level, in the suite's order; level 0 stands for all levels.
+    pub rows: Vec<TaskRow>,
+}
+
+/// One family at one level, and the cheapest that passes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskRow {
+    /// Family.
+    pub family: String,
+    /// What it asks.
+    pub description: String,
+    /// 0 stands for all levels.
+    pub level: u8,
+    /// Results with answers to it.
+    pub results: u32,
+    /// Of those, surely above the pass mark: their whole interval is.
+    pub passing: u32,
+    /// The cheapest of those with a price.
+    pub cheapest: Option<PassingResult>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
+/// A result that passes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PassingResult {
+    /// Its id.
+    pub id: String,
+    /// Model.
+    pub model: String,
+    /// Quantisation.
+    pub quant: String,
+    /// Setup.
+    pub setup: String,
+    /// Its name.
+    pub setup_name: String,
+    /// Price in US dollars.
+    pub price_usd: f64,
+    /// When.
+    pub price_date: String,
+    /// Decode tokens per second.
+    pub decode_tokens_per_second: Option<f64>,
+    /// Right answers.
+    pub correct: u32,
+    /// Items.
+    pub items: u32,
+    /// Low end of the accuracy's 95 % interval.
+    pub accuracy_ci95_low: f64,
+    /// High end.
+    pub accuracy_ci95_high: f64,
+}
+
+/// Results of other tools: `GET /api/v1/imports`. A layer of its own; in no median, and on no
+/// frontier unless the reader asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportsAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// [`DATA_LICENCE`] for our derivation; each row names its file's own.
+    pub licence: String,
+    /// Rows, newest file first.
+    pub rows: Vec<ImportRow>,
+}
+
+/// One row of an imported file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportRow {
+    /// Content id of the importer's envelope: leads to the signed bytes and the raw file.
+    pub import: String,
+    /// The importer's key.
+    pub key_id: String,
+    /// When it was received, RFC 3339 UTC.
+    pub received_at: String,
+    /// Setup, as the importer named it.
+    pub setup: Option<String>,
+    /// Where the file was published.
+    pub source: Option<String>,
+    /// SHA-256 of the file as it was on the importer's disk.
+    pub file_sha256: String,
+    /// What the file says.
+    #[serde(flatten)]
+    pub row: crate::import::Row,
 }
 
 /// One repetition.

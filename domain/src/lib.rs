@@ -14,6 +14,7 @@ pub mod energy;
 pub mod envelope;
 pub mod hardware;
 pub mod ids;
+pub mod import;
 pub mod json;
 pub mod matrix;
 pub mod plausibility;

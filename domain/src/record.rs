@@ -386,6 +386,9 @@ pub struct VariantFacts {
     pub arch: Name,
     /// Quantisation label, such as `Q4_K`; bits per weight come from bytes, not from this.
     pub quant: Name,
+    /// Types of its tensors, most bytes first; absent where they are not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<TypeShare>,
     /// Size of the vocabulary.
     pub vocab_size: u32,
     /// Digest of the chat template.
@@ -414,6 +417,20 @@ pub struct VariantFacts {
     pub kv: Vec<KvLayout>,
     /// Pruning.
     pub pruning: Pruning,
+}
+
+/// What of a file is stored in one type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypeShare {
+    /// Type, such as `Q4_K`.
+    pub dtype: Name,
+    /// Tensors of it.
+    pub tensors: u32,
+    /// Their elements.
+    pub elements: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// One file of weights.
@@ -468,6 +485,9 @@ pub struct Pruning {
     pub source_sha256: Option<Sha256Digest>,
     /// Trained again afterwards.
     pub healed: Option<bool>,
+    /// What was removed, such as `layers-at-1+2` or `heads-25%`; absent where the file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Name>,
 }
 
 /// How weights were removed.
@@ -924,6 +944,47 @@ pub struct Quality {
     pub items: Vec<AnsweredItem>,
     /// Digest of all emitted token ids in order.
     pub transcript_sha256: Option<Sha256Digest>,
+    /// How the items were put to the model; absent where they were its plain prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asking: Option<Asking>,
+}
+
+/// How a suite's items were put to a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asking {
+    /// Where the chat template came from.
+    pub template: TemplateSource,
+    /// What became of thinking.
+    pub thinking: Thinking,
+    /// Tokens that thinking may have, on top of the item's own bound.
+    pub thinking_tokens: u32,
+    /// Longest answer kept, in bytes: of a longer one its end.
+    pub answer_bytes: u32,
+}
+
+/// Where the chat template came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateSource {
+    /// No template: the item is a plain prompt.
+    None,
+    /// The server applies that of the weights.
+    Model,
+    /// The weights have none: the server applies one of its own.
+    Server,
+}
+
+/// What became of thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Thinking {
+    /// None was seen.
+    None,
+    /// The server said it apart from the answer.
+    Apart,
+    /// It stood in the text between tags, and was cut.
+    Tags,
 }
 
 /// One answer. The collector makes the item again from the seed and scores it.
@@ -938,8 +999,11 @@ pub struct AnsweredItem {
     pub index: u32,
     /// Which of N samples.
     pub sample: u32,
-    /// The text that came back.
+    /// The text that came back, without thinking.
     pub answer: Answer,
+    /// Length in bytes of the whole text, where only its end was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_bytes: Option<u64>,
     /// The verifier picked this one.
     pub picked: bool,
     /// Prompt tokens.
@@ -974,10 +1038,14 @@ pub struct Fidelity {
 pub struct FidelityDoc {
     /// Tokens.
     pub tokens: u32,
-    /// KL divergence in billionths of a nat.
+    /// KL divergence from the reference, summed over its tokens, in billionths of a nat.
     pub kld_nnat: i64,
-    /// Change of negative log likelihood in billionths of a nat.
+    /// Change of the negative log likelihood of its text, summed over its tokens, in billionths
+    /// of a nat.
     pub dnll_nnat: i64,
     /// Tokens on which the first choice agrees.
     pub top1_agree: u32,
+    /// KL divergence of each token in billionths of a nat; their sum is `kld_nnat`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_kld_nnat: Vec<i64>,
 }

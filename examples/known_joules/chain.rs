@@ -10,7 +10,7 @@ use domain::envelope;
 use domain::hardware::Catalogue;
 use domain::matrix::{CellFilter, Matrix};
 use domain::record::{Audience, PAYLOAD_TYPE, Record};
-use domain::suite;
+use domain::suite::Suite;
 use runner::clock::Clock;
 use runner::context::ContextReader;
 use runner::host;
@@ -63,7 +63,7 @@ impl Bed {
             key: Arc::clone(&self.key),
             audience: Audience::Any,
             catalogue: Catalogue::default(),
-            suite_seed: suite::PUBLIC_SEED,
+            suite_seed: Suite::ReferenceV1.public_seed(),
             estimate: None,
             fresh: true,
             stop: Arc::default(),

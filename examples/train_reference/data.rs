@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use domain::byte_tokenizer::{BOS, ByteTokenizer, EOS};
-use domain::suite::{Family, Item, LEVELS, training_item};
+use domain::suite::reference::{LEVELS, training_item};
+use domain::suite::{Family, Item};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};

@@ -1,7 +1,7 @@
 //! Which evaluation items a model answers rightly by greedy generation.
 
 use candle_core::{D, Result};
-use domain::suite::{Family, Item, item, plan};
+use domain::suite::{Family, Item, Suite, item};
 
 use crate::data::Packed;
 use crate::model::Model;
@@ -55,7 +55,11 @@ pub(crate) fn grade(
     count: u32,
     workers: usize,
 ) -> Result<Vec<(Item, bool)>> {
-    let items: Vec<Item> = plan(count).into_iter().map(|id| item(seed, id)).collect();
+    let items: Vec<Item> = Suite::ReferenceV1
+        .plan(count)
+        .into_iter()
+        .map(|id| item(seed, id))
+        .collect();
     let passes: Vec<&[Item]> = items.chunks(PASS).collect();
     let right = parallel(passes.len(), workers, |pass| {
         grade_pass(model, passes[pass])

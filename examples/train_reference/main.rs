@@ -23,7 +23,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use domain::statistics::proportion::clopper_pearson;
-use domain::suite::{Family, LEVELS, PUBLIC_SEED};
+use domain::suite::reference::LEVELS;
+use domain::suite::{Family, Suite};
 
 use crate::evaluate::{Tally, grade};
 use crate::model::Size;
@@ -194,7 +195,12 @@ fn shallower(text: &str) -> Result<(Size, PathBuf), String> {
 }
 
 fn evaluate(file: &Path, items: u32, list: Option<&Path>, workers: usize) -> Result<()> {
-    let graded = grade(&export::read(file)?, &PUBLIC_SEED, items, workers)?;
+    let graded = grade(
+        &export::read(file)?,
+        &Suite::ReferenceV1.public_seed(),
+        items,
+        workers,
+    )?;
     if let Some(list) = list {
         let mut writer = csv::Writer::from_path(list)
             .with_context(|| format!("write the list of items {}", list.display()))?;
@@ -224,7 +230,7 @@ fn evaluate(file: &Path, items: u32, list: Option<&Path>, workers: usize) -> Res
             percent(high),
         )
     };
-    for family in Family::ALL {
+    for family in Family::REFERENCE {
         let levels = [1, 2, 3].map(|level| Tally::of_level(&graded, family, level));
         row(family.name(), Tally::of_family(&graded, family), levels)?;
     }

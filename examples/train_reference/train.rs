@@ -214,7 +214,7 @@ impl Curve {
             "loss",
             "accuracy",
         ];
-        writer.write_record(fixed.into_iter().chain(Family::ALL.map(Family::name)))?;
+        writer.write_record(fixed.into_iter().chain(Family::REFERENCE.map(Family::name)))?;
         for row in kept {
             writer.write_record(&row)?;
         }
@@ -235,7 +235,7 @@ impl Curve {
         let minutes = progress.milliseconds as f64 / 60_000.0;
         let speed = progress.tokens as f64 / (minutes * 60.0);
         let overall = Tally::of(&graded).share();
-        let shares = Family::ALL.map(|family| Tally::of_family(&graded, family).share());
+        let shares = Family::REFERENCE.map(|family| Tally::of_family(&graded, family).share());
         let mut row = vec![
             progress.step.to_string(),
             format!("{minutes:.2}"),
@@ -248,7 +248,7 @@ impl Curve {
         row.extend(shares.iter().map(|share| format!("{share:.3}")));
         self.writer.write_record(&row)?;
         self.writer.flush()?;
-        let families: Vec<String> = Family::ALL
+        let families: Vec<String> = Family::REFERENCE
             .iter()
             .zip(shares)
             .map(|(family, share)| format!("{family} {share:.2}"))

@@ -189,6 +189,7 @@ impl Engine for Nothing {
             reports_cached_tokens: true,
             engine_view: false,
             logits: false,
+            chat: false,
             max_streams: 1,
         }
     }

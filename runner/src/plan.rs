@@ -403,6 +403,7 @@ pub(crate) mod tests {
             model: Name::cleaned("m"),
             arch: Name::cleaned("llama"),
             quant: Name::cleaned("F16"),
+            types: Vec::new(),
             vocab_size: 288,
             template_sha256: None,
             tokenizer_sha256: None,
@@ -427,6 +428,7 @@ pub(crate) mod tests {
                 ratio_ppm: 0,
                 source_sha256: None,
                 healed: None,
+                recipe: None,
             },
         }
     }

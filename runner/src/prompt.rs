@@ -118,7 +118,7 @@ mod tests {
                 let fitted = fit_bytes(&tokenizer, true, &prompts.next(tokens), tokens);
                 match fitted.expect("long enough") {
                     Prompt::Exact { tokens, .. } => tokens,
-                    Prompt::Text(_) => unreachable!("an exact prompt"),
+                    Prompt::Text(_) | Prompt::Chat(_) => unreachable!("an exact prompt"),
                 }
             })
             .collect();

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{AnsweredItem, Finish, PhaseKind, Quality};
-use domain::suite::{self, Item};
+use domain::suite::{self, Item, Suite, Verdict};
 use domain::text::{Answer, Name};
 
 use crate::engine::{GenerateRequest, Prompt, Sampling};
@@ -20,8 +20,9 @@ use crate::measure::{Bench, Counts, Progress, Samples, Stopped, deadline};
 const ITEM_SECONDS: f64 = 120.0;
 
 /// The items of a run.
-pub fn items(seed: &[u8; 32], count: u32) -> Vec<Item> {
-    suite::plan(count)
+pub fn items(suite: Suite, seed: &[u8; 32], count: u32) -> Vec<Item> {
+    suite
+        .plan(count)
         .into_iter()
         .map(|id| suite::item(seed, id))
         .collect()
@@ -76,6 +77,7 @@ pub fn ask(
         samples.quality = Some(Quality {
             items: answers,
             transcript_sha256: (!transcript.is_empty()).then(|| Sha256Digest::of(&transcript)),
+            asking: None,
         });
         Ok(counts)
     })?;
@@ -88,7 +90,8 @@ pub fn ask(
 pub fn correct(items: &[Item], quality: &Quality) -> u32 {
     // As the collector does: an answer that did not end is wrong.
     let right = |(item, answered): &(&Item, &AnsweredItem)| {
-        answered.finish == Finish::Stop && suite::score(item, answered.answer.as_str())
+        answered.finish == Finish::Stop
+            && suite::score(item, answered.answer.as_str()) == Verdict::Right
     };
     let picked = quality.items.iter().filter(|answered| answered.picked);
     items.iter().zip(picked).filter(right).count() as u32
@@ -130,7 +133,7 @@ fn ask_once(
 ) -> Result<(AnsweredItem, Vec<u32>), Stopped> {
     let request = GenerateRequest {
         prompt: Prompt::Text(item.prompt.clone()),
-        max_output_tokens: item.answer.len() as u32 + 1,
+        max_output_tokens: item.max_answer_tokens,
         ban_eos: false,
         deadline: deadline(ITEM_SECONDS),
         sampling,
@@ -144,6 +147,7 @@ fn ask_once(
         index: item.id.index,
         sample: 0,
         answer: Answer::cleaned(&generated.text),
+        answer_bytes: None,
         picked: false,
         tokens_in: generated.prompt_tokens,
         tokens_out: generated.output_tokens,
@@ -164,7 +168,6 @@ mod tests {
     use std::time::Duration;
 
     use domain::matrix::Verifier;
-    use domain::suite::PUBLIC_SEED;
 
     use super::*;
     use crate::clock::VirtualClock;
@@ -173,6 +176,10 @@ mod tests {
     use crate::engine::{Engine, Needs, SelfTiming};
     use crate::measure::Covering;
     use crate::meter::sampler::Sampler;
+
+    fn public_items(count: u32) -> Vec<Item> {
+        items(Suite::ReferenceV1, &Suite::ReferenceV1.public_seed(), count)
+    }
 
     fn workload(samples: u32) -> WorkloadSpec {
         let simple = WorkloadSpec::simple("pp16-tg2".parse().expect("a slug"), 16, 2);
@@ -215,7 +222,14 @@ mod tests {
             on_progress: &mut |_| (),
         };
         let mut samples = Samples::begin(clock.as_ref());
-        ask(&mut bench, items, &PUBLIC_SEED, workload, &mut samples).expect("asks");
+        ask(
+            &mut bench,
+            items,
+            &Suite::ReferenceV1.public_seed(),
+            workload,
+            &mut samples,
+        )
+        .expect("asks");
         samples
     }
 
@@ -240,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_majority_of_several_answers_is_picked_and_all_are_kept() {
-        let items = items(&PUBLIC_SEED, 14);
+        let items = public_items(14);
         // Two of three answers are right, whichever.
         let engine = knowing(&items, |number| number % 3 != (number / 3) % 3);
         let samples = asked(engine, &items, &workload(3));
@@ -273,7 +287,7 @@ mod tests {
 
     #[test]
     fn one_sample_is_picked_as_it_is() {
-        let items = items(&PUBLIC_SEED, 7);
+        let items = public_items(7);
         let engine = knowing(&items, |number| number % 2 == 0);
         let quality = asked(engine, &items, &workload(1)).quality.expect("asked");
         assert!(
@@ -287,12 +301,13 @@ mod tests {
 
     #[test]
     fn of_equals_the_first_is_picked_and_what_did_not_end_has_no_vote() {
-        let items = items(&PUBLIC_SEED, 1);
+        let items = public_items(1);
         let quality = asked(knowing(&items, |_| true), &items, &workload(1)).quality;
         let template = quality.expect("asked").items.remove(0);
         let answers = |texts: &[(&str, Finish)]| -> Vec<AnsweredItem> {
             let made = |(text, finish): &(&str, Finish)| AnsweredItem {
                 answer: Answer::cleaned(text),
+                answer_bytes: None,
                 finish: *finish,
                 ..template.clone()
             };
@@ -312,25 +327,27 @@ mod tests {
 
     #[test]
     fn every_sample_of_every_item_draws_its_own_way_again_and_again() {
-        let items = items(&PUBLIC_SEED, 60);
+        let items = public_items(60);
         let seeds: BTreeSet<_> = items
             .iter()
-            .flat_map(|item| (0..16).map(|sample| sample_seed(&PUBLIC_SEED, item, sample)))
+            .flat_map(|item| {
+                (0..16).map(|sample| sample_seed(&Suite::ReferenceV1.public_seed(), item, sample))
+            })
             .collect();
         assert_eq!(seeds.len(), 60 * 16);
         assert_eq!(
-            sample_seed(&PUBLIC_SEED, &items[3], 2),
-            sample_seed(&PUBLIC_SEED, &items[3], 2)
+            sample_seed(&Suite::ReferenceV1.public_seed(), &items[3], 2),
+            sample_seed(&Suite::ReferenceV1.public_seed(), &items[3], 2)
         );
         assert_ne!(
-            sample_seed(&PUBLIC_SEED, &items[3], 2),
+            sample_seed(&Suite::ReferenceV1.public_seed(), &items[3], 2),
             sample_seed(&[0; 32], &items[3], 2)
         );
     }
 
     #[test]
     fn an_engine_that_only_times_itself_is_asked_nothing() {
-        let items = items(&PUBLIC_SEED, 7);
+        let items = public_items(7);
         let engine = knowing(&items, |_| true).timing_itself(|_| SelfTiming {
             prefill_ns: 1,
             decode_ns: 1,

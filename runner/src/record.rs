@@ -199,6 +199,7 @@ mod tests {
             sample: 0,
             // The longest answer that is asked for, each byte replaced by the longest character.
             answer: Answer::cleaned(&"\u{fffd}".repeat(33)),
+            answer_bytes: None,
             picked: true,
             tokens_in: 33,
             tokens_out: 33,
@@ -351,6 +352,7 @@ mod tests {
             quality: Some(Quality {
                 items: (0..MAX_ITEMS).map(item).collect(),
                 transcript_sha256: Some(Sha256Digest([0; 32])),
+                asking: None,
             }),
         };
         let sampled = Sampled {

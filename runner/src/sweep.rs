@@ -28,7 +28,7 @@ use domain::record::{
     SuiteRef, VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
-use domain::suite::{self, Item};
+use domain::suite::Item;
 use domain::text::Name;
 use thiserror::Error;
 
@@ -319,7 +319,11 @@ pub fn run(
 ) -> Result<SweepReport, SweepError> {
     let (plan, state) = prepare(options, &machine, &mut engines)?;
     let finished_before = state.state.finished.clone();
-    let items = quality::items(&options.suite_seed, options.matrix.quality.items);
+    let items = quality::items(
+        options.matrix.quality.suite,
+        &options.suite_seed,
+        options.matrix.quality.items,
+    );
     let facts = sweep_facts(options, &machine, plan.sweep, !items.is_empty());
     if machine.is_probed && !plan.cells.is_empty() {
         // What the machine could do is the measure of what its engines do; without it their
@@ -895,8 +899,8 @@ fn sweep_facts(
     asks_suite: bool,
 ) -> SweepFacts {
     let suite = asks_suite.then(|| SuiteRef {
-        version: Name::cleaned(suite::REFERENCE_V1),
-        digest: Sha256Digest(suite::digest()),
+        version: Name::cleaned(options.matrix.quality.suite.name()),
+        digest: Sha256Digest(options.matrix.quality.suite.digest()),
         seed: Sha256Digest(options.suite_seed),
     });
     SweepFacts {

@@ -68,6 +68,7 @@ pub(crate) fn options(
         .context("failed to open the spool")
         .or_infrastructure()?;
     Ok(SweepOptions {
+        suite_seed: job.matrix.quality.suite.public_seed(),
         matrix: job.matrix,
         filter: job.filter,
         models: config.models().to_owned(),
@@ -77,7 +78,6 @@ pub(crate) fn options(
         key: Arc::new(key),
         audience: job.audience,
         catalogue: config.catalogue()?,
-        suite_seed: domain::suite::PUBLIC_SEED,
         estimate: estimate(measuring)?,
         fresh: job.fresh,
         stop: Arc::new(AtomicBool::new(false)),

@@ -174,6 +174,8 @@ pub struct ItemKey {
 pub struct ItemSample {
     /// Answered correctly.
     pub correct: bool,
+    /// No answer could be found in the text that counts.
+    pub unextractable: bool,
     /// Any of its samples is right.
     pub any_correct: bool,
     /// From the first sample's question to the last one's answer.

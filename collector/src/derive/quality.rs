@@ -1,21 +1,18 @@
 //! Answers to scores: the items are made again from suite and seed, and scored here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use domain::api::{FamilyScore, Figure};
 use domain::ids::Sha256Digest;
 use domain::record::{AnsweredItem, Finish, Record};
 use domain::statistics::bootstrap::{ratio_interval, ratio_of_sums};
 use domain::statistics::proportion::clopper_pearson;
-use domain::suite::{self, Family, ItemId};
+use domain::suite::{self, Family, Item, ItemId, Suite, Verdict};
 
 use super::{ItemKey, ItemSample};
 
 /// Items under which no quality is published.
 pub(super) const MIN_ITEMS: usize = 100;
-
-static KNOWN_DIGEST: LazyLock<Sha256Digest> = LazyLock::new(|| Sha256Digest(suite::digest()));
 
 /// A record's scored answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +32,8 @@ pub struct ScoredItem {
     pub id: ItemId,
     /// Its answer (the picked one of several samples) is right.
     pub correct: bool,
+    /// No answer could be found in the text that counts: wrong, and counted apart.
+    pub unextractable: bool,
     /// Any of its samples is right: what the best verifier could have picked.
     pub any_correct: bool,
     /// From the first sample's question to the last one's answer.
@@ -59,16 +58,19 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
     let (Some(asked), Some(quality)) = (&record.suite, &record.quality) else {
         return Err("no suite was asked".to_owned());
     };
-    if asked.version.as_str() != suite::REFERENCE_V1 || asked.digest != *KNOWN_DIGEST {
-        return Err(format!(
-            "the items of suite {} cannot be made again here",
-            asked.version
-        ));
-    }
+    let suite = Suite::from_name(asked.version.as_str())
+        .filter(|suite| asked.digest.0 == suite.digest())
+        .ok_or_else(|| {
+            format!(
+                "the items of suite {} cannot be made again here",
+                asked.version
+            )
+        })?;
     let mut answers: BTreeMap<ItemId, Vec<&AnsweredItem>> = BTreeMap::new();
     let mut order = Vec::new();
     for answer in &quality.items {
         let family = Family::from_name(answer.family.as_str())
+            .filter(|family| family.suite() == suite)
             .ok_or_else(|| format!("{} is no family of suite {}", answer.family, asked.version))?;
         let id = ItemId {
             family,
@@ -81,7 +83,7 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
         }
         samples.push(answer);
     }
-    let planned: BTreeSet<ItemId> = suite::plan(order.len() as u32).into_iter().collect();
+    let planned: BTreeSet<ItemId> = suite.plan(order.len() as u32).into_iter().collect();
     if !planned.iter().eq(answers.keys()) {
         return Err("the answered items are not those that the suite plans".to_owned());
     }
@@ -94,11 +96,17 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
     }
     let items = order
         .into_iter()
-        .map(|id| ScoredItem {
-            id,
-            correct: is_correct(asked.seed, id, &answers[&id]),
-            any_correct: answers[&id].iter().any(|one| is_right(asked.seed, id, one)),
-            seconds: seconds(&answers[&id]),
+        .map(|id| {
+            let item = suite::item(&asked.seed.0, id);
+            let verdict = chosen(&answers[&id]).map(|answer| judged(&item, answer));
+            let right = |answer: &&AnsweredItem| judged(&item, answer) == Verdict::Right;
+            ScoredItem {
+                id,
+                correct: verdict == Some(Verdict::Right),
+                unextractable: verdict == Some(Verdict::Unextractable),
+                any_correct: answers[&id].iter().any(right),
+                seconds: seconds(&answers[&id]),
+            }
         })
         .collect();
     Ok(ScoredSuite {
@@ -108,21 +116,23 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
     })
 }
 
-/// Right only if exactly one sample was picked, it ended by itself, and it is the answer:
-/// truncated, empty and late answers are wrong.
-fn is_correct(seed: Sha256Digest, id: ItemId, samples: &[&AnsweredItem]) -> bool {
-    let chosen = match samples {
+/// The sample that counts: the only one, or the one that was picked.
+fn chosen<'a>(samples: &[&'a AnsweredItem]) -> Option<&'a AnsweredItem> {
+    match samples {
         [only] => Some(*only),
         several => {
             let mut picked = several.iter().filter(|sample| sample.picked);
             picked.next().copied().filter(|_| picked.next().is_none())
         }
-    };
-    chosen.is_some_and(|answer| is_right(seed, id, answer))
+    }
 }
 
-fn is_right(seed: Sha256Digest, id: ItemId, answer: &AnsweredItem) -> bool {
-    answer.finish == Finish::Stop && suite::score(&suite::item(&seed.0, id), answer.answer.as_str())
+/// What an answer is. One that did not end by itself, truncated or late, is wrong whatever it says.
+fn judged(item: &Item, answer: &AnsweredItem) -> Verdict {
+    match suite::score(item, answer.answer.as_str()) {
+        Verdict::Right if answer.finish != Finish::Stop => Verdict::Wrong,
+        verdict => verdict,
+    }
 }
 
 fn seconds(samples: &[&AnsweredItem]) -> f64 {
@@ -175,21 +185,22 @@ pub(super) fn seconds_per_answer(
 
 /// Accuracy by family, in the suite's order.
 pub(super) fn families(items: &BTreeMap<ItemKey, ItemSample>) -> Vec<FamilyScore> {
-    Family::ALL
-        .into_iter()
-        .filter_map(|family| {
-            let (correct, n) = tally(
-                items
-                    .iter()
-                    .filter(|(key, _)| key.family == family)
-                    .map(|(_, item)| item),
-            );
+    Suite::ALL
+        .iter()
+        .flat_map(|suite| suite.families())
+        .filter_map(|&family| {
+            let of_family = || {
+                let own = items.iter().filter(|(key, _)| key.family == family);
+                own.map(|(_, item)| item)
+            };
+            let (correct, n) = tally(of_family());
             let (low, high) = clopper_pearson(correct, n, 0.95);
             (n > 0).then(|| FamilyScore {
                 family: family.name().to_owned(),
                 description: family.describe().to_owned(),
                 correct,
                 items: n,
+                unextractable: of_family().filter(|item| item.unextractable).count() as u32,
                 accuracy: f64::from(correct) / f64::from(n),
                 accuracy_ci95_low: low,
                 accuracy_ci95_high: high,

@@ -7,7 +7,6 @@ use domain::api::{RepetitionPoint, ResultRow};
 use domain::hardware::Catalogue;
 use domain::ids::{KeyId, Sha256Digest, Slug};
 use domain::record::{Host, KvState, PruningMethod, SplitMethod};
-use domain::suite;
 
 use super::joules::{self, Sources};
 use super::speed::{self, LARGEST_SPREAD, Published, RepetitionSample, STABLE_HALF_WIDTH};
@@ -507,6 +506,7 @@ fn publish_answers(
                 suite.key(item.id),
                 ItemSample {
                     correct: item.correct,
+                    unextractable: item.unextractable,
                     any_correct: item.any_correct,
                     seconds: item.seconds,
                 },
@@ -536,7 +536,8 @@ fn publish_answers(
         newest,
     };
     if result.row.quality.is_some() {
-        if items.keys().any(|key| key.seed.0 == suite::PUBLIC_SEED) {
+        let public = |key: &ItemKey| key.seed.0 == key.family.suite().public_seed();
+        if items.keys().any(public) {
             raise(&mut result.row, "public-seed");
         }
         result.samples.items = items;

@@ -7,7 +7,7 @@ use domain::record::{
     PruningMethod, Quality, Record, Request, Split, SplitMethod, SuiteRef,
 };
 use domain::scope::{Scope, ScopeKey};
-use domain::suite;
+use domain::suite::{self, Suite};
 use domain::text::{Answer, Name};
 use proptest::prelude::*;
 
@@ -22,31 +22,35 @@ pub(crate) fn record() -> Record {
 /// Answers the first `items` of the public suite, 5 ms each; `right` tells which correctly.
 pub(crate) fn answering(mut record: Record, items: u32, right: impl Fn(u32) -> bool) -> Record {
     record.suite = Some(SuiteRef {
-        version: Name::cleaned(suite::REFERENCE_V1),
-        digest: Sha256Digest(suite::digest()),
-        seed: Sha256Digest(suite::PUBLIC_SEED),
+        version: Name::cleaned(Suite::ReferenceV1.name()),
+        digest: Sha256Digest(Suite::ReferenceV1.digest()),
+        seed: Sha256Digest(Suite::ReferenceV1.public_seed()),
     });
-    let answered = (0..items).zip(suite::plan(items)).map(|(position, id)| {
-        let item = suite::item(&suite::PUBLIC_SEED, id);
-        let start_ns = 2_000_000_000 + u64::from(position) * 5_000_000;
-        AnsweredItem {
-            family: Name::cleaned(id.family.name()),
-            level: id.level,
-            index: id.index,
-            sample: 0,
-            answer: Answer::cleaned(if right(position) { &item.answer } else { "?" }),
-            picked: true,
-            tokens_in: 10,
-            tokens_out: 5,
-            reasoning_tokens: 0,
-            finish: Finish::Stop,
-            start_ns,
-            end_ns: start_ns + 5_000_000,
-        }
-    });
+    let answered = (0..items)
+        .zip(Suite::ReferenceV1.plan(items))
+        .map(|(position, id)| {
+            let item = suite::item(&Suite::ReferenceV1.public_seed(), id);
+            let start_ns = 2_000_000_000 + u64::from(position) * 5_000_000;
+            AnsweredItem {
+                family: Name::cleaned(id.family.name()),
+                level: id.level,
+                index: id.index,
+                sample: 0,
+                answer: Answer::cleaned(if right(position) { &item.answer } else { "?" }),
+                answer_bytes: None,
+                picked: true,
+                tokens_in: 10,
+                tokens_out: 5,
+                reasoning_tokens: 0,
+                finish: Finish::Stop,
+                start_ns,
+                end_ns: start_ns + 5_000_000,
+            }
+        });
     record.quality = Some(Quality {
         items: answered.collect(),
         transcript_sha256: None,
+        asking: None,
     });
     record
 }
@@ -204,7 +208,7 @@ fn answers_are_scored_against_items_made_again() {
         .filter(|family| family.correct == 0)
         .collect();
     assert_eq!(wrong.len(), 1);
-    assert_eq!(result.row.suite.as_deref(), Some(suite::REFERENCE_V1));
+    assert_eq!(result.row.suite.as_deref(), Some(Suite::ReferenceV1.name()));
     assert_eq!(result.row.flags, "public-seed");
     assert_eq!(result.samples.items.len(), 210);
 }
@@ -869,7 +873,7 @@ fn best_of_n_pays_for_all_samples_and_publishes_the_picked_ones() {
     let mut record = metered(answering(record(), 105, |position| position % 3 == 0), 40);
     record.workload.samples = 2;
     let items = &mut record.quality.as_mut().expect("answered").items;
-    let right = suite::plan(105);
+    let right = Suite::ReferenceV1.plan(105);
     let twice = items
         .iter()
         .zip(right)
@@ -882,7 +886,8 @@ fn best_of_n_pays_for_all_samples_and_publishes_the_picked_ones() {
             (second.sample, second.picked) = (1, false);
             (second.start_ns, second.end_ns) = (start_ns + 5_000_000, start_ns + 10_000_000);
             if position % 3 == 1 {
-                second.answer = Answer::cleaned(&suite::item(&suite::PUBLIC_SEED, id).answer);
+                second.answer =
+                    Answer::cleaned(&suite::item(&Suite::ReferenceV1.public_seed(), id).answer);
             }
             [first, second]
         });

@@ -1,7 +1,7 @@
 //! Frontiers of handmade rows: membership, reasons, words.
 
 use domain::ids::Sha256Digest;
-use domain::suite::{self, Family};
+use domain::suite::{Family, Suite};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +11,7 @@ use crate::derive::{ItemKey, ItemSample, Samples, ScopeEnergy};
 /// first 210 items, `quality` of them correctly (those of lowest hash first, so that a better
 /// cell answers what a worse one does, and more).
 fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) -> CellResult {
-    let mut ids = suite::plan(210);
+    let mut ids = Suite::ReferenceV1.plan(210);
     ids.sort_by_key(|id| Sha256Digest::of(id.to_string().as_bytes()));
     let right = (quality * 210.0).round() as usize;
     let items = ids.into_iter().enumerate().map(|(rank, id)| {
@@ -25,6 +25,7 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
             key,
             ItemSample {
                 correct: rank < right,
+                unextractable: false,
                 any_correct: rank < right,
                 seconds: 0.005,
             },
@@ -45,7 +46,7 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
         setup_name: format!("Setup {id}"),
         engine: "candle".to_owned(),
         workload: "pp32-tg24".to_owned(),
-        suite: Some(suite::REFERENCE_V1.to_owned()),
+        suite: Some(Suite::ReferenceV1.name().to_owned()),
         quality: Some(quality),
         quality_ci95_low: Some((quality - 0.06).max(0.0)),
         quality_ci95_high: Some((quality + 0.06).min(1.0)),

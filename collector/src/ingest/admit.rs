@@ -7,7 +7,7 @@ use domain::hardware::Catalogue;
 use domain::ids::Sha256Digest;
 use domain::plausibility;
 use domain::record::{Audience, Host, MeterTrace, Record, SCHEMA};
-use domain::suite;
+use domain::suite::Suite;
 use domain::tier::Tier;
 
 use super::{Accepted, IngestError};
@@ -211,8 +211,8 @@ fn check_ranges(record: &Record) -> Result<(), IngestError> {
         "answers need one",
     );
     if let Some(asked) = &record.suite {
-        let known =
-            asked.version.as_str() == suite::REFERENCE_V1 && asked.digest.0 == suite::digest();
+        let known = Suite::from_name(asked.version.as_str())
+            .is_some_and(|suite| asked.digest.0 == suite.digest());
         need(
             known,
             "/suite/digest".into(),

@@ -14,7 +14,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use crate::ids::Sha256Digest;
-use crate::suite;
+use crate::suite::Suite;
 
 mod engines;
 pub mod source;
@@ -173,7 +173,7 @@ impl Serialize for PruneLabel {
 #[serde(deny_unknown_fields, default)]
 pub struct QualitySettings {
     /// The suite.
-    pub suite: String,
+    pub suite: Suite,
     /// How many items; 0 asks none. Under 100 no quality is published.
     pub items: u32,
 }
@@ -181,7 +181,7 @@ pub struct QualitySettings {
 impl Default for QualitySettings {
     fn default() -> Self {
         Self {
-            suite: suite::REFERENCE_V1.to_owned(),
+            suite: Suite::ReferenceV1,
             items: 210,
         }
     }
@@ -675,10 +675,6 @@ fn checked_quality(
     };
     let at = quality.span().start;
     let quality = quality.into_inner();
-    if quality.suite != suite::REFERENCE_V1 {
-        let what = unknown("suite", &quality.suite, &[suite::REFERENCE_V1.to_owned()]);
-        return Err(source.error_in(at, "suite", what));
-    }
     if quality.items > MAX_ITEMS {
         let what = format!(
             "{} items are more than the {MAX_ITEMS} that one record holds",

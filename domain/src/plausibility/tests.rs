@@ -331,6 +331,7 @@ fn answers_follow_each_other_within_their_phase() {
         index: 0,
         sample: 0,
         answer: Answer::cleaned("ab"),
+        answer_bytes: None,
         picked: true,
         tokens_in: 8,
         tokens_out: 3,
@@ -354,6 +355,7 @@ fn answers_follow_each_other_within_their_phase() {
             record.quality = Some(crate::record::Quality {
                 items,
                 transcript_sha256: None,
+                asking: None,
             });
         })
     };

@@ -219,6 +219,7 @@ impl Engine for LlamaBenchEngine {
             reports_cached_tokens: false,
             engine_view: true,
             logits: false,
+            chat: false,
             max_streams: 1,
         }
     }

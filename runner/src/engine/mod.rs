@@ -123,6 +123,8 @@ pub struct Capabilities {
     pub engine_view: bool,
     /// Logits of every position can be had.
     pub logits: bool,
+    /// Takes [`Prompt::Chat`].
+    pub chat: bool,
     /// Requests at once.
     pub max_streams: u32,
 }
@@ -185,6 +187,9 @@ pub enum Sampling {
 pub enum Prompt {
     /// Tokenised by the engine, which puts the begin token before it if the weights file asks for that.
     Text(String),
+    /// One message of a user, put into the model's chat template by the engine; where it offers
+    /// [`Capabilities::chat`].
+    Chat(String),
     /// Exactly these tokens; made by [`Engine::fit_prompt`].
     Exact {
         /// The tokens, the begin token included; empty where the engine takes only text.

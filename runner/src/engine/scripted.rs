@@ -104,6 +104,7 @@ impl ScriptedEngine {
                 reports_cached_tokens: true,
                 engine_view: false,
                 logits: false,
+                chat: false,
                 max_streams: 1,
             },
             loaded: false,
@@ -424,7 +425,7 @@ fn generate(
         return Err(fault);
     }
     let (prompt, mut output) = match &request.prompt {
-        Prompt::Text(text) => {
+        Prompt::Text(text) | Prompt::Chat(text) => {
             let output = tokenizer.encode(&(held.answer)(text));
             let bos = [tokenizer.bos()].into_iter();
             (bos.chain(tokenizer.encode(text)).collect(), output)

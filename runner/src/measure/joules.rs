@@ -395,7 +395,7 @@ fn next_ask(
     let Some(context) = context else {
         return ask(bench.engine, workload, prompts);
     };
-    let (Prompt::Exact { text, .. } | Prompt::Text(text)) = context;
+    let (Prompt::Exact { text, .. } | Prompt::Text(text) | Prompt::Chat(text)) = context;
     let tokens = workload.depth_tokens + workload.prompt_tokens;
     // Behind a space, so that no tokenizer joins the two.
     let text = format!("{text} {}", prompts.next(workload.prompt_tokens));

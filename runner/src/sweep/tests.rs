@@ -8,6 +8,7 @@ use domain::energy::phases::attribute;
 use domain::envelope;
 use domain::record::{AttributionMethod, EnergyClaim, PAYLOAD_TYPE, UnavailableReason};
 use domain::scope::Scope;
+use domain::suite::Suite;
 use tempfile::TempDir;
 
 use super::*;
@@ -73,7 +74,7 @@ impl Bed {
             key: Arc::new(RunnerKey::load_or_make(&path.join("data/key.pem")).expect("a key")),
             audience: Audience::Any,
             catalogue: Catalogue::default(),
-            suite_seed: suite::PUBLIC_SEED,
+            suite_seed: Suite::ReferenceV1.public_seed(),
             estimate: None,
             fresh: false,
             stop: Arc::default(),
@@ -97,10 +98,11 @@ impl Bed {
     /// An engine that knows every answer and takes a millisecond per token.
     fn engine(&self) -> ScriptedEngine {
         let clock = Arc::clone(&self.clock);
-        let known: BTreeMap<_, _> = quality::items(&suite::PUBLIC_SEED, 42)
-            .into_iter()
-            .map(|item| (item.prompt, item.answer))
-            .collect();
+        let known: BTreeMap<_, _> =
+            quality::items(Suite::ReferenceV1, &Suite::ReferenceV1.public_seed(), 42)
+                .into_iter()
+                .map(|item| (item.prompt, item.answer))
+                .collect();
         ScriptedEngine::new()
             .answers(move |prompt| known.get(prompt).cloned().unwrap_or_default())
             .works(move |work| match work {

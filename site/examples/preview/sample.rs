@@ -710,6 +710,7 @@ impl Sample {
             description: description.to_owned(),
             correct,
             items: 30,
+            unextractable: 0,
             accuracy: f64::from(correct) / 30.0,
             accuracy_ci95_low: (f64::from(correct) / 30.0 - 0.16).max(0.0),
             accuracy_ci95_high: (f64::from(correct) / 30.0 + 0.12).min(1.0),

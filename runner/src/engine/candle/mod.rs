@@ -134,6 +134,7 @@ impl Engine for CandleEngine {
             reports_cached_tokens: true,
             engine_view: true,
             logits: true,
+            chat: false,
             max_streams: 1,
         }
     }
@@ -199,6 +200,11 @@ impl Loaded {
             Prompt::Text(text) => {
                 let bos = self.begins_with_bos.then(|| self.tokenizer.bos());
                 bos.into_iter().chain(self.tokenizer.encode(text)).collect()
+            }
+            Prompt::Chat(_) => {
+                return Err(EngineError::NotOffered {
+                    what: "an answer to a chat message".to_owned(),
+                });
             }
         };
         self.check(&prompt, request.max_output_tokens)?;

@@ -228,6 +228,7 @@ impl OpenAiEngine {
                 reports_cached_tokens: false,
                 engine_view: false,
                 logits: false,
+                chat: false,
                 max_streams,
             },
             facts: facts::unknown(&self.spec),
@@ -292,6 +293,7 @@ impl Engine for OpenAiEngine {
                 reports_cached_tokens: false,
                 engine_view: false,
                 logits: false,
+                chat: false,
                 max_streams: MAX_STREAMS,
             },
         }
@@ -394,7 +396,7 @@ impl Served {
         on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<(Heard, Ended), EngineError> {
         let empty = match &request.prompt {
-            Prompt::Text(text) => text.is_empty(),
+            Prompt::Text(text) | Prompt::Chat(text) => text.is_empty(),
             Prompt::Exact { length, .. } => *length == 0,
         };
         if empty {
@@ -428,7 +430,7 @@ impl Served {
         let tokens = match prompt {
             Prompt::Exact { length, .. } => *length,
             // No vocabulary makes more tokens than bytes.
-            Prompt::Text(text) => self
+            Prompt::Text(text) | Prompt::Chat(text) => self
                 .vocabulary
                 .count_here(text)
                 .unwrap_or(u32::try_from(text.len()).unwrap_or(u32::MAX)),
@@ -508,7 +510,7 @@ impl Served {
                 Some(text.len() as u32 + extra)
             }
             // Other vocabularies may merge a text's end with what follows it.
-            (Prompt::Text(_), _) => None,
+            (Prompt::Text(_) | Prompt::Chat(_), _) => None,
         }
     }
 

@@ -94,7 +94,7 @@ impl Form {
             put("model", json!(model));
         }
         let text = match &request.prompt {
-            Prompt::Text(text) | Prompt::Exact { text, .. } => text,
+            Prompt::Text(text) | Prompt::Chat(text) | Prompt::Exact { text, .. } => text,
         };
         match (self.endpoint, self.ids(&request.prompt)) {
             (Endpoint::Completions, Some(ids)) => put("prompt", json!(ids)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::DType;
 use domain::record::Finish;
-use domain::suite;
+use domain::suite::{self, Suite};
 use safetensors::SafeTensors;
 use tokenizers::Tokenizer;
 
@@ -244,9 +244,10 @@ async fn mlx_gives_the_answers_that_candle_gives() {
     let client = reqwest::Client::new();
     mlx.ready(&client).await;
 
-    let items: Vec<_> = suite::plan(30)
+    let items: Vec<_> = Suite::ReferenceV1
+        .plan(30)
         .into_iter()
-        .map(|id| suite::item(&suite::PUBLIC_SEED, id))
+        .map(|id| suite::item(&Suite::ReferenceV1.public_seed(), id))
         .collect();
     let mut different = Vec::new();
     for item in &items {

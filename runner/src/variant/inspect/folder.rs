@@ -117,6 +117,7 @@ pub(super) fn inspect(folder: &Path) -> Result<VariantFacts, VariantError> {
         model: Name::cleaned(model),
         arch: Name::cleaned(config.text("model_type")?),
         quant: Name::cleaned(&quant),
+        types: Vec::new(),
         vocab_size: config.required("vocab_size")?,
         template_sha256: folder.template()?,
         tokenizer_sha256: folder.digest_of_first(&[TOKENIZER, "tokenizer.model"])?,
@@ -455,6 +456,7 @@ fn pruning(folder: Folder, ours: Option<&Value>) -> Result<Pruning, VariantError
             ratio_ppm: 0,
             source_sha256: None,
             healed: None,
+            recipe: None,
         });
     };
     let bad = |key: &str| folder.bad(CONFIG, format!("is not usable: {OURS}.{key}"));
@@ -469,6 +471,7 @@ fn pruning(folder: Folder, ours: Option<&Value>) -> Result<Pruning, VariantError
         source_sha256: Some(source.map_err(|_| bad("source_sha256"))?),
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
+        recipe: None,
     })
 }
 

@@ -112,6 +112,7 @@ fn facts(header: &Header, files: Vec<WeightFile>) -> Result<VariantFacts, GgufEr
         model: Name::cleaned(header.required("general.name", header.text("general.name")?)?),
         arch: Name::cleaned(architecture),
         quant: Name::cleaned(majority_type(tensors)),
+        types: Vec::new(),
         vocab_size,
         template_sha256: header
             .text("tokenizer.chat_template")?
@@ -254,5 +255,6 @@ fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
         source_sha256: source.map_err(|_| gguf.bad_key(keys::SOURCE, "is no SHA-256"))?,
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
+        recipe: None,
     })
 }

@@ -106,7 +106,8 @@ fn check_forced(engine: &mut OpenAiEngine) -> Vec<Generated> {
 fn differing(engine: &mut dyn Engine, size: &str, count: u32) -> Vec<String> {
     let mut candle = CandleEngine::new().expect("candle");
     candle.load(&reference(size), NEEDS).expect("loads");
-    items(&domain::suite::PUBLIC_SEED, count)
+    let suite = domain::suite::Suite::ReferenceV1;
+    items(suite, &suite.public_seed(), count)
         .iter()
         .filter_map(|item| {
             let request = GenerateRequest {

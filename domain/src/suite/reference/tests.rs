@@ -4,15 +4,20 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+use sha2::{Digest as _, Sha256};
+
+use super::super::{Verdict, item, score};
 use super::*;
 
 fn any_family() -> impl Strategy<Value = Family> {
-    prop::sample::select(Family::ALL.to_vec())
+    prop::sample::select(Family::REFERENCE.to_vec())
 }
 
 fn public(family: Family, level: u8, index: u32) -> Item {
     item(
-        &PUBLIC_SEED,
+        &Suite::ReferenceV1.public_seed(),
         ItemId {
             family,
             level,
@@ -41,9 +46,9 @@ proptest! {
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         prop_assert!(printable(&drawn.prompt) && printable(&drawn.answer));
         prop_assert!(drawn.answer.len() >= 2);
-        prop_assert!(score(&drawn, &drawn.answer));
+        prop_assert_eq!(score(&drawn, &drawn.answer), Verdict::Right);
         let longer = format!("{} ", drawn.answer);
-        prop_assert!(!score(&drawn, &longer));
+        prop_assert_eq!(score(&drawn, &longer), Verdict::Wrong);
         prop_assert_eq!(item(&seed, drawn.id), drawn);
     }
 
@@ -78,7 +83,7 @@ proptest! {
     #[test]
     fn hostile_answers_are_wrong(answer in "\\PC*", index: u32, family in any_family()) {
         let drawn = public(family, 1, index);
-        prop_assert_eq!(score(&drawn, &answer), answer == drawn.answer);
+        prop_assert_eq!(score(&drawn, &answer) == Verdict::Right, answer == drawn.answer);
     }
 }
 
@@ -91,14 +96,14 @@ fn huge_and_control_text_is_wrong_but_harmless() {
         "\u{202e}abc".to_owned(),
         format!("{}\0", drawn.answer),
     ] {
-        assert!(!score(&drawn, &answer));
+        assert_eq!(score(&drawn, &answer), Verdict::Wrong);
     }
 }
 
 #[test]
 fn the_plan_is_balanced_over_families_and_levels() {
-    let planned = plan(2_100);
-    for family in Family::ALL {
+    let planned = Suite::ReferenceV1.plan(2_100);
+    for family in Family::REFERENCE {
         for level in 1..=LEVELS {
             let count = planned
                 .iter()
@@ -108,14 +113,15 @@ fn the_plan_is_balanced_over_families_and_levels() {
         }
     }
     assert_eq!(planned.iter().collect::<HashSet<_>>().len(), planned.len());
-    assert_eq!(plan(9), planned[..9]);
+    assert_eq!(Suite::ReferenceV1.plan(9), planned[..9]);
 }
 
 #[test]
 fn a_run_of_2100_items_hardly_repeats_a_prompt() {
-    let prompts: HashSet<String> = plan(2_100)
+    let prompts: HashSet<String> = Suite::ReferenceV1
+        .plan(2_100)
         .into_iter()
-        .map(|id| item(&PUBLIC_SEED, id).prompt)
+        .map(|id| item(&Suite::ReferenceV1.public_seed(), id).prompt)
         .collect();
     assert!(
         prompts.len() >= 2_000,
@@ -126,8 +132,8 @@ fn a_run_of_2100_items_hardly_repeats_a_prompt() {
 
 #[test]
 fn the_commonest_answer_is_right_at_most_once_in_fifty_times() {
-    let mut rng = ChaCha8Rng::from_seed(PUBLIC_SEED);
-    for family in Family::ALL {
+    let mut rng = ChaCha8Rng::from_seed(Suite::ReferenceV1.public_seed());
+    for family in Family::REFERENCE {
         for level in 1..=LEVELS {
             let mut counts = std::collections::HashMap::new();
             for _ in 0..4_000 {
@@ -143,12 +149,12 @@ fn the_commonest_answer_is_right_at_most_once_in_fifty_times() {
 
 #[test]
 fn each_family_has_its_own_marker_and_a_name_that_reads_back() {
-    let markers: HashSet<u8> = Family::ALL
+    let markers: HashSet<u8> = Family::REFERENCE
         .iter()
         .map(|&family| public(family, 1, 0).prompt.as_bytes()[0])
         .collect();
-    assert_eq!(markers.len(), Family::ALL.len());
-    for family in Family::ALL {
+    assert_eq!(markers.len(), Family::REFERENCE.len());
+    for family in Family::REFERENCE {
         assert_eq!(Family::from_name(family.name()), Some(family));
     }
     assert_eq!(Family::from_name("Addition"), None);
@@ -165,7 +171,7 @@ fn every_description_shows_a_true_example() {
         ("%47+35:60=", "22"),
         ("!([]{(<=", ">)})"),
     ];
-    for (family, (prompt, answer)) in Family::ALL.into_iter().zip(solved) {
+    for (family, (prompt, answer)) in Family::REFERENCE.into_iter().zip(solved) {
         assert!(
             family
                 .describe()
@@ -179,13 +185,13 @@ fn every_description_shows_a_true_example() {
 #[test]
 fn the_public_seed_is_the_hash_of_its_phrase() {
     let seed: [u8; 32] = Sha256::digest(b"joulemark reference-v1 public seed").into();
-    assert_eq!(seed, PUBLIC_SEED);
+    assert_eq!(seed, Suite::ReferenceV1.public_seed());
 }
 
 #[test]
 fn the_generators_are_the_published_ones() {
     assert_eq!(
-        hex::encode(digest()),
+        hex::encode(Suite::ReferenceV1.digest()),
         "378e82720243d18ef0aa9d76d81bdea15f984d72cae220d49c9798ca00676c74"
     );
 }

@@ -1,0 +1,1 @@
+//! Names and things that the generators draw from.
