@@ -22,6 +22,8 @@ use domain::tier::Tier;
 mod energy;
 #[path = "engines.rs"]
 mod engines;
+#[path = "variants.rs"]
+mod variants;
 
 /// A result that every sample but the empty one has.
 pub(crate) const RESULT: &str = "00000000000000a0";
@@ -778,6 +780,13 @@ fn serve(sample: Sample) -> Router {
         .route("/api/v1/records/{id}", get(show_record))
         .route("/api/v1/records/{id}/envelope", get(show_envelope))
         .route("/api/v1/models", get(show_models))
+        .route("/api/v1/models/{slug}", get(show_model))
+        .route("/api/v1/tasks", get(show_tasks))
+        .route("/api/v1/imports", get(show_imports))
+        .route(
+            "/api/v1/imports/{id}/file",
+            get(|| async { "{\"n_prompt\": 512}" }),
+        )
         .route("/api/v1/hardware", get(show_hardware))
         .route("/api/v1/engines", get(show_engines))
         .route("/api/v1/engines/{slug}", get(show_engine))
@@ -930,6 +939,21 @@ async fn show_models(State(sample): Scripted) -> Response {
         models,
     })
     .into_response()
+}
+
+async fn show_model(State(sample): Scripted, Path(slug): Path<String>) -> Response {
+    match variants::detail(&slug, &sample.rows()) {
+        Some(detail) => Json(detail).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "no such model"),
+    }
+}
+
+async fn show_tasks(State(sample): Scripted) -> Response {
+    Json(variants::tasks(&sample.rows())).into_response()
+}
+
+async fn show_imports(State(sample): Scripted) -> Response {
+    Json(variants::imports(sample.valid, &sample.rows())).into_response()
 }
 
 async fn show_hardware(State(sample): Scripted) -> Response {
