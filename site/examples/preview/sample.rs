@@ -10,8 +10,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use domain::api::{
     DATA_LICENCE, Facet, Facets, FamilyScore, Figure, FrontierAnswer, HardwareAnswer, HardwareRow,
-    LeftOut, Membership, ModelRow, ModelsAnswer, Objective, Problem, ProvenanceLine, RecordDetail,
-    RecordSummary, RepetitionPoint, ResultDetail, ResultRow, ResultsAnswer, SetupRow,
+    ImportedBeside, LeftOut, Membership, ModelRow, ModelsAnswer, Objective, Problem,
+    ProvenanceLine, RecordDetail, RecordSummary, RepetitionPoint, ResultDetail, ResultRow,
+    ResultsAnswer, SetupRow,
 };
 use domain::hardware::{Confidence, HardwareKind, Price, PriceKind};
 use domain::query::FrontierQuery;
@@ -562,6 +563,7 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
             ..Facets::default()
         },
         rows,
+        imported: Vec::new(),
     }
 }
 
@@ -862,6 +864,21 @@ async fn show_frontier(
         answer.left_out.retain(|one| wanted(&one.row));
     }
     answer.budget_usd = query.budget_usd;
+    if query.imported {
+        let rows = variants::imports(sample.valid, &sample.rows()).rows;
+        let measured = rows.into_iter().filter(|one| one.row.failed.is_none());
+        answer.imported = measured
+            .map(|import| ImportedBeside {
+                import,
+                price_usd: Some(799.0),
+                price_date: Some("2026-11-10".to_owned()),
+                price_reason: None,
+            })
+            .collect();
+    }
+    if let Some(objectives) = query.objectives {
+        answer.objectives = objectives;
+    }
     if wants_csv(&headers) {
         csv(&answer.rows)
     } else {

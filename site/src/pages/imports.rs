@@ -168,7 +168,6 @@ fn view(import: &ImportRow) -> ImportView {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sample;
     use crate::tests::{get, site};
 
@@ -185,6 +184,19 @@ mod tests {
         }
         let empty = get(&site(sample::empty()), "/imports").await;
         assert!(empty.body.contains("joulemark import FILE"));
+    }
+
+    #[tokio::test]
+    async fn a_frontier_has_imported_rows_only_when_asked_and_draws_them_without_standing() {
+        let asked = "/frontier?axes=price-decode&imported=1";
+        let page = get(&site(sample::priced()), asked).await;
+        assert!(page.body.contains("Imported, by your choice"));
+        assert!(
+            page.body
+                .contains("imported: another tool’s figure, with no standing")
+        );
+        let plain = get(&site(sample::priced()), "/frontier?axes=price-decode").await;
+        assert!(!plain.body.contains("Imported, by your choice"));
     }
 
     #[tokio::test]
