@@ -13,6 +13,8 @@ mod arithmetic;
 mod constraints;
 mod extract;
 mod extraction;
+#[cfg(test)]
+mod laws;
 mod ordering;
 mod retrieval;
 mod state;

@@ -74,7 +74,7 @@ pub(super) const OBJECTS: [&str; 48] = [
     "anchor", "apple", "ball", "battery", "bell", "book", "bottle", "brush", "button", "candle",
     "card", "clock", "coin", "comb", "compass", "cup", "dart", "envelope", "feather", "flute",
     "fork", "glove", "hammer", "key", "knife", "lamp", "lemon", "magnet", "map", "marble",
-    "mirror", "needle", "onion", "orange", "pebble", "pencil", "ribbon", "ring", "ruler", "scarf",
+    "mirror", "needle", "onion", "nail", "pebble", "pencil", "ribbon", "ring", "ruler", "scarf",
     "shell", "spoon", "stamp", "stone", "ticket", "torch", "watch", "whistle",
 ];
 
@@ -203,6 +203,16 @@ pub(super) fn listed(things: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// `a key`, `an apple`.
+pub(super) fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {noun}")
+}
+
 /// The text with its first letter in upper case.
 pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
@@ -226,6 +236,34 @@ pub(super) const fn ordinal(number: usize) -> &'static str {
         "tenth",
     ];
     ORDINALS[number - 1]
+}
+
+/// A number from zero to twenty in letters.
+pub(super) const fn number(number: usize) -> &'static str {
+    const NUMBERS: [&str; 21] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+    ];
+    NUMBERS[number]
 }
 
 /// Tokens for a short chain of thought: more where a level needs more steps.
