@@ -82,7 +82,7 @@ pub enum RowKind {
     Decode,
     /// Both in one figure: shown, never ranked.
     Mixed,
-    /// Requests to a server, each with prompt and output.
+    /// Requests, each with prompt and output, and a figure for each part; mostly to a server.
     Serving,
     /// Answers scored by another tool.
     Quality,
@@ -139,6 +139,8 @@ pub struct Row {
     pub decode_tokens_per_second: Option<f64>,
     /// Its sample standard deviation.
     pub decode_tokens_per_second_sd: Option<f64>,
+    /// Prompt and output tokens together per second, of a mixed row.
+    pub mixed_tokens_per_second: Option<f64>,
     /// Output tokens per second of all streams together.
     pub aggregate_decode_tokens_per_second: Option<f64>,
     /// Prompt tokens per second of all streams together.
