@@ -106,12 +106,17 @@ impl Document {
                 .notes
                 .push("not all of the file is UTF-8; other bytes were left out".to_owned());
         }
+        // First, as texts quoted in it may look like tables or lists.
+        let no_yaml = document.find_yaml();
+        if document.only_values {
+            return Ok(document);
+        }
         document.find_values();
         if document.values.is_empty() && document.cut.is_none() {
             document.find_tables();
             document.find_csv();
             if document.tables.is_empty() && document.csv.is_none() {
-                document.find_yaml();
+                document.notes.extend(no_yaml);
             }
         } else if !document.only_values {
             document.find_tables();
@@ -274,7 +279,8 @@ impl Document {
         self.csv = Some(table);
     }
 
-    fn find_yaml(&mut self) {
+    /// Takes the file as one YAML mapping, or says why it is none though it begins like one.
+    fn find_yaml(&mut self) -> Option<String> {
         let is_yaml = self
             .text
             .lines()
@@ -288,7 +294,7 @@ impl Document {
                     && (after.is_empty() || after.starts_with(' '))
             });
         if !is_yaml {
-            return;
+            return None;
         }
         // Aliases, nesting, merges and documents are bounded by the crate's default budget.
         let mut options = serde_saphyr::options! {
@@ -303,9 +309,10 @@ impl Document {
             Ok(value @ Value::Object(_)) => {
                 self.values = vec![(1, value)];
                 self.only_values = true;
+                None
             }
-            Ok(_) => {}
-            Err(error) => self.notes.push(format!(
+            Ok(_) => None,
+            Err(error) => Some(format!(
                 "it begins like YAML, and is not: {}",
                 error.to_string().lines().next().unwrap_or_default()
             )),

@@ -13,6 +13,7 @@
 mod aiperf;
 mod document;
 mod exo;
+mod figures;
 mod genai_bench;
 mod guidellm;
 mod inferencex;
