@@ -57,11 +57,35 @@ pub(super) fn notes(notes: &mut Vec<String>) {
 }
 
 fn clean(text: &str) -> String {
-    Name::cleaned(&scrub(text)).as_str().to_owned()
+    Name::cleaned(&without_addresses(&scrub(text)))
+        .as_str()
+        .to_owned()
+}
+
+/// Addresses name somebody's server: only their kind is kept.
+fn without_addresses(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let begin = rest[..at]
+            .rfind(|c: char| !c.is_ascii_alphanumeric() && c != '+')
+            .map_or(0, |it| {
+                it + rest[it..].chars().next().map_or(1, char::len_utf8)
+            });
+        kept.push_str(&rest[..begin]);
+        kept.push_str("[address]");
+        let after = &rest[at + 3..];
+        let end = after
+            .find(|c: char| c.is_whitespace() || "\"'<>|,;)".contains(c))
+            .unwrap_or(after.len());
+        rest = &after[end..];
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// Every figure with its name, and whether it may be below zero.
-fn figures(row: &mut Row) -> [(&'static str, &mut Option<f64>, bool); 17] {
+fn figures(row: &mut Row) -> [(&'static str, &mut Option<f64>, bool); 18] {
     [
         ("prefill rate", &mut row.prefill_tokens_per_second, false),
         (
@@ -75,6 +99,7 @@ fn figures(row: &mut Row) -> [(&'static str, &mut Option<f64>, bool); 17] {
             &mut row.decode_tokens_per_second_sd,
             false,
         ),
+        ("mixed rate", &mut row.mixed_tokens_per_second, false),
         (
             "aggregate decode rate",
             &mut row.aggregate_decode_tokens_per_second,
