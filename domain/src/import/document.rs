@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Number, Value};
 
-use super::{ImportError, MAX_FILE_BYTES};
+use super::{ImportError, MAX_FILE_BYTES, MAX_ROWS};
 
 /// How deep a value may nest.
 const MAX_DEPTH: u32 = 96;
@@ -18,14 +18,15 @@ const MAX_DEPTH: u32 = 96;
 /// How many values, inner ones included, one file may hold.
 const MAX_VALUES: usize = 2_000_000;
 
+/// How many tables are kept of one file.
+const MAX_TABLES: usize = 1_000;
+
 /// How often each byte may be looked at as the possible beginning of JSON.
 const MAX_PASSES: usize = 8;
 
 /// A file, taken apart.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// The file's name without its folders.
-    pub(super) name: String,
     /// Its text: UTF-8 without a byte order mark, line ends `\n`, terminal colours removed.
     pub(super) text: String,
     /// All outermost JSON objects and arrays (or the one YAML mapping), each with the line,
@@ -37,7 +38,8 @@ pub(super) struct Document {
     pub(super) csv: Option<Table>,
     /// What was done to read it, in words.
     pub(super) notes: Vec<String>,
-    /// Where a JSON value begins that the file does not finish.
+    /// Where a JSON value begins that the file does not finish. If it is a list, as of a run
+    /// that ran out of memory, its whole members stand among the values.
     pub(super) cut: Option<usize>,
     /// Whether nothing but values stands in the file.
     pub(super) only_values: bool,
@@ -96,7 +98,6 @@ impl Document {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let decoded = String::from_utf8_lossy(bytes);
         let mut document = Self {
-            name: file.rsplit(['/', '\\']).next().unwrap_or(file).to_owned(),
             text: plain(&decoded),
             ..Self::default()
         };
@@ -129,9 +130,9 @@ impl Document {
     }
 
     /// The objects in it: the values themselves, and the members of arrays among them, each with
-    /// the line where its value begins.
+    /// the line where its value begins; no more than one file may give rows.
     pub(super) fn objects(&self) -> impl Iterator<Item = (usize, &Map<String, Value>)> {
-        self.values.iter().flat_map(|(line, value)| {
+        let all = self.values.iter().flat_map(|(line, value)| {
             let members: &[Value] = match value {
                 Value::Array(members) => members,
                 other => std::slice::from_ref(other),
@@ -139,7 +140,8 @@ impl Document {
             members
                 .iter()
                 .filter_map(move |it| Some((*line, it.as_object()?)))
-        })
+        });
+        all.take(MAX_ROWS + 1)
     }
 
     /// The only JSON or YAML value of the file, if it is an object.
@@ -181,6 +183,8 @@ impl Document {
                     }
                     Err(Stop::End) => {
                         self.cut = Some(line);
+                        self.values
+                            .extend(scan.whole_members(begin).into_iter().map(|it| (line, it)));
                         self.only_values = false;
                         break;
                     }
@@ -209,6 +213,7 @@ impl Document {
     fn find_tables(&mut self) {
         let lines: Vec<&str> = self.text.split('\n').collect();
         let mut tables: Vec<Table> = Vec::new();
+        let mut rows = 0;
         for (index, line) in lines.iter().enumerate() {
             let Some(cells) = cells(line) else { continue };
             if is_rule(&cells) {
@@ -218,7 +223,7 @@ impl Document {
                 .get(index + 1)
                 .and_then(|next| self::cells(next))
                 .is_some_and(|next| next.len() == cells.len() && is_rule(&next));
-            if is_header {
+            if is_header && tables.len() < MAX_TABLES {
                 let begin = tables.last().map_or(0, |it| it.after.start);
                 if let Some(last) = tables.last_mut() {
                     last.after.end = index;
@@ -232,7 +237,9 @@ impl Document {
                 });
             } else if let Some(table) = tables.last_mut()
                 && table.header.len() == cells.len()
+                && rows <= MAX_ROWS
             {
+                rows += 1;
                 table.rows.push((index + 1, cells));
                 table.after.start = index + 1;
             }
@@ -259,7 +266,7 @@ impl Document {
             after: lines.len()..lines.len(),
             ..Table::default()
         };
-        for record in reader.records() {
+        for record in reader.records().take(MAX_ROWS + 2) {
             let Ok(record) = record else { continue };
             let line = first + record.position().map_or(1, |it| it.line() as usize);
             let cells: Vec<String> = record.iter().map(ToOwned::to_owned).collect();
@@ -379,7 +386,11 @@ fn newlines(text: &str) -> usize {
 
 /// The cells of a Markdown table's line.
 fn cells(line: &str) -> Option<Vec<String>> {
-    let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
+    let inner = line
+        .trim()
+        .trim_start_matches("> ")
+        .strip_prefix('|')?
+        .strip_suffix('|')?;
     let cells: Vec<String> = inner
         .split('|')
         .map(|cell| cell.trim().to_owned())
@@ -394,7 +405,8 @@ fn is_rule(cells: &[String]) -> bool {
         .all(|cell| cell.contains('-') && cell.chars().all(|c| matches!(c, '-' | ':' | ' ')))
 }
 
-fn is_csv_header(line: &str) -> bool {
+/// Whether a line names the columns of a comma-separated table.
+pub(super) fn is_csv_header(line: &str) -> bool {
     let names: Vec<&str> = line
         .split(',')
         .map(|name| name.trim().trim_matches('"'))
@@ -496,6 +508,24 @@ impl<'a> Scan<'a> {
             b'"' => self.string().map(Value::String),
             _ => self.literal(),
         }
+    }
+
+    /// The members of the list that begins here, up to the one that is cut off.
+    fn whole_members(&mut self, begin: usize) -> Vec<Value> {
+        let mut members = Vec::new();
+        self.at = begin;
+        self.values = 0;
+        if self.peek() != Ok(b'[') {
+            return members;
+        }
+        self.at += 1;
+        while let Ok(member) = self.value(1) {
+            members.push(member);
+            if self.ends_after_comma(b']') != Ok(false) {
+                break;
+            }
+        }
+        members
     }
 
     fn members(&mut self, depth: u32) -> Result<Value, Stop> {

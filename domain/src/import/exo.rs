@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::document::{count, number, text};
 use super::names;
-use super::{Claim, Document, Fault, Row, RowKind, Rows};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
 /// What exo's joules cover.
 const SCOPE: &str = "system.dc: whole machines by their own sensors, prompt and output together";
@@ -39,33 +39,34 @@ pub(super) fn claims_bench(document: &Document) -> Claim {
 }
 
 fn is_bench(object: &Map<String, Value>) -> bool {
-    let is_run = |run: &Value| {
-        run.get("pp_tokens").is_some()
-            && (run.get("stats").is_some() || run.get("placement_sharding").is_some())
-    };
     let runs = object.get("runs").and_then(Value::as_array);
     let is_empty_run = object.contains_key("cluster") || object.contains_key("system_metrics");
-    runs.is_some_and(|runs| match runs.first() {
-        Some(run) => is_run(run),
-        None => is_empty_run,
-    })
+    // The first version wrote the list of runs alone.
+    is_run(object)
+        || runs.is_some_and(|runs| match runs.first() {
+            Some(run) => run.as_object().is_some_and(is_run),
+            None => is_empty_run,
+        })
+}
+
+fn is_run(run: &Map<String, Value>) -> bool {
+    run.contains_key("pp_tokens")
+        && (run.contains_key("placement_sharding") || run.contains_key("placement_instance_meta"))
 }
 
 /// The bench's rows.
 pub(super) fn bench(document: &Document) -> Rows {
-    let mut rows = Vec::new();
-    for (_, object) in document.objects().filter(|(_, it)| is_bench(it)) {
-        let runs: Vec<&Map<String, Value>> = object
-            .get("runs")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_object)
-            .collect();
-        for batch in batches(&runs) {
-            rows.push(self::batch(&batch));
+    let mut runs: Vec<&Map<String, Value>> = Vec::new();
+    for (_, object) in document.objects() {
+        if is_run(object) {
+            runs.push(object);
+        } else if is_bench(object) {
+            let members = object.get("runs").and_then(Value::as_array);
+            runs.extend(members.into_iter().flatten().filter_map(Value::as_object));
         }
     }
+    runs.truncate(MAX_ROWS + 1);
+    let mut rows: Vec<Row> = batches(&runs).iter().map(|it| batch(it)).collect();
     if rows.is_empty() {
         rows = log(document);
     }
@@ -246,9 +247,17 @@ fn log(document: &Document) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut state = State::default();
     for line in document.lines() {
+        if rows.len() > MAX_ROWS {
+            break;
+        }
         let said = line.rsplit_once(" - ").map_or(line, |(_, said)| said);
         if let Some((_, id)) = line.split_once("full_id=") {
             state.model = id.split_whitespace().next().map(ToOwned::to_owned);
+        } else if let Some(id) = line
+            .strip_prefix("model ")
+            .and_then(|it| it.trim().strip_prefix("= "))
+        {
+            state.model = Some(id.trim().to_owned());
         } else if line.starts_with("=== iter ") {
             state.cached = line.contains("(cached)");
         } else if line.contains("--use-prefix-cache: prompt TPS") {
@@ -284,9 +293,11 @@ fn log(document: &Document) -> Vec<Row> {
                     "a node reports 0 W, which is no sensor: joules were left out".to_owned(),
                 );
             }
+            state.placed_at = rows.len();
         }
     }
     // The last block of a log may simply be cut off.
+    rows.truncate(MAX_ROWS + 1);
     rows
 }
 
@@ -493,7 +504,7 @@ fn evaluation(run: &Map<String, Value>, scores: &Map<String, Value>) -> Row {
     match (items, correct, row.score) {
         (None | Some(0), ..) => row.failed = Some("no question was asked".to_owned()),
         (Some(items), ..) if errors >= items => {
-            row.failed = Some("every question ended in an error".to_owned())
+            row.failed = Some("every question ended in an error".to_owned());
         }
         (Some(items), Some(correct), Some(score)) => {
             let ratio = correct as f64 / items as f64;

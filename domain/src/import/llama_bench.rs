@@ -11,22 +11,22 @@ use serde_json::{Map, Value};
 
 use super::document::{Table, as_number, count, flag, number, text};
 use super::names;
-use super::{Claim, Document, Fault, Row, RowKind, Rows};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
 /// How far a figure may be from what its own samples give.
-const AGREES: f64 = 0.01;
+pub(super) const AGREES: f64 = 0.01;
 
 /// Whether a file is one of these.
 pub(super) fn claims(document: &Document) -> Claim {
-    let wrapped = document
+    let any = document
         .objects()
-        .any(|(_, it)| is_row(it) || raw(it).is_some());
+        .any(|(_, it)| is_row(it) || wrapped(it).next().is_some());
     let csv = document.csv.as_ref().is_some_and(|it| {
         ["n_prompt", "n_gen", "avg_ts"]
             .iter()
             .all(|name| it.column(name).is_some())
     });
-    if wrapped || csv || document.tables.iter().any(is_table) {
+    if any || csv || document.tables.iter().any(is_table) {
         return Claim::Yes;
     }
     if document.text.contains("INSERT INTO test (build_commit")
@@ -46,10 +46,13 @@ pub(super) fn rows(document: &Document) -> Rows {
     let mut rows = Vec::new();
     let mut notes = Vec::new();
     for (line, object) in document.objects() {
+        let before = rows.len();
         if is_row(object) {
             rows.push(row(object));
-        } else if let Some(raw) = raw(object) {
-            rows.push(row(raw));
+            continue;
+        }
+        rows.extend(wrapped(object).take(MAX_ROWS + 1).map(row));
+        if rows.len() > before {
             let note = "the rows are wrapped by another program; what it added (power, memory, times of the \
                  whole call with loading) was left out";
             notes.push(note.to_owned());
@@ -73,9 +76,10 @@ pub(super) fn rows(document: &Document) -> Rows {
             });
         }
     }
+    let lines = document.lines();
     let tables: Vec<&Table> = document.tables.iter().filter(|it| is_table(it)).collect();
     for (index, table) in tables.iter().enumerate() {
-        let around = Around::of(document, table);
+        let around = Around::of(&lines, table);
         let mut found = self::table(table, &around);
         if tables.len() > 1 {
             let of = format!("table {} of {}", index + 1, tables.len());
@@ -109,10 +113,15 @@ fn is_row(object: &Map<String, Value>) -> bool {
         && (object.contains_key("build_commit") || object.contains_key("model_type"))
 }
 
-fn raw(object: &Map<String, Value>) -> Option<&Map<String, Value>> {
+/// Rows within another program's object: one alone, or a list of them, as the tool wrote them.
+fn wrapped(object: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
     object
-        .get("bench_raw")
-        .and_then(Value::as_object)
+        .values()
+        .flat_map(|value| match value {
+            Value::Array(members) => members.as_slice(),
+            other => std::slice::from_ref(other),
+        })
+        .filter_map(Value::as_object)
         .filter(|it| is_row(it))
 }
 
@@ -135,7 +144,7 @@ fn row(object: &Map<String, Value>) -> Row {
     let model_type = text(object, "model_type");
     let mut row = Row {
         test: test_name(n_prompt, n_gen, depth.unwrap_or(0)),
-        kind: kind(n_prompt, n_gen),
+        kind: Some(kind(n_prompt, n_gen)),
         model: file_name
             .as_deref()
             .map(names::model)
@@ -208,8 +217,14 @@ fn measured(row: &mut Row, object: &Map<String, Value>, tokens: u64) {
     figure(row, rate, deviation);
 }
 
+/// Whether a figure is further from what implies it than that part of it.
+pub(super) fn differs(said: f64, implied: f64, tolerance: f64) -> bool {
+    let off = (said / implied - 1.0).abs();
+    off.is_nan() || off > tolerance
+}
+
 fn contradicts(row: &mut Row, said: f64, implied: f64, tolerance: f64) {
-    if !((said / implied - 1.0).abs() <= tolerance) {
+    if differs(said, implied, tolerance) {
         row.failed = Some(format!(
             "the rate is said to be {said:.2} tokens/s, and its own times give {implied:.2}"
         ));
@@ -234,12 +249,12 @@ fn figure(row: &mut Row, rate: f64, deviation: Option<f64>) {
     }
 }
 
-fn kind(n_prompt: u64, n_gen: u64) -> Option<RowKind> {
-    Some(match (n_prompt, n_gen) {
+fn kind(n_prompt: u64, n_gen: u64) -> RowKind {
+    match (n_prompt, n_gen) {
         (_, 0) => RowKind::Prefill,
         (0, _) => RowKind::Decode,
         _ => RowKind::Mixed,
-    })
+    }
 }
 
 fn test_name(n_prompt: u64, n_gen: u64, depth: u64) -> String {
@@ -397,8 +412,7 @@ struct Around {
 }
 
 impl Around {
-    fn of(document: &Document, table: &Table) -> Self {
-        let lines = document.lines();
+    fn of(lines: &[&str], table: &Table) -> Self {
         let before = &lines[table.before.clone()];
         // Log lines also stand between a header and its rows.
         let last_row = table.rows.last().map_or(table.line, |(line, _)| *line);
@@ -492,7 +506,7 @@ fn table(table: &Table, around: &Around) -> Vec<Row> {
         let shape = Shape::of(&test);
         let mut row = Row {
             test: test.clone(),
-            kind: shape.as_ref().and_then(|it| kind(it.n_prompt, it.n_gen)),
+            kind: shape.as_ref().map(|it| kind(it.n_prompt, it.n_gen)),
             quant: model.as_deref().and_then(type_tail),
             model_bytes: cell(cells, "size").and_then(|it| scaled(&it, &BYTES)),
             params_total: cell(cells, "params").and_then(|it| scaled(&it, &PARAMS)),
@@ -593,7 +607,12 @@ impl Shape {
             None => (test, None),
         };
         if let Some(depth) = depth {
-            shape.depth = depth.trim().strip_prefix('d')?.trim().parse().ok()?;
+            // ik_llama.cpp writes a filled cache as `tg128@pp4096`.
+            let depth = depth.trim();
+            let tokens = depth
+                .strip_prefix('d')
+                .or_else(|| depth.strip_prefix("pp"))?;
+            shape.depth = tokens.trim().parse().ok()?;
         }
         for part in parts.split('+') {
             let part = part.trim();

@@ -11,9 +11,9 @@
 use serde_json::{Map, Value};
 
 use super::document::{Table, count, flag, number, text};
-use super::llama_bench::mean_and_deviation;
+use super::llama_bench::{AGREES, differs, mean_and_deviation};
 use super::names;
-use super::{Claim, Document, Fault, Row, RowKind, Rows};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
 /// Whether a file is one of these.
 pub(super) fn claims(document: &Document) -> Claim {
@@ -35,8 +35,9 @@ pub(super) fn rows(document: &Document) -> Rows {
         rows.extend(found);
         notes.extend(about);
     }
+    let lines = document.lines();
     for table in document.tables.iter().filter(|it| is_table(it)) {
-        rows.extend(self::table(document, table));
+        rows.extend(self::table(&lines, table));
         let note = "± is the deviation of the population of a number of runs that the table does not name; left out";
         notes.push(note.to_owned());
     }
@@ -80,6 +81,7 @@ fn report(report: &Map<String, Value>) -> (Vec<Row>, Vec<String>) {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
+        .take(MAX_ROWS + 1)
         .filter_map(Value::as_object)
         .map(|it| benchmark(report, it, cached == Some(true)))
         .collect();
@@ -122,7 +124,7 @@ fn benchmark(report: &Map<String, Value>, run: &Map<String, Value>, cached: bool
         format!("pp{}+tg{}{depth}", prompt.unwrap_or(0), output.unwrap_or(0))
     };
     if concurrency > 1 {
-        row.test.push_str(&format!(" (c{concurrency})"));
+        row.test = format!("{} (c{concurrency})", row.test);
     }
     if is_context {
         row.notes
@@ -215,14 +217,14 @@ fn metric(run: &Map<String, Value>, key: &str) -> Option<Metric> {
         mean,
         deviation,
         n: Some(values.len() as u64).filter(|it| *it > 0),
-        contradicts: !values.is_empty() && !((mean / of_values - 1.0).abs() <= 0.01),
+        contradicts: !values.is_empty() && differs(mean, of_values, AGREES),
     })
 }
 
 /// Rows of a table: prompt and output have a line each.
-fn table(document: &Document, table: &Table) -> Vec<Row> {
+fn table(lines: &[&str], table: &Table) -> Vec<Row> {
     let column = |begin: &str| table.header.iter().position(|it| it.starts_with(begin));
-    let about = About::of(document, table);
+    let about = About::of(lines, table);
     let all = column("t/s (total)");
     let one = column("t/s (req)").or_else(|| table.column("t/s"));
     table
@@ -284,8 +286,7 @@ struct About {
 }
 
 impl About {
-    fn of(document: &Document, table: &Table) -> Self {
-        let lines = document.lines();
+    fn of(lines: &[&str], table: &Table) -> Self {
         let around = || {
             lines[table.after.clone()]
                 .iter()

@@ -1,4 +1,4 @@
-//! LocalScore submissions: the JSON a client posts.
+//! `LocalScore` submissions: the JSON a client posts.
 //!
 //! Each result is one prompt and its output, timed apart: `prompt_tps` is `n_prompt` over the
 //! prompt's time, `gen_tps` is `n_gen` over the output's. `samples_ns`, where it has two values, is
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::document::{as_number, count, number, text};
 use super::llama_bench::quantisation;
 use super::names;
-use super::{Claim, Document, Fault, Row, RowKind, Rows};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
 /// Whether a file is one of these.
 pub(super) fn claims(document: &Document) -> Claim {
@@ -37,6 +37,7 @@ pub(super) fn rows(document: &Document) -> Rows {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
+        .take(MAX_ROWS + 1)
         .filter_map(Value::as_object)
         .map(|it| row(submission, it))
         .collect();

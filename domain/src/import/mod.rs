@@ -54,11 +54,11 @@ pub enum Format {
     ExoBench,
     /// exo's `bench/exo_eval.py`.
     ExoEval,
-    /// EleutherAI's lm-evaluation-harness, results files.
+    /// `EleutherAI`'s lm-evaluation-harness, results files.
     LmEval,
-    /// InferenceX (InferenceMAX) aggregates.
+    /// `InferenceX` (`InferenceMAX`) aggregates.
     InferenceX,
-    /// LocalScore submissions.
+    /// `LocalScore` submissions.
     LocalScore,
     /// `vllm bench serve --save-result`.
     VllmBenchServe,
@@ -281,8 +281,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// Reads a file of any known format; `file` is named in errors, and its last part may say what
-/// the file does not.
+/// Reads a file of any known format; `file` is only named in errors.
 pub fn read(file: &str, bytes: &[u8]) -> Result<Imported, ImportError> {
     let document = Document::read(file, bytes)?;
     let unknown = |found: String| ImportError::Unknown {
@@ -326,14 +325,11 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Imported, ImportError> {
     }
     if let Some(line) = document.cut {
         notes.push(format!(
-            "the value that begins in line {line} is cut off and was left out"
+            "the value that begins in line {line} is cut off; only what is whole was read"
         ));
     }
     if rows.len() > MAX_ROWS {
-        notes.push(format!(
-            "the first {MAX_ROWS} of {} rows are kept",
-            rows.len()
-        ));
+        notes.push(format!("only the first {MAX_ROWS} rows are kept"));
         rows.truncate(MAX_ROWS);
     }
     for row in &mut rows {

@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use super::document::is_csv_header;
+
 /// The bytes with every command line and secret replaced by as many `x`, and how many places those
 /// were. Everything else stays as it is, so the file is still read alike.
 pub fn redact(bytes: &[u8]) -> (Vec<u8>, u32) {
@@ -15,8 +17,10 @@ pub fn redact(bytes: &[u8]) -> (Vec<u8>, u32) {
         bytes,
         ranges: Vec::new(),
         numbers: Vec::new(),
+        plain_until: 0,
     };
     blanks.keyed();
+    blanks.columns();
     blanks.lines();
     blanks.shaped();
     blanks.applied()
@@ -111,6 +115,8 @@ struct Blanks<'a> {
     ranges: Vec<Range<usize>>,
     /// Secret numbers of JSON, which must stay numbers.
     numbers: Vec<Range<usize>>,
+    /// Up to where no flags stand, so that nested settings are not searched again.
+    plain_until: usize,
 }
 
 impl Blanks<'_> {
@@ -153,6 +159,52 @@ impl Blanks<'_> {
         }
     }
 
+    /// Cells of a comma-separated table under a key's name.
+    fn columns(&mut self) {
+        let Some(text) = self.bytes.split(|it| *it == b'\n').position(|line| {
+            std::str::from_utf8(line).is_ok_and(is_csv_header)
+                && line.split(|it| *it == b',').any(is_secret_column)
+        }) else {
+            return;
+        };
+        let mut at = 0;
+        for _ in 0..text {
+            at = self.line_end(at) + 1;
+        }
+        let end = self.line_end(at);
+        let secret: Vec<bool> = self.bytes[at..end]
+            .split(|it| *it == b',')
+            .map(is_secret_column)
+            .collect();
+        at = end + 1;
+        let mut column = 0;
+        while at < self.bytes.len() {
+            let quoted = self.at(at) == b'"';
+            let begin = at + usize::from(quoted);
+            at = begin;
+            while at < self.bytes.len() {
+                let ends = if quoted {
+                    self.at(at) == b'"'
+                } else {
+                    matches!(self.at(at), b',' | b'\n')
+                };
+                // A doubled quote is one within the cell.
+                if ends && quoted && self.at(at + 1) == b'"' {
+                    at += 1;
+                } else if ends {
+                    break;
+                }
+                at += 1;
+            }
+            if secret.get(column) == Some(&true) {
+                self.blank(begin..at.min(self.bytes.len()));
+            }
+            at += usize::from(quoted);
+            column = if self.at(at) == b',' { column + 1 } else { 0 };
+            at += 1;
+        }
+    }
+
     /// Blanks the value that begins here; where to go on.
     fn value(&mut self, kind: Key, after: usize, key_at: usize, quoted: bool) -> usize {
         let mut at = after;
@@ -164,13 +216,19 @@ impl Blanks<'_> {
         match self.at(at) {
             quote @ (b'"' | b'\'') => {
                 let end = self.string_end(at + 1, quote);
-                self.blank_text(kind, at + 1..end);
-                end + 1
+                if self.blank_text(kind, at + 1..end) {
+                    end + 1
+                } else {
+                    at + 1
+                }
             }
             b'\\' if matches!(self.at(at + 1), b'"' | b'\'') => {
                 let end = find(self.bytes, at + 2, b"\\").unwrap_or(self.bytes.len());
-                self.blank_text(kind, at + 2..end);
-                end
+                if self.blank_text(kind, at + 2..end) {
+                    end
+                } else {
+                    at + 2
+                }
             }
             b'[' | b'{' => self.nested(kind, at),
             _ if quoted => {
@@ -207,13 +265,21 @@ impl Blanks<'_> {
                     (Key::Command, b'=') => Key::Arguments,
                     _ => kind,
                 };
-                self.blank_text(kind, at..end);
-                end
+                if kind == Key::Arguments && end <= self.plain_until {
+                    return at;
+                }
+                if self.blank_text(kind, at..end) {
+                    end
+                } else {
+                    self.plain_until = end;
+                    at
+                }
             }
         }
     }
 
-    fn blank_text(&mut self, kind: Key, range: Range<usize>) {
+    /// Whether the text was blanked.
+    fn blank_text(&mut self, kind: Key, range: Range<usize>) -> bool {
         let text = &self.bytes[range.clone()];
         let nothing = [
             b"None".as_slice(),
@@ -226,7 +292,7 @@ impl Blanks<'_> {
             b"False",
         ];
         if nothing.contains(&text.trim_ascii()) {
-            return;
+            return false;
         }
         let is_secret = match kind {
             Key::Command | Key::Secret => true,
@@ -237,10 +303,16 @@ impl Blanks<'_> {
         if is_secret {
             self.blank(range);
         }
+        is_secret
     }
 
     /// All strings within brackets, keys of objects excepted.
     fn nested(&mut self, kind: Key, open: usize) -> usize {
+        let is_list = self.at(open) == b'[';
+        if kind == Key::Arguments && (!is_list || open < self.plain_until) {
+            // Settings: what is secret in them has its own key.
+            return open + 1;
+        }
         let mut strings = Vec::new();
         let (mut at, mut depth) = (open, 0_usize);
         while at < self.bytes.len() {
@@ -267,10 +339,9 @@ impl Blanks<'_> {
             }
             at += 1;
         }
-        let is_list = self.at(open) == b'[';
-        let flags = strings.iter().any(|it| has_flag(&self.bytes[it.clone()]));
-        if kind == Key::Arguments && !(is_list && flags) {
-            // Settings: what is secret in them has its own key.
+        let has_flags = strings.iter().any(|it| has_flag(&self.bytes[it.clone()]));
+        if kind == Key::Arguments && !has_flags {
+            self.plain_until = at;
             return open + 1;
         }
         for range in strings {
@@ -361,12 +432,15 @@ impl Blanks<'_> {
             let mut from = 0;
             while let Some(at) = find(self.bytes, from, prefix) {
                 from = at + prefix.len();
-                let free = at == 0 || !self.bytes[at - 1].is_ascii_alphanumeric();
+                if at > 0 && self.bytes[at - 1].is_ascii_alphanumeric() {
+                    continue;
+                }
                 let rest = &self.bytes[from..];
                 let len = rest.iter().take_while(|it| is_token_byte(**it)).count();
-                if free && len >= *least && rest[..len].iter().any(u8::is_ascii_digit) {
+                if len >= *least && rest[..len].iter().any(u8::is_ascii_digit) {
                     self.blank(at..from + len);
                 }
+                from += len;
             }
         }
         for flag in SECRET_FLAGS {
@@ -377,6 +451,7 @@ impl Blanks<'_> {
                     b' ' | b'=' => {
                         let end = self.bare_end(from + 1);
                         self.blank(from + 1..end);
+                        from = end;
                     }
                     quote @ (b'"' | b'\'') => self.blank_next_string(from + 1, quote),
                     _ => {}
@@ -418,10 +493,21 @@ impl Blanks<'_> {
                 while matches!(self.at(begin), b'/' | b'\\') && begin < from + 3 {
                     begin += 1;
                 }
-                let len = self.bytes[begin..]
+                let mut len = self.bytes[begin..]
                     .iter()
                     .take_while(|it| is_token_byte(**it) || !it.is_ascii())
                     .count();
+                // A name on Windows may have blanks.
+                if home.starts_with(b"\\") {
+                    let whole = self.bytes[begin..]
+                        .iter()
+                        .take(64)
+                        .take_while(|it| !b"\\/\"'\n\r".contains(it))
+                        .count();
+                    if self.at(begin + whole) == b'\\' {
+                        len = whole;
+                    }
+                }
                 let name = &self.bytes[begin..begin + len];
                 if begin > from && len > 0 && !matches!(name, b"Shared" | b"Public") {
                     self.blank(begin..begin + len);
@@ -492,6 +578,13 @@ impl Blanks<'_> {
     fn line_end(&self, from: usize) -> usize {
         find(self.bytes, from, b"\n").unwrap_or(self.bytes.len())
     }
+}
+
+fn is_secret_column(name: &[u8]) -> bool {
+    let name = name.trim_ascii();
+    let name = name.strip_prefix(b"\"").unwrap_or(name);
+    let kind = key(name.strip_suffix(b"\"").unwrap_or(name));
+    matches!(kind, Some(Key::Command | Key::Secret))
 }
 
 /// Beginnings of the keys that services give out, and how long the rest is at least.
@@ -624,8 +717,7 @@ fn is_command(line: &[u8]) -> bool {
     let name = name.strip_suffix(".exe").unwrap_or(name);
     let is_call = PROGRAMS.contains(&name)
         || program.starts_with("./")
-        || name.ends_with(".py")
-        || name.ends_with(".sh");
+        || [".py", ".sh"].iter().any(|it| name.ends_with(it));
     is_call && words.any(|word| word.starts_with('-') && word.len() > 1)
 }
 

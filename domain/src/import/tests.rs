@@ -48,6 +48,14 @@ fn every_format_has_its_reader() {
     assert_eq!(READERS.map(|it| it.format), Format::ALL);
 }
 
+fn near(figure: Option<f64>, expected: f64) {
+    let figure = figure.expect("the file has this figure");
+    assert!(
+        (figure / expected - 1.0).abs() < 1e-9,
+        "{figure} is not {expected}"
+    );
+}
+
 const BENCH: &str = r#"{"build_commit": "abc", "build_number": 1, "backends": "CUDA", "gpu_info": "RTX", "model_filename": "/home/me/m-Q4_K_M.gguf",
  "model_type": "qwen3 4B Q4_K - Medium", "model_size": 1000, "model_n_params": 2000, "type_k": "q8_0", "type_v": "q8_0", "flash_attn": true,
  "n_prompt": PP, "n_gen": TG, "n_depth": 0, "avg_ns": NS, "avg_ts": TS, "stddev_ts": SD, "samples_ns": [SAMPLES]}"#;
@@ -164,6 +172,56 @@ build: 3469684 (1275)\n",
 }
 
 #[test]
+fn a_list_that_ran_out_of_memory_keeps_its_whole_rows() {
+    let whole = bench(0, 100, 100.0, &[1e9]);
+    for tail in [
+        "",
+        ",",
+        ",\n{\"build_commit\": \"a",
+        ",\nmain: error: failed to create context",
+    ] {
+        let imported = of(&format!("[\n{whole}{tail}"));
+        assert_eq!(imported.rows.len(), 1, "{tail:?}");
+        near(imported.rows[0].decode_tokens_per_second, 100.0);
+    }
+}
+
+#[test]
+fn rows_in_another_programs_wrapping_are_taken_out_of_it() {
+    let whole = bench(0, 100, 100.0, &[1e9]);
+    for text in [
+        format!("{{\"avg_power_w\": 9, \"bench_raw\": {whole}}}"),
+        format!("{{\"host\": \"x\", \"results\": [{whole}, {whole}]}}"),
+    ] {
+        let imported = of(&text);
+        assert!(
+            imported.notes.iter().any(|it| it.contains("wrapped")),
+            "{:?}",
+            imported.notes
+        );
+        near(imported.rows[0].decode_tokens_per_second, 100.0);
+        assert_eq!(imported.rows[0].energy_joules, None);
+    }
+}
+
+#[test]
+fn tables_of_other_builds_and_quoted_ones_are_read() {
+    let imported = of(
+        "> | model | size | params | backend | threads | test | t/s |
+> | --- | --: | --: | --- | --: | --: | --: |
+> | gpt-oss 20B MXFP4 MoE | 11.27 GiB | 20.91 B | CPU | 8 | tg128@pp4096 | 12.50 ± 0.10 |\n",
+    );
+    let row = &imported.rows[0];
+    assert_eq!(
+        (row.depth_tokens, row.output_tokens),
+        (Some(4096), Some(128))
+    );
+    assert_eq!(row.quant.as_deref(), Some("MXFP4"));
+    assert_eq!(row.params_total, Some(20_910_000_000));
+    near(row.decode_tokens_per_second, 12.5);
+}
+
+#[test]
 fn a_shared_prompt_is_processed_once_and_sequences_share_the_output_rate() {
     let line = |shared: u8, speed_pp: f64| {
         format!(
@@ -217,6 +275,26 @@ fn a_population_deviation_becomes_that_of_a_sample() {
         "the mean is not that of its values"
     );
     assert!(imported.rows[2].failed.is_some(), "it has no rate");
+}
+
+#[test]
+fn a_client_in_csv_gives_a_row_for_each_part() {
+    let imported = of("model,test_name,t_s_mean,t_s_std,t_s_req_mean,t_s_req_std,ttfr_mean,ttfr_std,est_ppt_mean,est_ppt_std,e2e_ttft_mean,e2e_ttft_std
+m,pp2048 @ d4096 (c2),800.0,1.0,500.0,1.0,90.0,1.0,80.0,1.0,100.0,1.0
+m,tg32 @ d4096 (c2),60.0,1.0,30.0,1.0,,,,,,
+m,ctx_pp @ d4096 (c2),0,0,0,0,,,,,,
+");
+    assert_eq!(imported.format, Format::LlamaBenchy);
+    let [pp, tg, none] = imported.rows.as_slice() else {
+        panic!("three rows");
+    };
+    near(pp.prefill_tokens_per_second, 500.0);
+    near(pp.aggregate_prefill_tokens_per_second, 800.0);
+    near(pp.ttft_ms, 100.0);
+    assert_eq!((pp.concurrency, pp.depth_tokens), (Some(2), Some(4096)));
+    near(tg.decode_tokens_per_second, 30.0);
+    assert_eq!(tg.decode_tokens_per_second_sd, None);
+    assert!(none.failed.is_some());
 }
 
 #[test]
@@ -320,7 +398,12 @@ fn rows_are_bounded() {
     let text = format!("{line}\n").repeat(MAX_ROWS + 5);
     let imported = of(&text);
     assert_eq!(imported.rows.len(), MAX_ROWS);
-    assert!(imported.notes.iter().any(|it| it.contains("the first")));
+    assert!(
+        imported
+            .notes
+            .iter()
+            .any(|it| it.contains("only the first"))
+    );
 }
 
 proptest::proptest! {

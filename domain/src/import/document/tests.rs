@@ -52,6 +52,15 @@ fn a_doubled_key_is_said_with_its_line() {
 fn a_cut_value_is_named_by_its_line() {
     let document = of("log\n{\"a\": 1}\n{\"a\": [1, 2");
     assert_eq!((document.values.len(), document.cut), (1, Some(3)));
+    let list = of("[\n{\"a\": 1},\n{\"a\": 2},\n{\"a\": ");
+    assert_eq!(list.cut, Some(1));
+    assert_eq!(
+        list.values,
+        [
+            (1, serde_json::json!({"a": 1})),
+            (1, serde_json::json!({"a": 2}))
+        ]
+    );
 }
 
 #[test]
@@ -59,10 +68,10 @@ fn bombs_end_bounded() {
     assert_eq!(of(&"[".repeat(1 << 20)).values.len(), 0);
     assert_eq!(of(&"[\n".repeat(1 << 20)).values.len(), 0);
     assert_eq!(of(&"{\"a\":".repeat(1 << 18)).values.len(), 0);
-    let laughs: String = (1..40)
+    let laughs: Vec<String> = (1..40)
         .map(|n| format!("k{n}: &k{n} [*k{0}, *k{0}, *k{0}]\n", n - 1))
         .collect();
-    let document = of(&format!("k0: &k0 [lol]\n{laughs}"));
+    let document = of(&format!("k0: &k0 [lol]\n{}", laughs.concat()));
     assert!(document.values.is_empty());
     assert!(document.notes[0].contains("YAML"), "{:?}", document.notes);
 }

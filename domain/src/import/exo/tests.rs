@@ -107,6 +107,18 @@ fn streams_of_a_batch_are_one_row_and_share_their_joules() {
 }
 
 #[test]
+fn the_first_version_wrote_the_list_alone() {
+    let run = run(&format!(
+        r#""placement_nodes": 1, "repeat_index": 0, {}"#,
+        stats(400.0, 50.0, "none")
+    ));
+    let imported = rows_of(&format!("[{run}]"));
+    assert_eq!(imported.format, Format::ExoBench);
+    assert_eq!(imported.rows[0].decode_tokens_per_second, Some(50.0));
+    assert_eq!(imported.rows[0].energy_joules, None);
+}
+
+#[test]
 fn a_run_without_tokens_has_failed() {
     let run = run(r#""placement_nodes": 1, "repeat_index": 0, "concurrency": 1, "stats": null"#);
     let row = rows_of(&format!(r#"{{"runs": [{run}]}}"#)).rows.remove(0);

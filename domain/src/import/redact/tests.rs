@@ -83,6 +83,8 @@ fn secrets_are_found_by_key_flag_shape_and_address() {
             r#"{"headers": {"Authorization": "Bearer zz99zz99"}}"#,
             "zz99",
         ),
+        (r#"{"model_args": "model=m,api_key=s3cret"}"#, "s3cret"),
+        ("cmd = run api_key=s3cret", "s3cret"),
         ("base_url=u,api_key=s3cret,x=1", "s3cret"),
         ("HF_TOKEN=hf_x python", "hf_x"),
         ("run --api-key s3cret!", "s3cret"),
@@ -98,6 +100,7 @@ fn secrets_are_found_by_key_flag_shape_and_address() {
         (r"C:\\Users\\Some.One\\a.gguf", "Some"),
         (r"\/home\/someone\/a.gguf", "someone"),
         ("/Users/jürgen/x", "rgen"),
+        (r"C:\Users\Some One\a.gguf", "One"),
     ] {
         let (kept, places) = redacted(text);
         assert!(places > 0 && !kept.contains(secret), "{text} became {kept}");
@@ -111,6 +114,15 @@ fn secrets_are_found_by_key_flag_shape_and_address() {
         redacted("postgres://me:pass@db.example/x")
             .0
             .ends_with("@db.example/x")
+    );
+}
+
+#[test]
+fn columns_of_a_table_are_taken_out_by_their_names() {
+    let text = "n_gen,command,api_key\n1,\"run \"\"a\"\", b\",k1\n2,,\n3,vllm,\"k\n2\"\n";
+    assert_eq!(
+        redacted(text).0,
+        "n_gen,command,api_key\n1,\"xxx xxxxxx x\",xx\n2,,\n3,xxxx,\"x\nx\"\n"
     );
 }
 
@@ -141,7 +153,28 @@ proptest::proptest! {
         bytes.splice(at..at, key.bytes());
         let (kept, _) = redact(&bytes);
         proptest::prop_assert_eq!(kept.len(), bytes.len());
-        let lines = |it: &[u8]| it.iter().filter(|it| **it == b'\n').count();
-        proptest::prop_assert_eq!(lines(&kept), lines(&bytes));
+        let places = |it: &[u8]| it.iter().map(|it| *it == b'\n').collect::<Vec<_>>();
+        proptest::prop_assert_eq!(places(&kept), places(&bytes));
+    }
+}
+
+#[test]
+fn repetitions_without_end_take_no_time_without_end() {
+    for part in [
+        "\"args\":[",
+        "\"args\":{",
+        "\"cmd\":[",
+        "cmd=",
+        "api_key=",
+        "sk-",
+        "eyJ",
+        "--token=",
+        "cmd:|",
+        "://a:",
+        "\\Users\\",
+        "args: ",
+    ] {
+        let text = part.repeat((1 << 20) / part.len());
+        assert_eq!(redact(text.as_bytes()).0.len(), text.len(), "{part}");
     }
 }

@@ -7,14 +7,6 @@ fn real(path: &str) -> Option<Imported> {
     Some(read(path, &bytes).unwrap_or_else(|error| panic!("failed to {error}")))
 }
 
-fn near(figure: Option<f64>, expected: f64) {
-    let figure = figure.expect("the file has this figure");
-    assert!(
-        (figure / expected - 1.0).abs() < 1e-9,
-        "{figure} is not {expected}"
-    );
-}
-
 #[test]
 fn llama_bench_json_within_captures() {
     let Some(imported) = real("llama-bench-json/gb10cpu_qwen3-4b-q4km_decode_capture.txt") else {
