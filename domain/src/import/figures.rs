@@ -98,30 +98,15 @@ pub(super) fn utc(seconds: f64) -> Option<String> {
 /// Reading in tests: hand-made files, real ones, and what must hold of all of them.
 #[cfg(test)]
 pub(super) mod testing {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
-    use super::super::{Format, ImportError, Imported, Row, read};
-
-    /// A real file of another tool, none where the folder of them is missing.
-    pub(in super::super) fn real_bytes(path: &str) -> Option<Vec<u8>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/foreign");
-        let bytes = std::fs::read(folder.join(path)).ok();
-        if bytes.is_none() {
-            eprintln!("SKIPPED: {} has no {path}", folder.display());
-        }
-        bytes
-    }
+    use super::super::tests::{foreign, foreign_root};
+    use super::super::{Format, ImportError, Imported, Row, read, redact};
 
     /// All real files of a folder with their names, none where it is missing.
     pub(in super::super) fn real_folder(folder: &str) -> Vec<(String, Vec<u8>)> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/foreign");
-        let Ok(entries) = std::fs::read_dir(path.join(folder)) else {
-            eprintln!("SKIPPED: {} has no {folder}", path.display());
-            return Vec::new();
-        };
-        let files = entries.filter_map(|entry| {
+        let entries = foreign_root().and_then(|it| std::fs::read_dir(it.join(folder)).ok());
+        let files = entries.into_iter().flatten().filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().into_string().ok()?;
             Some((name, std::fs::read(entry.path()).ok()?))
@@ -131,7 +116,7 @@ pub(super) mod testing {
 
     /// A real file, read.
     pub(in super::super) fn real(path: &str, format: Format) -> Option<Imported> {
-        let imported = read(path, &real_bytes(path)?).expect("a real file is read");
+        let imported = read(path, &foreign(path)?).expect("a real file is read");
         assert_eq!(imported.format, format, "{path}");
         Some(imported)
     }
@@ -177,6 +162,18 @@ pub(super) mod testing {
         for secret in secrets {
             assert!(!said.contains(secret), "{secret} is in {said}");
         }
+    }
+
+    /// Without what is never stored, the file reads alike and none of these is in it.
+    pub(in super::super) fn redacts(text: &str, secrets: &[&str]) {
+        let (kept, places) = redact(text.as_bytes());
+        assert!(places > 0);
+        let kept_text = String::from_utf8_lossy(&kept);
+        for secret in secrets {
+            assert!(!kept_text.contains(secret), "{secret} is in {kept_text}");
+        }
+        let before = read("hand-made.json", text.as_bytes());
+        assert_eq!(read("hand-made.json", &kept), before);
     }
 
     /// Bytes changed, cut and doubled anywhere give rows or an error, and a row gives figures that

@@ -152,7 +152,7 @@ fn row(report: &Object, benchmark: &Object) -> Row {
     }
     if let Some(cut) = requests("incomplete").filter(|it| *it > 0) {
         row.notes.push(format!(
-            "{cut} requests were cut off by the end of the run and are in no figure"
+            "cut off by the end of the run and in no figure: {cut} of its requests"
         ));
     }
     if row.concurrency.is_none()

@@ -17,7 +17,7 @@ fn refused(name: &str, text: &str) -> String {
 }
 
 /// Other benchmarks' results, which stand beside the repository (or a level above it) and not in it.
-fn foreign_root() -> Option<PathBuf> {
+pub(super) fn foreign_root() -> Option<PathBuf> {
     let found = ["../../shared", "../../../shared"]
         .map(|it| {
             PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -33,7 +33,7 @@ fn foreign_root() -> Option<PathBuf> {
 }
 
 /// One of them.
-fn foreign(path: &str) -> Option<Vec<u8>> {
+pub(super) fn foreign(path: &str) -> Option<Vec<u8>> {
     let found = std::fs::read(foreign_root()?.join(path)).ok();
     if found.is_none() {
         eprintln!(

@@ -1,6 +1,6 @@
 use super::super::Format::Aiperf;
 use super::super::figures::testing::{
-    close, keeps_private, one, real, rows, says, survives_damage, unknown,
+    close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
 
 const EXPORT: &str = r#"{"schema_version": "1.1", "aiperf_version": "0.5.0",
@@ -40,6 +40,7 @@ fn its_latency_between_tokens_is_the_time_per_token() {
 
 #[test]
 fn addresses_commands_and_errors_stay_out() {
+    redacts(EXPORT, &["secret"]);
     keeps_private(
         &rows(EXPORT, Aiperf),
         &["secret", "host.internal", "cli_command"],

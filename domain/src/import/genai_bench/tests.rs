@@ -1,7 +1,6 @@
 use super::super::Format::GenaiBench;
-use super::super::figures::testing::{
-    close, one, real, real_bytes, rows, says, survives_damage, unknown,
-};
+use super::super::figures::testing::{close, one, real, rows, says, survives_damage, unknown};
+use super::super::tests::foreign;
 
 const RUN: &str = r#"{"aggregated_metrics": {"scenario": "D(100,50)", "num_concurrency": 4, "batch_size": 1,
  "iteration_type": "num_concurrency", "run_duration": 10.0, "mean_output_throughput_tokens_per_s": 100.0,
@@ -127,7 +126,7 @@ fn the_real_older_run_has_no_rate_of_the_server() {
 
 #[test]
 fn the_real_description_is_refused() {
-    let Some(bytes) = real_bytes("genai-bench/glm-4.6_experiment_metadata.json") else {
+    let Some(bytes) = foreign("genai-bench/glm-4.6_experiment_metadata.json") else {
         return;
     };
     let found = unknown(&String::from_utf8_lossy(&bytes));

@@ -1,7 +1,8 @@
 use super::super::Format::LmEval;
 use super::super::figures::testing::{
-    close, keeps_private, one, real, real_bytes, rows, says, survives_damage, unknown,
+    close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
+use super::super::tests::foreign;
 use super::super::{Imported, Row};
 use super::*;
 
@@ -55,6 +56,7 @@ fn arguments_keep_their_secrets() {
     assert_eq!(run.rows[0].model.as_deref(), Some("acme/tiny-7b"));
     assert_eq!(run.rows[0].engine, None);
     keeps_private(&run, &["secret", "host.internal", "base_url"]);
+    redacts(RESULTS, &["secret"]);
     let object = RESULTS.replace(
         r#""model=acme/tiny-7b,base_url=http://user:secret@host.internal/v1,api_key=sk-secret,num_concurrent=4""#,
         r#"{"pretrained": "/home/someone/models/tiny-7b", "token": "hf_secret", "load_in_4bit": true}"#,
@@ -264,7 +266,7 @@ fn the_real_run_of_0_3_is_read() {
 #[test]
 fn the_real_samples_are_refused() {
     let Some(bytes) =
-        real_bytes("lm-eval/samples_negotiationtom_desire_2026-07-08T18-15-33.115417.slice.jsonl")
+        foreign("lm-eval/samples_negotiationtom_desire_2026-07-08T18-15-33.115417.slice.jsonl")
     else {
         return;
     };
