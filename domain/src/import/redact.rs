@@ -246,6 +246,14 @@ impl Blanks<'_> {
             }
             b'\n' | b'\r' | 0 => at,
             _ => {
+                // `command = x` is a setting of a log's header unless it has flags.
+                let kind = match (kind, self.at(after - 1)) {
+                    (Key::Command, b'=') => Key::Arguments,
+                    _ => kind,
+                };
+                if kind == Key::Arguments && at < self.plain_until {
+                    return at;
+                }
                 let end = if matches!(kind, Key::Secret | Key::Token) {
                     // `Authorization: Bearer abc`, `api_key=abc, ...`
                     let word = self.bare_end(at);
@@ -260,15 +268,7 @@ impl Blanks<'_> {
                 } else {
                     self.line_end(at)
                 };
-                // `command = x` is a setting of a log's header unless it has flags.
-                let kind = match (kind, self.at(after - 1)) {
-                    (Key::Command, b'=') => Key::Arguments,
-                    _ => kind,
-                };
-                if kind == Key::Arguments && end <= self.plain_until {
-                    return at;
-                }
-                if self.blank_text(kind, at..end) {
+                if self.blank_text(kind, at..end) || kind != Key::Arguments {
                     end
                 } else {
                     self.plain_until = end;

@@ -174,7 +174,7 @@ fn repetitions_without_end_take_no_time_without_end() {
         "\\Users\\",
         "args: ",
     ] {
-        let text = part.repeat((1 << 20) / part.len());
+        let text = part.repeat((1 << 18) / part.len());
         assert_eq!(redact(text.as_bytes()).0.len(), text.len(), "{part}");
     }
 }
