@@ -176,6 +176,8 @@ pub struct QualitySettings {
     pub suite: Suite,
     /// How many items; 0 asks none. Under 100 no quality is published.
     pub items: u32,
+    /// A variant is compared with its source token by token, where the engine gives logits and items are asked.
+    pub fidelity: bool,
 }
 
 impl Default for QualitySettings {
@@ -183,6 +185,7 @@ impl Default for QualitySettings {
         Self {
             suite: Suite::ReferenceV1,
             items: 210,
+            fidelity: true,
         }
     }
 }
