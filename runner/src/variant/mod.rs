@@ -28,7 +28,7 @@ mod quantise;
 mod tests;
 
 pub use cache::VariantCache;
-pub use inspect::inspect;
+pub use inspect::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine, inspect};
 
 /// One variant to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
