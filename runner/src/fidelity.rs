@@ -145,11 +145,16 @@ pub fn measure(
         corpus_sha256: Sha256Digest(corpus::digest(suite)),
         docs,
     };
-    let bytes = serde_json::to_vec(&fidelity).expect("numbers and digests are JSON");
-    if bytes.len() > MAX_FIDELITY_BYTES {
-        return Err(FidelityError::TooLong(bytes.len()));
+    match json_bytes(&fidelity) {
+        bytes if bytes > MAX_FIDELITY_BYTES => Err(FidelityError::TooLong(bytes)),
+        _ => Ok(fidelity),
     }
-    Ok(fidelity)
+}
+
+/// What it takes in a record.
+fn json_bytes(fidelity: &Fidelity) -> usize {
+    let json = serde_json::to_vec(fidelity);
+    json.expect("numbers and digests are JSON").len()
 }
 
 /// Whether a token of one means the same as that token of the other, and the source is a reference.
