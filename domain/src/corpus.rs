@@ -159,6 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn the_core_corpus_is_what_it_always_was() {
+        bounded(Suite::CoreV1);
+        let documents = documents(Suite::CoreV1);
+        assert_eq!(documents.len(), 54);
+        let bytes: usize = documents.iter().map(|document| document.text().len()).sum();
+        let scored: usize = documents.iter().map(|document| document.scored.len()).sum();
+        assert_eq!((bytes, scored), (46_378, 10_368));
+        assert!(documents.iter().all(|document| document.text().is_ascii()));
+        assert_eq!(hex::encode(digest(Suite::CoreV1)), "");
+    }
+
+    #[test]
     fn no_document_of_the_reference_corpus_was_trained_on_or_is_asked_in_public() {
         let suite = Suite::ReferenceV1;
         let corpus = documents(suite);
