@@ -654,6 +654,49 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_quantisation_has_an_estimate_and_none_is_larger_than_the_one_before() {
+        let bits: Vec<f64> = domain::matrix::QUANTISATIONS
+            .into_iter()
+            .filter(|&label| label != AS_IS)
+            .map(bits_per_weight)
+            .collect();
+        assert!(bits.is_sorted_by(|wide, narrow| wide >= narrow), "{bits:?}");
+        assert_eq!(bits.iter().filter(|&&bits| bits > 8.5).count(), 2);
+    }
+
+    #[test]
+    fn dropped_layers_need_no_room_and_a_recipe_that_cannot_fit_is_told_at_once() {
+        let mut source = facts(1_000_000, 4);
+        source.dense_bytes = 1_500_000;
+        source.files.push(domain::record::WeightFile {
+            sha256: source.sha256,
+            bytes: 2_000_000,
+        });
+        let planned = |text: &str| {
+            let prune = |cell: &mut MatrixCell| cell.pruning = text.parse().expect("a recipe");
+            planned_cell(prune, source.clone(), 0)
+        };
+        let memory = |text: &str| planned(text).expect("can be measured").memory_bytes;
+        // Half of the layers are three eighths of the file.
+        assert_eq!(
+            memory("none") - memory("layers-by-importance-2"),
+            2 * 2_000_000 * 3 / 8
+        );
+        assert_eq!(memory("layers-2"), memory("layers-at-1+2"));
+        assert_eq!(memory("none"), memory("nm-2:4"));
+        for (text, why) in [
+            ("layers-3", "the first and the last"),
+            ("layers-by-importance-4", "at least one stays"),
+            ("layers-at-4", "names others"),
+            ("experts-used-1", "dense"),
+            ("experts-1", "dense"),
+        ] {
+            let refused = planned(text).expect_err(text);
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
     fn what_no_record_holds_is_refused_with_what_would_fit() {
         let many = |cell: &mut MatrixCell| cell.workload.samples = 16;
         let refused = planned_cell(many, facts(1_000, 2), 210).expect_err("3360 answers");

@@ -102,8 +102,7 @@ impl Cuts {
         Ok(cuts)
     }
 
-    /// The tensor as it stays under its new name, and how many of its weights went; it was asked of `None` before,
-    /// whether it stays at all.
+    /// What is left of a tensor whose layer stays, and how many of its weights went.
     pub(super) fn apply(&self, name: &str, tensor: Tensor) -> candle_core::Result<(Tensor, u64)> {
         if let Some(zeroes) = self.zeroes
             && is_layer_matrix(name, tensor.rank())
@@ -121,7 +120,7 @@ impl Cuts {
         Ok((kept, removed as u64))
     }
 
-    /// Parameters of the source that the layers hold which go, and those that no token passes any more.
+    /// Parameters that go with whole layers, and those that stay and no token passes any more.
     pub(super) fn removed_whole(&self, elements: &BTreeMap<String, u64>) -> u64 {
         self.idle + elements_in(&self.dropped, elements)
     }
@@ -356,7 +355,7 @@ fn measured(source: &Gguf) -> Result<Importance, VariantError> {
         "measuring what each layer and head does, to prune by it"
     );
     let measured = importance(source.path(), &texts)?;
-    tracing::info!(tokens = measured.tokens, layers = ?measured.layers, "measured");
+    tracing::info!(tokens = measured.tokens, layers = ?measured.layers, "measured what each layer and head does");
     Ok(measured)
 }
 

@@ -86,6 +86,11 @@ pub(super) fn make(
         }
     }
 
+    let key = "split.count";
+    if let Some(parts) = source.number(key)?.filter(|&parts| parts > 1) {
+        let problem = format!("is {parts}: join the parts first (llama-gguf-split --merge)");
+        return Err(source.bad_key(key, problem).into());
+    }
     let key = "general.architecture";
     let architecture = source.required(key, source.text(key)?)?.to_owned();
     let key = format!("{architecture}.block_count");

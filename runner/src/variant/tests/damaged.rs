@@ -92,3 +92,19 @@ fn tensors_over_one_another_are_refused_before_they_are_read() {
         .to_string();
     assert!(error.contains("overlap"), "{error}");
 }
+
+#[test]
+fn one_part_of_several_is_not_taken_for_the_whole() {
+    let workshop = Workshop::of(&source());
+    let mut metadata = source().metadata();
+    metadata.insert("split.count".to_owned(), Value::U32(3));
+    fixture::write(&workshop.source, &metadata, &source().tensors());
+    let error = workshop
+        .make(Quantisation::Q8_0, PruneRecipe::None)
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("split.count") && error.contains("join"),
+        "{error}"
+    );
+}
