@@ -20,8 +20,7 @@ use std::time::Duration;
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, Sha256Digest};
 use domain::matrix::{
-    AS_IS, CellFilter, EngineKind, EngineSpec, Matrix, MatrixCell, MatrixError, PruneLabel,
-    WeightsForm,
+    AS_IS, CellFilter, EngineKind, EngineSpec, Matrix, MatrixCell, MatrixError, WeightsForm,
 };
 use domain::record::{
     Audience, EngineFacts, Fidelity, KvState, Outcome, PhaseKind, Quality, Record, Repetition,
@@ -55,7 +54,7 @@ use crate::record::{CellFacts, Machines, SweepFacts, assemble};
 use crate::seal::{SealError, seal};
 use crate::spool::{Spool, SpoolError};
 use crate::state::{FinishedCell, StateError, StateFile};
-use crate::variant::{PruneRecipe, Quantisation, VariantCache, VariantSpec, inspect};
+use crate::variant::{Quantisation, VariantCache, VariantSpec, inspect};
 
 /// Longest model folder listing.
 const MAX_MODEL_FILES: usize = 10_000;
@@ -924,13 +923,6 @@ fn model_files(folder: &Path) -> Result<Vec<String>, SweepError> {
 }
 
 fn variant_spec(source: &Path, cell: &MatrixCell) -> Result<VariantSpec, String> {
-    let prune = match cell.pruning {
-        PruneLabel::None => PruneRecipe::None,
-        PruneLabel::Layers(count) => PruneRecipe::Layers(count),
-        PruneLabel::MagnitudePercent(percent) => PruneRecipe::Magnitude {
-            ratio_ppm: percent * 10_000,
-        },
-    };
     let quant = cell
         .quantisation
         .parse::<Quantisation>()
@@ -938,7 +930,7 @@ fn variant_spec(source: &Path, cell: &MatrixCell) -> Result<VariantSpec, String>
     Ok(VariantSpec {
         source: source.to_owned(),
         quant,
-        prune,
+        prune: cell.pruning.clone(),
     })
 }
 

@@ -261,16 +261,12 @@ fn tokenizer_digest(gguf: &Header) -> Result<Option<Sha256Digest>, GgufError> {
 /// Pruning as the file's metadata tells it; a file without a word of it was not pruned here.
 fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
     let method = match gguf.text(keys::METHOD)? {
-        None | Some("none") => PruningMethod::None,
-        Some("layer") => PruningMethod::Layer,
-        Some("unstructured") => PruningMethod::Unstructured,
-        Some(other) => {
-            return Err(gguf.bad_key(
-                keys::METHOD,
-                format!("is {:?}", crate::gguf::cleaned(other)),
-            ));
-        }
+        None => PruningMethod::None,
+        Some(word) => serde_json::from_value(word.into()).map_err(|_| {
+            gguf.bad_key(keys::METHOD, format!("is {:?}", crate::gguf::cleaned(word)))
+        })?,
     };
+    let recipe = gguf.text(keys::RECIPE)?.filter(|&recipe| recipe != "none");
     let source = gguf.text(keys::SOURCE)?.map(str::parse).transpose();
     Ok(Pruning {
         method,
@@ -278,9 +274,6 @@ fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
         source_sha256: source.map_err(|_| gguf.bad_key(keys::SOURCE, "is no SHA-256"))?,
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
-        recipe: gguf
-            .text(keys::RECIPE)?
-            .filter(|_| method != PruningMethod::None)
-            .map(Name::cleaned),
+        recipe: recipe.map(Name::cleaned),
     })
 }
