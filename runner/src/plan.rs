@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{
-    AS_IS, EngineKind, EngineSpec, HERE, MAX_ITEMS, MachineHost, MatrixCell, PruneLabel,
+    AS_IS, EngineKind, EngineSpec, HERE, MAX_ITEMS, MachineHost, MatrixCell, PruneRecipe,
     QualitySettings, RepetitionSettings, WorkloadSpec,
 };
 use domain::record::{KvKind, KvState, VariantFacts};
@@ -172,15 +172,8 @@ fn planned(
     circumstances: &Circumstances,
 ) -> Result<PlannedCell, String> {
     let source = source?;
-    let layers: u32 = source.kv.iter().map(|kind| kind.layers).sum();
-    if let PruneLabel::Layers(count) = cell.pruning
-        && layers <= count + 1
-    {
-        return Err(format!(
-            "{count} of its {layers} layers cannot be dropped: the first and the last stay"
-        ));
-    }
-    if cell.quantisation == AS_IS && cell.pruning != PruneLabel::None {
+    fits_the_model(&cell.pruning, &source)?;
+    if cell.quantisation == AS_IS && cell.pruning != PruneRecipe::None {
         return Err(
             "weights that are taken as they are cannot be pruned: pruning = none".to_owned(),
         );
@@ -233,6 +226,46 @@ fn memory_of(cell: &MatrixCell, engines: &[EngineSpec]) -> Memory {
     }
 }
 
+/// Whether a model has what is to be removed, as far as its facts tell.
+fn fits_the_model(recipe: &PruneRecipe, source: &VariantFacts) -> Result<(), String> {
+    let layers = layers(source);
+    let problem = match recipe {
+        PruneRecipe::Layers(count) if layers <= count.saturating_add(1) => {
+            format!("{count} of its {layers} layers cannot be dropped: the first and the last stay")
+        }
+        PruneRecipe::LayersByImportance(count) if layers <= *count => {
+            format!("{count} of its {layers} layers cannot be dropped: at least one stays")
+        }
+        PruneRecipe::LayersAt(drop) if drop.iter().any(|&layer| layer >= layers) => {
+            format!("it has {layers} layers, counted from 0: {recipe} names others")
+        }
+        PruneRecipe::Experts(_) | PruneRecipe::ExpertsUsed(_) if source.experts_total.is_none() => {
+            format!("it is a dense model: {recipe} needs experts")
+        }
+        _ => return Ok(()),
+    };
+    Err(problem)
+}
+
+fn layers(source: &VariantFacts) -> u32 {
+    source.kv.iter().map(|kind| kind.layers).sum()
+}
+
+/// Share of the source's weights that a recipe leaves in the file. Heads and experts are not subtracted: their part of
+/// a layer is not among the facts.
+fn kept_share(recipe: &PruneRecipe, source: &VariantFacts) -> f64 {
+    let dropped = match recipe {
+        PruneRecipe::Layers(count) | PruneRecipe::LayersByImportance(count) => f64::from(*count),
+        PruneRecipe::LayersAt(drop) => drop.len() as f64,
+        _ => return 1.0,
+    };
+    let in_layers = source.dense_bytes
+        + source.shared_expert_bytes.unwrap_or(0)
+        + source.routed_expert_bytes.unwrap_or(0);
+    let file: u64 = source.files.iter().map(|file| file.bytes).sum();
+    1.0 - dropped / f64::from(layers(source).max(1)) * in_layers as f64 / file.max(1) as f64
+}
+
 /// Whether repetitions and answers stay within the bounds of a record, or what to change.
 fn fits_a_record(workload: &WorkloadSpec, circumstances: &Circumstances) -> Result<(), String> {
     let (items, samples) = (circumstances.quality.items, workload.samples);
@@ -264,7 +297,8 @@ fn weight_bytes(cell: &MatrixCell, source: &VariantFacts) -> u64 {
     if cell.quantisation == AS_IS && file > 0 {
         return file;
     }
-    (source.params_total as f64 * bits_per_weight(&cell.quantisation) / 8.0) as u64
+    let bits = source.params_total as f64 * bits_per_weight(&cell.quantisation);
+    (bits / 8.0 * kept_share(&cell.pruning, source)) as u64
 }
 
 /// Elements that the caches of all streams hold at the end of a request.
@@ -370,9 +404,22 @@ fn bits_per_weight(quantisation: &str) -> f64 {
     match quantisation {
         "Q8_0" => 8.5,
         "Q6_K" => 6.5625,
+        "Q5_1" => 6.0,
+        "Q5_K" | "Q5_0" => 5.5,
+        "Q4_1" => 5.0,
         "Q4_K" | "Q4_0" => 4.5,
+        "Q3_K" => 3.4375,
         "Q2_K" => 2.625,
-        // F16, and whatever a file is in whose bytes are not known.
+        // Mixes: as llama.cpp gives them for Llama 3 8B, rounded up
+        // (<https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md>).
+        "Q5_K_M" => 5.75,
+        "Q5_K_S" => 5.6,
+        "Q4_K_M" => 4.9,
+        "Q4_K_S" => 4.7,
+        "Q3_K_L" => 4.35,
+        "Q3_K_M" => 4.05,
+        "Q3_K_S" => 3.7,
+        // F16 and BF16, and whatever a file is in whose bytes are not known.
         _ => 16.0,
     }
 }
@@ -600,10 +647,53 @@ pub(crate) mod tests {
         assert_eq!(planned.memory_bytes, 2 * 555_555 + cache + OWN_MEMORY_BYTES);
         let pruned = |cell: &mut MatrixCell| {
             as_is(cell);
-            cell.pruning = PruneLabel::MagnitudePercent(30);
+            cell.pruning = PruneRecipe::Magnitude { ratio_ppm: 300_000 };
         };
         let refused = planned_cell(pruned, source, 0).expect_err("cannot be pruned");
         assert!(refused.contains("as they are"), "{refused}");
+    }
+
+    #[test]
+    fn every_quantisation_has_an_estimate_and_none_is_larger_than_the_one_before() {
+        let bits: Vec<f64> = domain::matrix::QUANTISATIONS
+            .into_iter()
+            .filter(|&label| label != AS_IS)
+            .map(bits_per_weight)
+            .collect();
+        assert!(bits.is_sorted_by(|wide, narrow| wide >= narrow), "{bits:?}");
+        assert_eq!(bits.iter().filter(|&&bits| bits > 8.5).count(), 2);
+    }
+
+    #[test]
+    fn dropped_layers_need_no_room_and_a_recipe_that_cannot_fit_is_told_at_once() {
+        let mut source = facts(1_000_000, 4);
+        source.dense_bytes = 1_500_000;
+        source.files.push(domain::record::WeightFile {
+            sha256: source.sha256,
+            bytes: 2_000_000,
+        });
+        let planned = |text: &str| {
+            let prune = |cell: &mut MatrixCell| cell.pruning = text.parse().expect("a recipe");
+            planned_cell(prune, source.clone(), 0)
+        };
+        let memory = |text: &str| planned(text).expect("can be measured").memory_bytes;
+        // Half of the layers are three eighths of the file.
+        assert_eq!(
+            memory("none") - memory("layers-by-importance-2"),
+            2 * 2_000_000 * 3 / 8
+        );
+        assert_eq!(memory("layers-2"), memory("layers-at-1+2"));
+        assert_eq!(memory("none"), memory("nm-2:4"));
+        for (text, why) in [
+            ("layers-3", "the first and the last"),
+            ("layers-by-importance-4", "at least one stays"),
+            ("layers-at-4", "names others"),
+            ("experts-used-1", "dense"),
+            ("experts-1", "dense"),
+        ] {
+            let refused = planned(text).expect_err(text);
+            assert!(refused.contains(why), "{refused}");
+        }
     }
 
     #[test]

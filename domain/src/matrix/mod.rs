@@ -6,9 +6,6 @@
 //! [`MAX_PROMPT_TOKENS`], [`MAX_OUTPUT_TOKENS`], [`MAX_REPETITIONS`]; beyond them the file is
 //! refused, because the record of a cell has a bounded size.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::Spanned;
@@ -17,6 +14,7 @@ use crate::ids::Sha256Digest;
 use crate::suite::Suite;
 
 mod engines;
+mod pruning;
 pub mod source;
 mod workload;
 
@@ -24,6 +22,7 @@ pub use engines::{
     CANDLE, Declared, Endpoint, EngineKind, EngineSpec, HERE, LlamaBenchSpec, MAX_ENGINES,
     MachineHost, Machines, OpenAiSpec, Server, WeightsForm,
 };
+pub use pruning::{PruneRecipe, RECIPES, UnknownRecipe};
 pub use workload::{MAX_CONCURRENCY, MAX_SAMPLES, Verifier, WARM_SHARE, WorkloadSpec};
 
 use engines::RawEngine;
@@ -31,7 +30,14 @@ use source::{Source, unknown};
 use workload::RawWorkload;
 
 /// Quantisations that a variant can be made in, from widest to narrowest, and [`AS_IS`].
-pub const QUANTISATIONS: [&str; 7] = ["F16", "Q8_0", "Q6_K", "Q4_K", "Q4_0", "Q2_K", AS_IS];
+///
+/// Those that end in `_S`, `_M` or `_L` are llama.cpp's mixes of several types. The others store every matrix in the
+/// one type that they are named by, unlike llama.cpp's `Q5_K`, `Q4_K` and `Q3_K`, which stand for the `_M` mixes, and
+/// its `Q2_K`, which is a mix as well.
+pub const QUANTISATIONS: [&str; 20] = [
+    "F16", "BF16", "Q8_0", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_K", "Q5_0", "Q4_1", "Q4_K_M",
+    "Q4_K_S", "Q4_K", "Q4_0", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q3_K", "Q2_K", AS_IS,
+];
 
 /// The weights file as it is, whatever its quantisation.
 pub const AS_IS: &str = "as-is";
@@ -69,7 +75,7 @@ pub struct Matrix {
     file: String,
     models: Vec<ModelEntry>,
     quantisations: Vec<String>,
-    pruning: Vec<PruneLabel>,
+    pruning: Vec<PruneRecipe>,
     engines: Vec<EngineSpec>,
     workloads: Vec<WorkloadSpec>,
     include: Vec<Rule>,
@@ -90,7 +96,7 @@ pub struct MatrixCell {
     /// One of [`QUANTISATIONS`].
     pub quantisation: String,
     /// Pruning.
-    pub pruning: PruneLabel,
+    pub pruning: PruneRecipe,
     /// Name of the engine.
     pub engine: String,
     /// What is asked while timed.
@@ -101,8 +107,8 @@ impl MatrixCell {
     /// The cell in one line: model, quantisation, pruning if any, workload, engine if it is not
     /// our own.
     pub fn label(&self) -> String {
-        let pruning = match self.pruning {
-            PruneLabel::None => String::new(),
+        let pruning = match &self.pruning {
+            PruneRecipe::None => String::new(),
             label => format!(" {label}"),
         };
         let engine = if self.engine == CANDLE {
@@ -117,57 +123,6 @@ impl MatrixCell {
     }
 }
 
-/// How a variant is pruned, as written in a matrix: `none`, `layers-N`, `magnitude-N%`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PruneLabel {
-    /// Not at all.
-    None,
-    /// So many whole layers.
-    Layers(u32),
-    /// The smallest weights of every matrix, in percent.
-    MagnitudePercent(u32),
-}
-
-impl fmt::Display for PruneLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Layers(count) => write!(f, "layers-{count}"),
-            Self::MagnitudePercent(percent) => write!(f, "magnitude-{percent}%"),
-        }
-    }
-}
-
-impl FromStr for PruneLabel {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |digits: &str, range: std::ops::RangeInclusive<u32>| {
-            digits.parse().ok().filter(|n| range.contains(n))
-        };
-        let layers = || {
-            text.strip_prefix("layers-")
-                .and_then(|n| number(n, 1..=1_000))
-                .map(Self::Layers)
-        };
-        let magnitude = || {
-            let digits = text.strip_prefix("magnitude-")?.strip_suffix('%')?;
-            number(digits, 1..=99).map(Self::MagnitudePercent)
-        };
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        layers().or_else(magnitude).ok_or_else(|| {
-            format!("{text:?} is no pruning: write none, layers-1 or magnitude-30% (1 to 99)")
-        })
-    }
-}
-
-impl Serialize for PruneLabel {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Which suite items are asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -176,6 +131,8 @@ pub struct QualitySettings {
     pub suite: Suite,
     /// How many items; 0 asks none. Under 100 no quality is published.
     pub items: u32,
+    /// A variant is compared with its source token by token, where the engine gives logits and items are asked.
+    pub fidelity: bool,
 }
 
 impl Default for QualitySettings {
@@ -183,6 +140,7 @@ impl Default for QualitySettings {
         Self {
             suite: Suite::ReferenceV1,
             items: 210,
+            fidelity: true,
         }
     }
 }
@@ -353,8 +311,12 @@ impl Matrix {
             },
         )?;
         let pruning = match &raw.pruning {
-            Some(list) => checked_list(&source, list, "pruning", str::parse)?,
-            None => vec![PruneLabel::None],
+            Some(list) => checked_list(&source, list, "pruning", |value| {
+                value
+                    .parse()
+                    .map_err(|error: UnknownRecipe| error.to_string())
+            })?,
+            None => vec![PruneRecipe::None],
         };
         for (empty, span, what) in [
             (
@@ -423,7 +385,7 @@ impl Matrix {
                                 model: model.clone(),
                                 file: file.clone(),
                                 quantisation: quantisation.clone(),
-                                pruning: *pruning,
+                                pruning: pruning.clone(),
                                 engine: engine.name.clone(),
                                 workload: workload.clone(),
                             });

@@ -136,8 +136,17 @@ impl Gguf {
             reader,
             bytes,
         };
+        let mut claimed = 0_u64;
         for (name, info) in &gguf.content.tensor_infos {
             gguf.check_bounds(name, info)?;
+            claimed = claimed.saturating_add(stored_bytes(info));
+        }
+        // Each within the file, but over one another: reading them all would take more memory than the file is long.
+        if claimed > bytes {
+            return Err(GgufError::Header {
+                path: path.to_owned(),
+                reason: format!("its tensors overlap: {claimed} bytes in a file of {bytes}"),
+            });
         }
         Ok(gguf)
     }

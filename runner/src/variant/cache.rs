@@ -49,7 +49,7 @@ impl VariantCache {
             return Ok(spec.source.clone());
         };
         let mut source = Gguf::open(&spec.source)?;
-        if quantise::is_the_source(spec, wanted, &source) {
+        if quantise::is_the_source(spec, wanted, &source)? {
             return Ok(spec.source.clone());
         }
         let source_digest = digest_of_file(&spec.source)?;

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use candle_core::quantized::GgmlDType;
 use domain::ids::Sha256Digest;
-use domain::matrix::AS_IS;
+use domain::matrix::{AS_IS, QUANTISATIONS};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -21,6 +21,7 @@ use crate::gguf::{GgufError, type_label};
 mod cache;
 mod huggingface;
 mod inspect;
+mod mixes;
 mod prune;
 mod quantise;
 
@@ -28,74 +29,143 @@ mod quantise;
 mod tests;
 
 pub use cache::VariantCache;
-pub use inspect::inspect;
+pub use domain::matrix::PruneRecipe;
+pub use inspect::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine, inspect};
+pub use mixes::Mix;
 
 /// One variant to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariantSpec {
     /// The original weights.
     pub source: PathBuf,
-    /// Type of the matrices.
+    /// Types of the matrices.
     pub quant: Quantisation,
     /// What is removed before quantising.
     pub prune: PruneRecipe,
 }
 
-/// Type that a variant's matrices are stored in.
+/// What a variant's matrices are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quantisation {
     /// Half precision.
     F16,
+    /// Half precision with the range of `f32`.
+    BF16,
     /// 8 bits in blocks of 32.
     Q8_0,
     /// 6 bits in blocks of 256.
     Q6K,
+    /// 5 bits in blocks of 32, each with a least value.
+    Q5_1,
+    /// 5 bits in blocks of 256.
+    Q5K,
+    /// 5 bits in blocks of 32.
+    Q5_0,
+    /// 4 bits in blocks of 32, each with a least value.
+    Q4_1,
     /// 4 bits in blocks of 256.
     Q4K,
     /// 4 bits in blocks of 32.
     Q4_0,
+    /// 3 bits in blocks of 256.
+    Q3K,
     /// 2 bits in blocks of 256.
     Q2K,
+    /// Several types, as llama.cpp mixes them.
+    Mix(Mix),
     /// Whatever the source has: the file stays as it is.
     AsIs,
 }
 
 impl Quantisation {
     /// All that can be made, from large to small.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 19] = [
         Self::F16,
+        Self::BF16,
         Self::Q8_0,
         Self::Q6K,
+        Self::Q5_1,
+        Self::Mix(Mix::Q5KM),
+        Self::Mix(Mix::Q5KS),
+        Self::Q5K,
+        Self::Q5_0,
+        Self::Q4_1,
+        Self::Mix(Mix::Q4KM),
+        Self::Mix(Mix::Q4KS),
         Self::Q4K,
         Self::Q4_0,
+        Self::Mix(Mix::Q3KL),
+        Self::Mix(Mix::Q3KM),
+        Self::Mix(Mix::Q3KS),
+        Self::Q3K,
         Self::Q2K,
     ];
 
     /// As GGUF's world spells it.
+    ///
+    /// Names without `_S`, `_M` or `_L` mean that every matrix has this type, unlike llama.cpp's `Q5_K`, `Q4_K` and
+    /// `Q3_K`, which stand for the `_M` mixes, and its `Q2_K`, which is a mix as well.
     pub fn label(self) -> &'static str {
-        self.made().map_or(AS_IS, |made| type_label(made.dtype))
+        match self {
+            Self::Mix(Mix::Q5KM) => "Q5_K_M",
+            Self::Mix(Mix::Q5KS) => "Q5_K_S",
+            Self::Mix(Mix::Q4KM) => "Q4_K_M",
+            Self::Mix(Mix::Q4KS) => "Q4_K_S",
+            Self::Mix(Mix::Q3KL) => "Q3_K_L",
+            Self::Mix(Mix::Q3KM) => "Q3_K_M",
+            Self::Mix(Mix::Q3KS) => "Q3_K_S",
+            pure => pure.made().map_or(AS_IS, |made| type_label(made.dtype)),
+        }
     }
 
     /// What matrices become; `None` if nothing is made.
     fn made(self) -> Option<MadeType> {
         let (dtype, file_type) = match self {
             Self::F16 => (GgmlDType::F16, 1),
+            Self::BF16 => (GgmlDType::BF16, 32),
             Self::Q8_0 => (GgmlDType::Q8_0, 7),
             Self::Q6K => (GgmlDType::Q6K, 18),
+            Self::Q5_1 => (GgmlDType::Q5_1, 9),
+            Self::Q5K => (GgmlDType::Q5K, 16),
+            Self::Q5_0 => (GgmlDType::Q5_0, 8),
+            Self::Q4_1 => (GgmlDType::Q4_1, 3),
             Self::Q4K => (GgmlDType::Q4K, 14),
             Self::Q4_0 => (GgmlDType::Q4_0, 2),
+            Self::Q3K => (GgmlDType::Q3K, 11),
             Self::Q2K => (GgmlDType::Q2K, 10),
+            Self::Mix(mix) => {
+                let file_type = match mix {
+                    Mix::Q5KM => 17,
+                    Mix::Q5KS => 16,
+                    Mix::Q4KM => 15,
+                    Mix::Q4KS => 14,
+                    Mix::Q3KL => 13,
+                    Mix::Q3KM => 12,
+                    Mix::Q3KS => 11,
+                };
+                return Some(MadeType {
+                    dtype: mix.base(),
+                    mix: Some(mix),
+                    file_type,
+                });
+            }
             Self::AsIs => return None,
         };
-        Some(MadeType { dtype, file_type })
+        Some(MadeType {
+            dtype,
+            mix: None,
+            file_type,
+        })
     }
 }
 
-/// The type of a made file's matrices.
+/// The types of a made file's matrices.
 #[derive(Debug, Clone, Copy)]
 struct MadeType {
+    /// That of all of them, or of those that the mix does not widen.
     dtype: GgmlDType,
-    /// `general.file_type`: the `llama_ftype` in which all matrices have this type
+    mix: Option<Mix>,
+    /// `general.file_type`: the `llama_ftype` of the mix, or the nearest one to all matrices having one type
     /// (<https://github.com/ggml-org/llama.cpp/blob/master/include/llama.h>).
     file_type: u32,
 }
@@ -107,112 +177,20 @@ impl fmt::Display for Quantisation {
 }
 
 impl FromStr for Quantisation {
-    type Err = SpecError;
-    fn from_str(text: &str) -> Result<Self, SpecError> {
+    type Err = UnknownQuantisation;
+    fn from_str(text: &str) -> Result<Self, UnknownQuantisation> {
         let found = Self::ALL
             .into_iter()
             .chain([Self::AsIs])
             .find(|quantisation| quantisation.label().eq_ignore_ascii_case(text));
-        found.ok_or_else(|| SpecError::Quantisation(text.chars().take(80).collect()))
+        found.ok_or_else(|| UnknownQuantisation(text.chars().take(80).collect()))
     }
 }
 
-/// What is removed from the source weights.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PruneRecipe {
-    /// Nothing.
-    None,
-    /// So many whole layers from the middle; the first and the last stay.
-    Layers(u32),
-    /// These whole layers, counted from 0.
-    LayersAt(Vec<u32>),
-    /// In every matrix of every layer the smallest weights become zero, up to this share of them. Nothing is trained
-    /// afterwards. The file stays as large as it was, because zeros are stored like any other number.
-    Magnitude {
-        /// Share of each matrix in millionths.
-        ratio_ppm: u32,
-    },
-}
-
-impl fmt::Display for PruneRecipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Layers(count) => write!(f, "layers-{count}"),
-            Self::LayersAt(drop) => {
-                let list: Vec<String> = drop.iter().map(u32::to_string).collect();
-                write!(f, "layers-at-{}", list.join("+"))
-            }
-            Self::Magnitude { ratio_ppm } => {
-                let (whole, rest) = (ratio_ppm / 10_000, ratio_ppm % 10_000);
-                if rest == 0 {
-                    write!(f, "magnitude-{whole}%")
-                } else {
-                    write!(
-                        f,
-                        "magnitude-{whole}.{}%",
-                        format!("{rest:04}").trim_end_matches('0')
-                    )
-                }
-            }
-        }
-    }
-}
-
-impl FromStr for PruneRecipe {
-    type Err = SpecError;
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        let recipe = if text == "none" {
-            Some(Self::None)
-        } else if let Some(list) = text.strip_prefix("layers-at-") {
-            list.split('+')
-                .map(|layer| layer.parse().ok())
-                .collect::<Option<_>>()
-                .map(Self::LayersAt)
-        } else if let Some(count) = text.strip_prefix("layers-") {
-            count
-                .parse()
-                .ok()
-                .filter(|&count| count > 0)
-                .map(Self::Layers)
-        } else {
-            let percent = text
-                .strip_prefix("magnitude-")
-                .and_then(|rest| rest.strip_suffix('%'));
-            percent
-                .and_then(ratio_ppm)
-                .map(|ratio_ppm| Self::Magnitude { ratio_ppm })
-        };
-        recipe.ok_or_else(|| SpecError::Prune(text.chars().take(80).collect()))
-    }
-}
-
-/// Millionths from a percentage above 0 and below 100 with at most four decimals.
-fn ratio_ppm(percent: &str) -> Option<u32> {
-    let (whole, decimals) = percent.split_once('.').unwrap_or((percent, ""));
-    if decimals.len() > 4
-        || !(whole.bytes().chain(decimals.bytes())).all(|byte| byte.is_ascii_digit())
-    {
-        return None;
-    }
-    let ratio = whole.parse::<u32>().ok()?.checked_mul(10_000)?
-        + format!("{decimals:0<4}").parse::<u32>().ok()?;
-    (1..1_000_000).contains(&ratio).then_some(ratio)
-}
-
-/// Why a text is no quantisation or no pruning.
+/// Why a text is no quantisation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SpecError {
-    /// Not a quantisation.
-    #[error("read {0:?} as a quantisation: choose F16, Q8_0, Q6_K, Q4_K, Q4_0, Q2_K or as-is")]
-    Quantisation(String),
-    /// Not a pruning.
-    #[error(
-        "read {0:?} as a pruning: choose none, layers-N (drop N from the middle), layers-at-I+J (drop these) or \
-         magnitude-P% (zero the smallest P percent)"
-    )]
-    Prune(String),
-}
+#[error("read {0:?} as a quantisation: choose {known}", known = QUANTISATIONS.join(", "))]
+pub struct UnknownQuantisation(String);
 
 /// Why a variant could not be made or inspected.
 #[derive(Debug, Error)]
@@ -235,6 +213,16 @@ pub enum VariantError {
     AlreadyMade {
         /// The source.
         path: PathBuf,
+    },
+    /// llama.cpp mixes types for this architecture by rules of its own, which are not known here.
+    #[error("make {quant} of {}: llama.cpp has rules of its own for {architecture}; choose a quantisation of one type, such as Q4_K", path.display())]
+    UnknownMix {
+        /// The source.
+        path: PathBuf,
+        /// The mix.
+        quant: Quantisation,
+        /// Its architecture.
+        architecture: String,
     },
     /// The recipe does not fit the source.
     #[error("prune {} by {recipe}: {problem}", path.display())]

@@ -1,20 +1,20 @@
 //! Making a variant's tensors and metadata.
 //!
-//! Every matrix takes the wanted type; vectors (norms) stay `f32`. A matrix whose rows are no multiple of the type's
-//! block takes `Q8_0`, or failing that `F16`, and the metadata counts such matrices. All tensors of the result stand
-//! in memory at once, so a variant needs about the source's size of it.
+//! Every matrix takes the wanted type, or the one that the wanted mix gives it; vectors (norms) stay `f32`, and the few
+//! matrices that llama.cpp never quantises keep their type. A matrix whose rows are no multiple of the type's block
+//! takes `Q8_0`, or failing that `F16` (in a mix what llama.cpp takes), and the metadata counts such matrices. All
+//! tensors of the result stand in memory at once, so a variant needs about the source's size of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use candle_core::Device;
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use domain::ids::Sha256Digest;
 
-use super::prune::{
-    dropped_layers, elements_in, layer_of, parts_per_million, renumbered, zero_smallest,
-};
-use super::{MadeType, PruneRecipe, VariantError, VariantSpec};
+use super::prune::{Cuts, parts_per_million, renumbered};
+use super::{MadeType, Mix, PruneRecipe, VariantError, VariantSpec, mixes};
 use crate::gguf::{Gguf, Keys, cleaned, type_label};
 
 /// Who made a file: part of its bytes and of the cache's key, so a later version never passes off an older file.
@@ -28,6 +28,8 @@ pub(super) mod keys {
     pub(in crate::variant) const METHOD: &str = "joulemark.pruning.method";
     pub(in crate::variant) const RATIO: &str = "joulemark.pruning.ratio_ppm";
     pub(in crate::variant) const RECIPE: &str = "joulemark.pruning.recipe";
+    /// What the choice was made by: measured numbers in words.
+    pub(in crate::variant) const IMPORTANCE: &str = "joulemark.pruning.importance";
     pub(in crate::variant) const MADE_BY: &str = "joulemark.made_by";
 }
 
@@ -37,16 +39,26 @@ pub(super) struct Made {
     pub(super) tensors: BTreeMap<String, QTensor>,
 }
 
-/// The source already is the variant: nothing is removed and all its matrices have the wanted type.
-pub(super) fn is_the_source(spec: &VariantSpec, wanted: MadeType, source: &Gguf) -> bool {
+/// The source already is the variant: nothing is removed and all its matrices have the wanted types.
+pub(super) fn is_the_source(
+    spec: &VariantSpec,
+    wanted: MadeType,
+    source: &Gguf,
+) -> Result<bool, VariantError> {
+    if spec.prune != PruneRecipe::None {
+        return Ok(false);
+    }
+    let types = Types::of(spec, wanted, source, source.tensors().into_keys())?;
     let mut matrices = source
         .tensors()
-        .into_values()
-        .filter(|info| info.shape.rank() > 1)
+        .into_iter()
+        .filter(|(_, info)| info.shape.rank() > 1)
         .peekable();
-    spec.prune == PruneRecipe::None
-        && matrices.peek().is_some()
-        && matrices.all(|info| info.ggml_dtype == wanted.dtype)
+    Ok(matrices.peek().is_some()
+        && matrices.all(|(name, info)| {
+            let ideal = types.ideal(name, info.shape.dims());
+            keeps_its_type(name) || info.ggml_dtype == ideal
+        }))
 }
 
 /// Makes the variant of an open source whose digest is known.
@@ -74,52 +86,16 @@ pub(super) fn make(
         }
     }
 
-    let architecture =
-        source.required("general.architecture", source.text("general.architecture")?)?;
-    let block_count = format!("{architecture}.block_count");
-    let layers = source.required(&block_count, source.number(&block_count)?)?;
-    let dropped = dropped_layers(&spec.prune, layers).map_err(|problem| VariantError::Prune {
-        path: path.clone(),
-        recipe: spec.prune.clone(),
-        problem,
-    })?;
-
-    let elements: BTreeMap<String, u64> = source
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| (name.to_owned(), info.shape.elem_count() as u64))
-        .collect();
-    let mut removed = elements_in(&dropped, &elements);
-    let mut fallbacks = 0_u32;
-    let mut tensors = BTreeMap::new();
-    for name in elements.keys() {
-        let Some(new_name) = renumbered(name, &dropped) else {
-            continue;
-        };
-        let convert = |error| VariantError::Convert {
-            path: path.clone(),
-            tensor: cleaned(name),
-            source: Box::new(error),
-        };
-        let mut tensor = source
-            .read(name)?
-            .dequantize(&Device::Cpu)
-            .map_err(convert)?;
-        if let PruneRecipe::Magnitude { ratio_ppm } = spec.prune
-            && tensor.rank() > 1
-            && layer_of(name).is_some()
-        {
-            let (pruned, zeroed) = zero_smallest(&tensor, ratio_ppm).map_err(convert)?;
-            tensor = pruned;
-            removed += zeroed;
-        }
-        let dtype = stored_type(&tensor, wanted.dtype);
-        fallbacks += u32::from(tensor.rank() > 1 && dtype != wanted.dtype);
-        tensors.insert(
-            new_name,
-            QTensor::quantize(&tensor, dtype).map_err(convert)?,
-        );
+    let key = "split.count";
+    if let Some(parts) = source.number(key)?.filter(|&parts| parts > 1) {
+        let problem = format!("is {parts}: join the parts first (llama-gguf-split --merge)");
+        return Err(source.bad_key(key, problem).into());
     }
+    let key = "general.architecture";
+    let architecture = source.required(key, source.text(key)?)?.to_owned();
+    let key = format!("{architecture}.block_count");
+    let layers = source.required(&key, source.number(&key)?)?;
+    let mut cuts = Cuts::of(&spec.prune, source, &architecture, layers)?;
 
     let mut metadata: BTreeMap<String, Value> = source
         .metadata()
@@ -128,14 +104,56 @@ pub(super) fn make(
         .collect();
     // The writer aligns to the format's default, whatever the source did.
     metadata.remove("general.alignment");
+    metadata.append(&mut cuts.metadata);
+
+    let elements: BTreeMap<String, u64> = source
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| (name.to_owned(), info.shape.elem_count() as u64))
+        .collect();
+    let names: BTreeMap<String, String> = elements
+        .keys()
+        .filter_map(|name| Some((name.clone(), renumbered(name, &cuts.dropped)?)))
+        .collect();
+    // A mix is made for the model that is left, as if the pruned file had been given to llama.cpp.
+    let pruned = Pruned {
+        path: &path,
+        metadata: &metadata,
+    };
+    let types = Types::of(spec, wanted, &pruned, names.values().map(String::as_str))?;
+    let mut removed = cuts.removed_whole(&elements);
+    let mut fallbacks = 0_u32;
+    let mut tensors = BTreeMap::new();
+    for (name, new_name) in &names {
+        let convert = |error| VariantError::Convert {
+            path: path.clone(),
+            tensor: cleaned(name),
+            source: Box::new(error),
+        };
+        let stored = source.read(name)?;
+        let tensor = stored.dequantize(&Device::Cpu).map_err(convert)?;
+        let (tensor, gone) = cuts.apply(name, tensor).map_err(convert)?;
+        removed += gone;
+        let dtype = if tensor.rank() < 2 {
+            GgmlDType::F32
+        } else if keeps_its_type(new_name) {
+            stored.dtype()
+        } else {
+            let ideal = types.ideal(new_name, tensor.dims());
+            let dtype = types.stored(ideal, tensor.dims());
+            fallbacks += u32::from(dtype != ideal);
+            dtype
+        };
+        tensors.insert(
+            new_name.clone(),
+            QTensor::quantize(&tensor, dtype).map_err(convert)?,
+        );
+    }
+
     let text = |text: &str| Value::String(text.to_owned());
     let total = elements.values().sum();
     metadata.extend(
         [
-            (
-                block_count.as_str(),
-                Value::U32(layers - dropped.len() as u32),
-            ),
             ("general.file_type", Value::U32(wanted.file_type)),
             ("general.quantization_version", Value::U32(2)),
             (keys::SOURCE, text(&digest.to_string())),
@@ -151,29 +169,101 @@ pub(super) fn make(
     Ok(Made { metadata, tensors })
 }
 
+/// Metadata of a model between pruning and quantising.
+pub(super) struct Pruned<'a> {
+    pub(super) path: &'a Path,
+    pub(super) metadata: &'a BTreeMap<String, Value>,
+}
+
+impl Keys for Pruned<'_> {
+    fn path(&self) -> &Path {
+        self.path
+    }
+
+    fn entry(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+}
+
+/// Types of the matrices of a variant.
+enum Types {
+    /// The same for all.
+    One(GgmlDType),
+    /// As llama.cpp mixes them for this model.
+    Mixed(Mix, mixes::Traits),
+}
+
+impl Types {
+    fn of<'a>(
+        spec: &VariantSpec,
+        wanted: MadeType,
+        model: &impl Keys,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, VariantError> {
+        let Some(mix) = wanted.mix else {
+            return Ok(Self::One(wanted.dtype));
+        };
+        let traits = mixes::Traits::read(model, names)?;
+        let traits = traits.map_err(|architecture| VariantError::UnknownMix {
+            path: model.path().to_owned(),
+            quant: spec.quant,
+            architecture,
+        })?;
+        Ok(Self::Mixed(mix, traits))
+    }
+
+    /// The type of a matrix, whether its rows fit or not.
+    fn ideal(&self, name: &str, dims: &[usize]) -> GgmlDType {
+        match self {
+            Self::One(dtype) => *dtype,
+            Self::Mixed(mix, traits) => mixes::wanted(*mix, name, row(dims), traits),
+        }
+    }
+
+    /// What it is stored in.
+    fn stored(&self, ideal: GgmlDType, dims: &[usize]) -> GgmlDType {
+        let fits = |dtype: &GgmlDType| row(dims).is_multiple_of(dtype.block_size());
+        match self {
+            Self::Mixed(..) => mixes::fallback(ideal, row(dims)),
+            Self::One(_) => [ideal, GgmlDType::Q8_0]
+                .into_iter()
+                .find(fits)
+                .unwrap_or(GgmlDType::F16),
+        }
+    }
+}
+
+fn row(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(0)
+}
+
+/// Matrices that llama.cpp never quantises (`tensor_allows_quantization` in
+/// <https://github.com/ggml-org/llama.cpp/blob/master/src/llama-quant.cpp>): small ones that decide much.
+fn keeps_its_type(name: &str) -> bool {
+    !name.ends_with("weight")
+        || [
+            "_norm.weight",
+            "ffn_gate_inp.weight",
+            "position_embd",
+            "token_types",
+            "ssm_conv1d",
+            "shortconv.conv.weight",
+            "attn_rel_b.weight",
+        ]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
 /// The word that [`domain::record::PruningMethod`] is spelled with.
 fn method(recipe: &PruneRecipe) -> &'static str {
     match recipe {
         PruneRecipe::None => "none",
-        PruneRecipe::Layers(_) | PruneRecipe::LayersAt(_) => "layer",
+        PruneRecipe::Layers(_) | PruneRecipe::LayersAt(_) | PruneRecipe::LayersByImportance(_) => {
+            "layer"
+        }
+        PruneRecipe::Heads { .. } => "head",
         PruneRecipe::Magnitude { .. } => "unstructured",
-    }
-}
-
-fn stored_type(tensor: &Tensor, wanted: GgmlDType) -> GgmlDType {
-    let fits = |dtype: GgmlDType| {
-        tensor
-            .dims()
-            .last()
-            .is_some_and(|row| row.is_multiple_of(dtype.block_size()))
-    };
-    if tensor.rank() < 2 {
-        GgmlDType::F32
-    } else if fits(wanted) {
-        wanted
-    } else if fits(GgmlDType::Q8_0) {
-        GgmlDType::Q8_0
-    } else {
-        GgmlDType::F16
+        PruneRecipe::NofM { .. } => "n_m",
+        PruneRecipe::Experts(_) | PruneRecipe::ExpertsUsed(_) => "expert",
     }
 }

@@ -21,6 +21,7 @@ use crate::prompt::fit_bytes;
 mod cache;
 mod choice;
 mod dimensions;
+mod importance;
 mod model;
 mod weights;
 
@@ -30,6 +31,7 @@ mod tests;
 use cache::Cache;
 use choice::Choice;
 pub(crate) use dimensions::Dimensions;
+pub(crate) use importance::{Importance, importance};
 use model::{Model, Rows};
 
 /// The in-process engine.

@@ -32,6 +32,15 @@ pub(super) enum Rows {
     All,
 }
 
+/// Sees what passes through the layers while they are computed.
+pub(super) trait Tap {
+    /// A layer's input and output, tokens x width.
+    fn layer(&mut self, layer: usize, input: &Tensor, output: &Tensor) -> Result<()>;
+
+    /// What a layer's heads give, tokens x (heads x head width), and the matrix that adds it to what passes through.
+    fn heads(&mut self, layer: usize, mixed: &Tensor, output: &Matrix) -> Result<()>;
+}
+
 /// Weights on the device.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -150,7 +159,7 @@ impl Model {
         let mut logits = Vec::new();
         let mut pieces = tokens.chunks(piece_length).peekable();
         while let Some(piece) = pieces.next() {
-            let hidden = self.hidden(piece, cache)?;
+            let hidden = self.hidden(piece, cache, None)?;
             if rows == Rows::All {
                 logits.push(self.logits(&hidden)?);
             } else if pieces.peek().is_none() {
@@ -160,12 +169,28 @@ impl Model {
         Tensor::cat(&logits, 0)
     }
 
+    /// Passes `tokens`, at most one piece of them, through the layers for what `tap` sees of it.
+    pub(super) fn observe(
+        &self,
+        tokens: &[u32],
+        cache: &mut Cache,
+        tap: &mut dyn Tap,
+    ) -> Result<()> {
+        debug_assert!(tokens.len() <= LONGEST_PIECE, "a piece is short");
+        self.hidden(tokens, cache, Some(tap)).map(|_| ())
+    }
+
     fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.head
             .forward(&rms_norm(hidden, &self.norm, self.dimensions.rms_epsilon)?)
     }
 
-    fn hidden(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
+    fn hidden(
+        &self,
+        tokens: &[u32],
+        cache: &mut Cache,
+        mut tap: Option<&mut dyn Tap>,
+    ) -> Result<Tensor> {
         let epsilon = self.dimensions.rms_epsilon;
         let rotations = cache.rotations(tokens.len())?;
         // A single token may look at everything before it, so decoding needs no mask.
@@ -180,15 +205,21 @@ impl Model {
         for (index, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&hidden, &layer.attention_norm, epsilon)?;
             let mixed = self.attention(index, layer, &normed, &rotations, mask.as_ref(), cache)?;
-            hidden = (hidden + mixed)?;
-            let normed = rms_norm(&hidden, &layer.feed_forward_norm, epsilon)?;
+            let attended = (&hidden + layer.attention_output.forward(&mixed)?)?;
+            let normed = rms_norm(&attended, &layer.feed_forward_norm, epsilon)?;
             let gated = swiglu(&layer.feed_forward_inputs.forward(&normed)?)?;
-            hidden = (hidden + layer.feed_forward_output.forward(&gated)?)?;
+            let output = (attended + layer.feed_forward_output.forward(&gated)?)?;
+            if let Some(tap) = &mut tap {
+                tap.heads(index, &mixed, &layer.attention_output)?;
+                tap.layer(index, &hidden, &output)?;
+            }
+            hidden = output;
         }
         cache.length += tokens.len();
         Ok(hidden)
     }
 
+    /// What the heads of a layer give, side by side.
     fn attention(
         &self,
         index: usize,
@@ -237,9 +268,7 @@ impl Model {
             .reshape((heads, tokens, head_dim))?
             .transpose(0, 1)?
             .contiguous()?;
-        layer
-            .attention_output
-            .forward(&mixed.reshape((tokens, heads * head_dim))?)
+        mixed.reshape((tokens, heads * head_dim))
     }
 
     /// Tokens x positions: 0 where a token may look, minus infinity where it may not.
