@@ -178,6 +178,11 @@ fn tell_bar(bar: &ProgressBar, event: &SweepEvent) {
             let label = message.split(" — ").next().unwrap_or_default();
             bar.set_message(format!("{label} — {}", progress_in_words(progress)));
         }
+        SweepEvent::Comparing { done, of } => {
+            let message = bar.message();
+            let label = message.split(" — ").next().unwrap_or_default();
+            bar.set_message(format!("{label} — comparing with the source {done}/{of}"));
+        }
         SweepEvent::CellFinished(cell) => {
             bar.inc(1);
             bar.println(summary_in_words(cell));
@@ -212,6 +217,11 @@ fn tell_line(last: &mut Option<PhaseKind>, event: &SweepEvent) {
             // The first report of a phase stands for it.
             if last.replace(progress.phase) != Some(progress.phase) {
                 say(&format!("  {}", progress_in_words(progress)));
+            }
+        }
+        SweepEvent::Comparing { done, of } => {
+            if done == of {
+                say(&format!("  compared with the source, {of} documents"));
             }
         }
         SweepEvent::CellFinished(cell) => say(&format!("  {}", summary_in_words(cell))),
@@ -252,6 +262,11 @@ fn json_line(event: &SweepEvent) -> String {
             "done": progress.done,
             "of": progress.of,
             "tokens_per_second": progress.tokens_per_second,
+        }),
+        SweepEvent::Comparing { done, of } => json!({
+            "event": "comparing",
+            "done": done,
+            "of": of,
         }),
         SweepEvent::CellFinished(cell) => json!({
             "event": "cell_finished",

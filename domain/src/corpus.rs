@@ -16,9 +16,9 @@ pub const MAX_DOCUMENTS: usize = 1_000;
 /// Longest document in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 4_096;
 /// Most bytes of one document that are compared.
-pub const MAX_SCORED_BYTES: usize = 384;
+pub const MAX_SCORED_BYTES: usize = 192;
 /// Most bytes of all documents that are compared.
-pub const MAX_CORPUS_SCORED_BYTES: usize = 21_000;
+pub const MAX_CORPUS_SCORED_BYTES: usize = 10_500;
 
 /// Items of each family and level in the corpus of `reference-v1`.
 const REFERENCE_ITEMS: u32 = 33;

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod context;
 pub mod doctor;
 pub mod engine;
+pub mod fidelity;
 pub mod gguf;
 pub mod host;
 pub mod keys;

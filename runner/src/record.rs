@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use domain::ids::Sha256Digest;
 use domain::matrix::WorkloadSpec;
 use domain::record::{
-    AttributionMethod, Audience, EngineFacts, Host, MeterTrace, Outcome, Record, RunnerFacts,
-    SCHEMA, Settings, SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason, VariantFacts,
-    Workload,
+    AttributionMethod, Audience, EngineFacts, Fidelity, Host, MeterTrace, Outcome, Record,
+    RunnerFacts, SCHEMA, Settings, SetupRef, SuiteRef, UnavailableEnergy, UnavailableReason,
+    VariantFacts, Workload,
 };
 use domain::text::Name;
 
@@ -68,6 +68,8 @@ pub struct CellFacts {
     pub samples: Samples,
     /// The meters' readings, each trace with the number of its host.
     pub sampled: Sampled,
+    /// How far it is from its source, where that was compared.
+    pub fidelity: Option<Fidelity>,
     /// How it ended.
     pub outcome: Outcome,
     /// In a few words.
@@ -128,7 +130,7 @@ pub fn assemble(sweep: &SweepFacts, cell: CellFacts) -> Record {
         sampler: cell.sampled.cost.filter(|_| reads),
         context,
         quality: cell.samples.quality,
-        fidelity: None,
+        fidelity: cell.fidelity,
     }
 }
 
@@ -264,6 +266,7 @@ mod tests {
             workload: WorkloadSpec::simple("pp128-tg64".parse().expect("a slug"), 128, 64),
             samples: Samples::default(),
             sampled: Sampled::default(),
+            fidelity: None,
             outcome: Outcome::Ok,
             outcome_class: None,
             ended_ms: LATE_NS,

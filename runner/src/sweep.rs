@@ -23,8 +23,8 @@ use domain::matrix::{
     AS_IS, CellFilter, EngineKind, EngineSpec, Matrix, MatrixCell, MatrixError, WeightsForm,
 };
 use domain::record::{
-    Audience, EngineFacts, KvState, Outcome, PhaseKind, Quality, Record, Repetition, Settings,
-    SuiteRef, VariantFacts,
+    Audience, EngineFacts, Fidelity, KvState, Outcome, PhaseKind, Quality, Record, Repetition,
+    Settings, SuiteRef, VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
 use domain::suite::Item;
@@ -34,6 +34,7 @@ use thiserror::Error;
 use crate::clock::{Clock, RealClock};
 use crate::context::ContextReader;
 use crate::engine::{self, Capabilities, Engine, EngineError, Needs};
+use crate::fidelity::{self, FidelityError};
 use crate::host::{self, Survey};
 use crate::keys::RunnerKey;
 use crate::machines::{self, MachinesError};
@@ -50,13 +51,16 @@ use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
 use crate::probe;
 use crate::quality;
 use crate::record::{CellFacts, Machines, SweepFacts, assemble};
-use crate::seal::seal;
+use crate::seal::{SealError, seal};
 use crate::spool::{Spool, SpoolError};
 use crate::state::{FinishedCell, StateError, StateFile};
 use crate::variant::{Quantisation, VariantCache, VariantSpec, inspect};
 
 /// Longest model folder listing.
 const MAX_MODEL_FILES: usize = 10_000;
+
+/// A comparison with the source is told of each time that so many documents are done.
+const COMPARING_STEP: u32 = 100;
 
 /// Degrees by which the machine may be warmer than at the sweep's start, in thousandths.
 const WARMER_MC: i64 = 3_000;
@@ -184,6 +188,13 @@ pub enum SweepEvent {
     },
     /// A cell goes on.
     Progress(Progress),
+    /// The measured variant is being compared with its source.
+    Comparing {
+        /// Documents done.
+        done: u32,
+        /// Documents in all.
+        of: u32,
+    },
     /// A record is in the outbox; a failed cell's too.
     CellFinished(CellSummary),
     /// A cell failed before there was anything to record: no weights, or no seal.
@@ -357,6 +368,7 @@ pub fn run(
         variants,
         start_temp_mc: machine.context.temp_mc(),
         probed: false,
+        fidelities: BTreeMap::new(),
         recorded: Vec::new(),
         lost: Vec::new(),
     };
@@ -389,6 +401,8 @@ struct Sweep<'a> {
     start_temp_mc: Option<i64>,
     /// The meters' update periods were asked for.
     probed: bool,
+    /// By variant: every record of it says how far it is from its source, which is measured once.
+    fidelities: BTreeMap<Sha256Digest, Option<Fidelity>>,
     recorded: Vec<CellSummary>,
     lost: Vec<(String, String)>,
 }
@@ -478,6 +492,7 @@ impl Sweep<'_> {
         self.sampler.start(samples.zero_ns);
         let (ended, said) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
         let mut sampled = self.sampler.stop();
+        let gives_logits = engine.capabilities().logits;
         self.engines.put_back(spec, engine);
         let (outcome, outcome_class) = match ended {
             Ok(()) => (Outcome::Ok, None),
@@ -488,20 +503,37 @@ impl Sweep<'_> {
         let mut machines = self.machines[&spec.name].clone();
         said.cards.apply(&mut machines.hosts, &mut sampled.traces);
         meter::leave_idle_cards(&mut sampled.traces, said.facts.backend.as_str());
+        let ended_ms = self.machine.clock.unix_ms();
+        let is_compared =
+            gives_logits && outcome == Outcome::Ok && variant.sha256 != planned.source_sha256;
+        let fidelity = is_compared
+            .then(|| self.fidelity(&source, &weights, variant.sha256))
+            .flatten();
         let cell = CellFacts {
             machines,
             engine: said.facts,
             settings: said.settings,
             variant,
             workload: planned.cell.workload.clone(),
-            ended_ms: self.machine.clock.unix_ms(),
+            ended_ms,
             samples,
             sampled,
+            fidelity,
             outcome,
             outcome_class,
         };
-        let record = assemble(&self.facts, cell);
-        let sealed = match seal(&record, &self.options.key) {
+        let mut record = assemble(&self.facts, cell);
+        let mut sealed = seal(&record, &self.options.key);
+        if let Err(SealError::TooLong(bytes)) = sealed
+            && record.fidelity.take().is_some()
+        {
+            tracing::warn!(
+                bytes,
+                "the comparison with the source is left out: with it the record is too long"
+            );
+            sealed = seal(&record, &self.options.key);
+        }
+        let sealed = match sealed {
             Ok(sealed) => sealed,
             Err(error) => return Ok(CellEnd::Lost(error.to_string())),
         };
@@ -517,6 +549,45 @@ impl Sweep<'_> {
             &record,
             sealed.content_id,
         )))
+    }
+
+    /// How far a variant is from its source; without it a cell is whole all the same.
+    fn fidelity(
+        &mut self,
+        source: &Path,
+        weights: &Path,
+        variant: Sha256Digest,
+    ) -> Option<Fidelity> {
+        let quality = &self.options.matrix.quality;
+        if !quality.fidelity || self.items.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.fidelities.get(&variant) {
+            return known.clone();
+        }
+        let on_event = &mut *self.on_event;
+        let mut on_progress = |done: u32, of: u32| {
+            if done.is_multiple_of(COMPARING_STEP) || done == of {
+                on_event(SweepEvent::Comparing { done, of });
+            }
+        };
+        let (suite, stop) = (quality.suite, &self.options.stop);
+        let work =
+            AssertUnwindSafe(|| fidelity::measure(source, weights, suite, stop, &mut on_progress));
+        let measured = match catch_unwind(work) {
+            Ok(Ok(fidelity)) => Some(fidelity),
+            Ok(Err(FidelityError::Stopped)) => return None,
+            Ok(Err(error)) => {
+                tracing::warn!(variant.sha256 = %variant, "failed to {error}");
+                None
+            }
+            Err(panic) => {
+                tracing::error!(panic = panic_text(panic.as_ref()), "comparing panicked");
+                None
+            }
+        };
+        self.fidelities.insert(variant, measured.clone());
+        measured
     }
 
     fn summary(

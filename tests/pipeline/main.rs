@@ -5,8 +5,10 @@ mod harness;
 
 mod engines;
 mod hostile;
+mod import;
 mod joules;
 mod killed;
 mod meter;
+mod quality;
 mod quickstart;
 mod sweep;

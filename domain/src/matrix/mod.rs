@@ -131,6 +131,8 @@ pub struct QualitySettings {
     pub suite: Suite,
     /// How many items; 0 asks none. Under 100 no quality is published.
     pub items: u32,
+    /// A variant is compared with its source token by token, where the engine gives logits and items are asked.
+    pub fidelity: bool,
 }
 
 impl Default for QualitySettings {
@@ -138,6 +140,7 @@ impl Default for QualitySettings {
         Self {
             suite: Suite::ReferenceV1,
             items: 210,
+            fidelity: true,
         }
     }
 }

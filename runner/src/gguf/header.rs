@@ -47,6 +47,10 @@ pub struct StoredTensor {
     pub dtype: &'static str,
     /// Its length in the file.
     pub bytes: u64,
+    /// Which of [`Header::files`] it lies in.
+    pub file: usize,
+    /// Its first byte in that file.
+    pub start: u64,
 }
 
 impl StoredTensor {
@@ -79,7 +83,8 @@ impl Header {
         };
         for name in names.into_iter().skip(1) {
             let part = Self::read_file(&name)?;
-            for (tensor, stored) in part.tensors {
+            for (tensor, mut stored) in part.tensors {
+                stored.file = header.files.len();
                 if header.tensors.insert(tensor.clone(), stored).is_some() {
                     return Err(header.bad_tensor(&tensor, "stands in two parts"));
                 }
@@ -142,10 +147,11 @@ impl Header {
         };
         let start = read.next_multiple_of(alignment);
         for info in raw.tensors {
-            let stored = stored(&info).map_err(|problem| header.bad_tensor(&info.name, problem))?;
-            let end = start
-                .checked_add(info.offset)
-                .and_then(|begin| begin.checked_add(stored.bytes));
+            let mut stored =
+                stored(&info).map_err(|problem| header.bad_tensor(&info.name, problem))?;
+            let begin = start.checked_add(info.offset);
+            let end = begin.and_then(|begin| begin.checked_add(stored.bytes));
+            stored.start = begin.unwrap_or(u64::MAX);
             if end.is_none_or(|end| end > length) {
                 let problem = format!(
                     "needs {} bytes beyond byte {}, but the file ends at {length}",
@@ -157,7 +163,22 @@ impl Header {
                 return Err(header.bad_tensor(&info.name, "stands there twice"));
             }
         }
+        header.check_overlaps()?;
         Ok(header)
+    }
+
+    /// Refuses tensors that share bytes, in a header of one file.
+    fn check_overlaps(&self) -> Result<(), GgufError> {
+        let mut spans: Vec<_> = self.tensors.iter().collect();
+        spans.sort_by_key(|(_, stored)| stored.start);
+        for pair in spans.windows(2) {
+            let ((first, before), (second, after)) = (pair[0], pair[1]);
+            if before.start + before.bytes > after.start {
+                let problem = format!("lies over the tensor {}", cleaned(first));
+                return Err(self.bad_tensor(second, problem));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -281,6 +302,8 @@ fn stored(info: &TensorInfo) -> Result<StoredTensor, String> {
         shape,
         dtype: dtype.name(),
         bytes,
+        file: 0,
+        start: 0,
     })
 }
 

@@ -150,7 +150,7 @@ fn sweep(
             SweepEvent::CellStarted { number, of, .. } => format!("started {number}/{of}"),
             SweepEvent::CellFinished(summary) => format!("finished {:?}", summary.outcome),
             SweepEvent::CellLost { .. } => "lost".to_owned(),
-            SweepEvent::Progress(_) => return,
+            SweepEvent::Progress(_) | SweepEvent::Comparing { .. } => return,
         });
     });
     (report.expect("sweeps"), events)
@@ -500,4 +500,64 @@ fn a_filter_sweeps_only_what_was_picked() {
         plan_sweep(&options, &bed.machine(Vec::new()), &mut alone(bed.engine())),
         Err(SweepError::Filter(_))
     ));
+}
+
+#[test]
+fn a_variant_is_compared_with_its_source_once_and_every_record_of_it_says_so() {
+    let bed = Bed::new();
+    let quick = MATRIX
+        .replace("items = 42", "items = 7")
+        .replace("max = 8", "min = 3\nmax = 3")
+        .replace("min_seconds = 0.25", "min_seconds = 0.05");
+    let longer =
+        "\n[[workloads]]\nid = \"pp16-tg4\"\nprompt_tokens = 16\noutput_tokens = 4\n[quality]";
+    let matrix = quick.replace("\n[quality]", longer);
+    let filter = CellFilter {
+        models: vec!["a".to_owned()],
+        ..CellFilter::default()
+    };
+    let sweep = |matrix: &str| {
+        let options = SweepOptions {
+            matrix: Matrix::parse("m.toml", matrix).expect("valid"),
+            filter: filter.clone(),
+            fresh: true,
+            ..bed.options()
+        };
+        let machine = Machine {
+            clock: Arc::new(RealClock::default()),
+            ..bed.machine(Vec::new())
+        };
+        let mut compared = 0;
+        let report = run(&options, machine, Engines::real(1), &mut |event| {
+            if let SweepEvent::Comparing { done, of } = event {
+                compared += u32::from(done == of);
+            }
+        });
+        assert!(report.expect("sweeps").is_whole());
+        let sweep = records(&options);
+        for id in options.spool.pending().expect("listed") {
+            options.spool.acknowledge(id).expect("removed");
+        }
+        (sweep, compared)
+    };
+    let (records, compared) = sweep(&matrix);
+    assert_eq!((records.len(), compared), (4, 1));
+    let source = records
+        .iter()
+        .find(|record| record.variant.quant.as_str() == "F16")
+        .expect("the source itself");
+    for record in &records {
+        let fidelity = record.fidelity.as_ref();
+        if record.variant.sha256 == source.variant.sha256 {
+            assert_eq!(fidelity, None, "it is its own reference");
+        } else {
+            let fidelity = fidelity.expect("compared");
+            assert_eq!(fidelity.reference_sha256, source.variant.sha256);
+            assert_eq!(fidelity.docs.len(), 693);
+        }
+    }
+    let off = matrix.replace("items = 7", "items = 7\nfidelity = false");
+    let (records, compared) = sweep(&off);
+    assert_eq!(compared, 0);
+    assert!(records.iter().all(|record| record.fidelity.is_none()));
 }

@@ -141,7 +141,7 @@ fn config(
             "source_sha256": source,
             "pruning.method": gguf.text(keys::METHOD)?.unwrap_or("none"),
             "pruning.ratio_ppm": gguf.number(keys::RATIO)?.unwrap_or(0),
-            "pruning.recipe": gguf.text(keys::RECIPE)?.unwrap_or("none"),
+            "pruning.recipe": gguf.text(keys::RECIPE)?,
             "made_by": MAKER,
         },
     }))

@@ -30,7 +30,7 @@ mod tests;
 
 pub use cache::VariantCache;
 pub use domain::matrix::PruneRecipe;
-pub use inspect::inspect;
+pub use inspect::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine, inspect};
 pub use mixes::Mix;
 
 /// One variant to make.

@@ -471,9 +471,11 @@ fn pruning(folder: Folder, ours: Option<&Value>) -> Result<Pruning, VariantError
         source_sha256: Some(source.map_err(|_| bad("source_sha256"))?),
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
-        // Folders of earlier versions do not say it.
-        recipe: (ours.get("pruning.recipe").and_then(Value::as_str))
-            .filter(|&recipe| recipe != "none")
+        // Folders of earlier versions do not say.
+        recipe: ours
+            .get("pruning.recipe")
+            .and_then(Value::as_str)
+            .filter(|_| method != PruningMethod::None)
             .map(Name::cleaned),
     })
 }

@@ -1,10 +1,11 @@
 //! What weights say of themselves, as it stands in a record.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use domain::ids::Sha256Digest;
-use domain::record::{Pruning, PruningMethod, VariantFacts, WeightFile};
+use domain::record::{Pruning, PruningMethod, TypeShare, VariantFacts, WeightFile};
 use domain::text::Name;
 
 use super::quantise::keys;
@@ -12,10 +13,13 @@ use super::{VariantError, digest_of_file};
 use crate::gguf::{GgufError, Header, Keys, StoredTensor};
 
 mod caches;
+mod examine;
 mod folder;
 
 #[cfg(test)]
 mod tests;
+
+pub use examine::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine};
 
 /// Facts of weights, from their bytes alone; texts in them are cut and cleaned as [`Name`]s.
 ///
@@ -112,7 +116,7 @@ fn facts(header: &Header, files: Vec<WeightFile>) -> Result<VariantFacts, GgufEr
         model: Name::cleaned(header.required("general.name", header.text("general.name")?)?),
         arch: Name::cleaned(architecture),
         quant: Name::cleaned(majority_type(tensors)),
-        types: Vec::new(),
+        types: types(tensors),
         vocab_size,
         template_sha256: header
             .text("tokenizer.chat_template")?
@@ -192,6 +196,25 @@ fn layer_of(name: &str) -> Option<u32> {
     super::prune::layer_of(name).map(|(layer, _)| layer)
 }
 
+/// What is stored in which type, most bytes first.
+fn types(tensors: &BTreeMap<String, StoredTensor>) -> Vec<TypeShare> {
+    let mut shares: BTreeMap<&str, TypeShare> = BTreeMap::new();
+    for stored in tensors.values() {
+        let share = shares.entry(stored.dtype).or_insert_with(|| TypeShare {
+            dtype: Name::cleaned(stored.dtype),
+            tensors: 0,
+            elements: 0,
+            bytes: 0,
+        });
+        share.tensors += 1;
+        share.elements += stored.elements();
+        share.bytes += stored.bytes;
+    }
+    let mut shares: Vec<_> = shares.into_values().collect();
+    shares.sort_by_key(|share| Reverse(share.bytes));
+    shares
+}
+
 /// The type that most bytes of the matrices are stored in, or F32 where there are none.
 fn majority_type(tensors: &BTreeMap<String, StoredTensor>) -> &'static str {
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
@@ -243,7 +266,6 @@ fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
             gguf.bad_key(keys::METHOD, format!("is {:?}", crate::gguf::cleaned(word)))
         })?,
     };
-    let recipe = gguf.text(keys::RECIPE)?.filter(|&recipe| recipe != "none");
     let source = gguf.text(keys::SOURCE)?.map(str::parse).transpose();
     Ok(Pruning {
         method,
@@ -251,6 +273,9 @@ fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
         source_sha256: source.map_err(|_| gguf.bad_key(keys::SOURCE, "is no SHA-256"))?,
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
-        recipe: recipe.map(Name::cleaned),
+        recipe: gguf
+            .text(keys::RECIPE)?
+            .filter(|_| method != PruningMethod::None)
+            .map(Name::cleaned),
     })
 }
