@@ -189,9 +189,10 @@ fn planned(
     }
     fits_a_record(&cell.workload, circumstances.repetitions)?;
     let weight_bytes = weight_bytes(cell, &source);
-    let asked = match times_itself(cell, circumstances) {
-        true => 0,
-        false => circumstances.questions.context_tokens(source.vocab_size),
+    let asked = if times_itself(cell, circumstances) {
+        0
+    } else {
+        circumstances.questions.context_tokens(source.vocab_size)
     };
     let tokens = context_tokens(&cell.workload, asked, model_context);
     let kv_elements = kv_elements(&source, &cell.workload, tokens);

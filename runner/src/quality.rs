@@ -83,10 +83,11 @@ impl Questions {
     /// Tokens of context that the longest item takes with its answer, estimated from above for a
     /// vocabulary of this size; 0 without items.
     pub fn context_tokens(&self, vocab_size: u32) -> u32 {
-        let around = match self.suite.is_chat() {
-            true => TEMPLATE_TOKENS,
-            // The begin token.
-            false => 1,
+        // Without a template, the begin token.
+        let around = if self.suite.is_chat() {
+            TEMPLATE_TOKENS
+        } else {
+            1
         };
         let of = |item: &Item| {
             prompt_tokens(item, vocab_size)

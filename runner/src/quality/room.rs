@@ -21,7 +21,7 @@ pub(super) struct Whole {
     /// Length of the text before that.
     pub(super) bytes: u64,
     /// Nothing of it was lost.
-    pub(super) is_whole: bool,
+    pub(super) is_complete: bool,
     /// Bytes that are kept in any case.
     pub(super) least: usize,
 }
@@ -33,7 +33,7 @@ impl Whole {
         Self {
             answered,
             // Cleaning changes lengths, but never the number of characters.
-            is_whole: end.as_str().chars().count() == text.chars().count(),
+            is_complete: end.as_str().chars().count() == text.chars().count(),
             text: end,
             bytes: text.len() as u64,
             least: (2 * item.answer.len() + 64).min(MAX_ANSWER_BYTES),
@@ -43,9 +43,9 @@ impl Whole {
     /// As a record holds it, its text cut to `most` bytes.
     fn cut(&self, most: usize) -> AnsweredItem {
         let answer = Answer::ending(self.text.as_str(), most);
-        let is_whole = self.is_whole && answer == self.text;
+        let is_complete = self.is_complete && answer == self.text;
         AnsweredItem {
-            answer_bytes: (!is_whole).then_some(self.bytes),
+            answer_bytes: (!is_complete).then_some(self.bytes),
             answer,
             ..self.answered.clone()
         }

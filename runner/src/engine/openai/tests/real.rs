@@ -7,7 +7,7 @@ use domain::record::{TemplateSource, Thinking};
 use domain::suite::{self, Suite, Verdict};
 
 use super::*;
-use crate::clock::RealClock;
+use crate::clock::{Clock, RealClock};
 use crate::engine::candle::CandleEngine;
 use crate::prompt::Prompts;
 use crate::quality::tests::{ask_loaded, workload};
@@ -394,8 +394,8 @@ fn core_v1_goes_through_a_real_server_with_its_own_template() {
         "{args:?}"
     );
 
-    let clock = Arc::new(RealClock::default());
-    let asked = ask_loaded(&mut engine, clock, &questions, &workload(1));
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    let asked = ask_loaded(&mut engine, &clock, &questions, &workload(1));
     let (samples, _) = asked.expect("items that do not fit are no failure");
     let quality = samples.quality.expect("asked");
     assert_eq!(quality.items.len(), 45);
