@@ -64,6 +64,8 @@ pub(crate) enum Verb {
     Sweep(Sweep),
     /// Send what the spool still holds.
     Submit(Submit),
+    /// Read result files of other tools, and submit them as imported.
+    Import(Import),
     /// What this machine can measure, what would spoil it, and the fix. Changes nothing.
     Doctor(Doctor),
     /// What the power meters of this machine say: live, from a recording, or to a leading runner.
@@ -214,6 +216,49 @@ pub(crate) struct Submit {
     /// Print what would be sent and send nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `joulemark import`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    joulemark import llama-bench.json                 what it says, kept for `joulemark submit`\n  \
+    joulemark import --dry-run --format json *.json   what they say, and nothing kept\n  \
+    joulemark import --setup mac-mini-m4-16gb --source https://example.org/post results.jsonl\n\n\
+    Read are files of llama-bench, llama-batched-bench, llama-benchy, exo bench and eval, lm-eval,\n\
+    InferenceX, LocalScore, vllm bench serve, guidellm, genai-bench and aiperf. Command lines and\n\
+    secrets are taken out before anything is kept. Imported results have a tier of their own.\n\n\
+    Exit codes: 0 every file was read, 1 the collector refused one, 2 a file was not read (the\n\
+    others are kept all the same), 5 the collector could not be reached (they are kept).")]
+pub(crate) struct Import {
+    /// The files; - reads standard input.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Say what they hold and keep nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Submit them at once.
+    #[arg(
+        long,
+        env = "JOULEMARK_COLLECTOR",
+        value_name = "URL",
+        conflicts_with = "dry_run"
+    )]
+    pub(crate) collector: Option<String>,
+    /// Setup that they were measured on, as in hardware-profiles/.
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) setup: Option<String>,
+    /// SHA-256 of the weights that were measured.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) variant: Option<String>,
+    /// Where they were published.
+    #[arg(long, value_name = "URL")]
+    pub(crate) source: Option<String>,
+    /// Under which licence.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) licence: Option<String>,
+    /// How to print what was read.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
 }
 
 /// `joulemark doctor`.

@@ -17,6 +17,7 @@ pub mod derive;
 mod fixtures;
 pub mod frontier;
 pub mod http;
+pub mod imports;
 pub mod ingest;
 mod numbers;
 pub mod postgres;

@@ -12,12 +12,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::api::RecordSummary;
-use domain::envelope;
+use domain::api::{ImportRow, RecordSummary};
+use domain::envelope::{self, Verified};
 use domain::hardware::Catalogue;
 use domain::ids::ContentId;
+use domain::import::sealed::{self, Import};
 use domain::record::{PAYLOAD_TYPE, PruningMethod, Record};
 use domain::tier::Tier;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
@@ -25,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::collector::off_the_loop;
 use crate::derive::{self, CellResult, DerivedRecord, Received};
+use crate::imports::ImportedFile;
 use crate::store::envelope::StoredEnvelope;
 use crate::store::envelope_id::ReadUpTo;
 use crate::store::{Store, StoreError};
@@ -48,6 +52,7 @@ pub struct Snapshot {
     records: Vec<RecordSummary>,
     results: Vec<CellResult>,
     models: Vec<ModelFacts>,
+    imports: Vec<ImportRow>,
 }
 
 /// What a model is, whatever was made of it.
@@ -83,6 +88,11 @@ impl Snapshot {
     /// Every model with a plausible record, by slug.
     pub fn models(&self) -> &[ModelFacts] {
         &self.models
+    }
+
+    /// Rows of other tools' files, newest file first.
+    pub fn imports(&self) -> &[ImportRow] {
+        &self.imports
     }
 
     /// One result.
@@ -171,6 +181,7 @@ struct Builder {
     read: ReadUpTo,
     known: HashSet<ContentId>,
     derived: Arc<Vec<DerivedRecord>>,
+    imported: Arc<Vec<ImportedFile>>,
     /// Records that could not be read again, with their time of receipt.
     unread: Arc<Vec<(i64, RecordSummary)>>,
 }
@@ -184,6 +195,7 @@ impl Builder {
             read: ReadUpTo::default(),
             known: HashSet::new(),
             derived: Arc::default(),
+            imported: Arc::default(),
             unread: Arc::default(),
         }
     }
@@ -200,7 +212,8 @@ impl Builder {
                 self.read.seq = self.read.seq.max(at.seq);
                 self.read.received_ms = self.read.received_ms.max(at.received_ms);
                 match record {
-                    Ok(record) => Arc::make_mut(&mut self.derived).push(record),
+                    Ok(Read::Record(record)) => Arc::make_mut(&mut self.derived).push(*record),
+                    Ok(Read::Import(file)) => Arc::make_mut(&mut self.imported).push(file),
                     Err(summary) => {
                         Arc::make_mut(&mut self.unread).push((at.received_ms, *summary));
                     }
@@ -214,13 +227,18 @@ impl Builder {
     /// must not end the task that keeps all others up to date.
     async fn snapshot(&self) -> Option<Snapshot> {
         let (derived, catalogue) = (Arc::clone(&self.derived), Arc::clone(&self.catalogue));
-        let unread = Arc::clone(&self.unread);
+        let (unread, imported) = (Arc::clone(&self.unread), Arc::clone(&self.imported));
         let data_version = self.data_version();
         off_the_loop(move || {
             let build = || {
                 let mut newest_first: Vec<_> = derived
                     .iter()
                     .map(|record| (record.received.received_ms, record.summary()))
+                    .chain(
+                        imported
+                            .iter()
+                            .map(|file| (file.received.received_ms, file.summary())),
+                    )
                     .chain(unread.iter().cloned())
                     .collect();
                 newest_first.sort_by(|(a_ms, a), (b_ms, b)| {
@@ -234,6 +252,7 @@ impl Builder {
                         .collect(),
                     results: derive::results(&derived, &catalogue),
                     models: models(&derived),
+                    imports: import_rows(&imported),
                 }
             };
             let built = catch_unwind(AssertUnwindSafe(build));
@@ -245,10 +264,11 @@ impl Builder {
     }
 
     fn data_version(&self) -> String {
-        let mut records: Vec<_> = self
-            .derived
-            .iter()
-            .map(|record| (record.received.content_id, record.received.tier))
+        let derived = self.derived.iter().map(|record| &record.received);
+        let imported = self.imported.iter().map(|file| &file.received);
+        let mut records: Vec<_> = derived
+            .chain(imported)
+            .map(|received| (received.content_id, received.tier))
             .collect();
         records.sort();
         let mut hasher = Sha256::new();
@@ -269,16 +289,19 @@ impl Builder {
 }
 
 /// A record, or the line in a listing of one that cannot be read again.
-type Loaded = (
-    ContentId,
-    ReadUpTo,
-    Result<DerivedRecord, Box<RecordSummary>>,
-);
+type Loaded = (ContentId, ReadUpTo, Result<Read, Box<RecordSummary>>);
+
+/// What a stored envelope holds.
+enum Read {
+    Record(Box<DerivedRecord>),
+    Import(ImportedFile),
+}
 
 /// The line in a listing of a stored record.
 pub(crate) fn summary_of(stored: &StoredEnvelope) -> RecordSummary {
     match load(stored).2 {
-        Ok(record) => record.summary(),
+        Ok(Read::Record(record)) => record.summary(),
+        Ok(Read::Import(file)) => file.summary(),
         Err(summary) => *summary,
     }
 }
@@ -286,26 +309,6 @@ pub(crate) fn summary_of(stored: &StoredEnvelope) -> RecordSummary {
 /// Verifies, parses and derives one stored envelope.
 fn load(stored: &StoredEnvelope) -> Loaded {
     let (id, at) = (stored.content_id, stored.at);
-    let record = envelope::public_key(&stored.public_key)
-        .map_err(|error| error.to_string())
-        .and_then(|key| {
-            let opened = stored.open();
-            opened
-                .verify::<Record>(&key, PAYLOAD_TYPE)
-                .map_err(|error| error.to_string())
-        });
-    let verified = match record {
-        Ok(verified) if verified.content_id() == id => verified,
-        Ok(_) => {
-            tracing::error!(record.id = %id, "a stored envelope has another content id: it counts nowhere");
-            return (id, at, Err(unread(stored, CHANGED)));
-        }
-        Err(error) => {
-            tracing::error!(record.id = %id, error, "a stored envelope is not what was signed: it counts nowhere");
-            return (id, at, Err(unread(stored, CHANGED)));
-        }
-    };
-    let record = verified.value();
     let received = Received {
         content_id: id,
         key_id: stored.key_id,
@@ -313,13 +316,70 @@ fn load(stored: &StoredEnvelope) -> Loaded {
         received_ms: at.received_ms,
         findings: stored.findings.clone(),
     };
-    // It was derived once before it was stored; a newer program may still stumble over it.
-    let derived = catch_unwind(AssertUnwindSafe(|| derive::derive(record, received)));
-    let derived = derived.map_err(|_| {
-        tracing::error!(record.id = %id, "deriving a stored record panicked: it counts nowhere");
-        unread(stored, "derivation: this collector stumbled over it")
-    });
-    (id, at, derived)
+    // It was read once before it was stored; a newer program may still stumble over it.
+    let read = if stored.payload_type == sealed::PAYLOAD_TYPE {
+        verified::<Import>(stored, sealed::PAYLOAD_TYPE).and_then(|verified| {
+            let file = catch_unwind(AssertUnwindSafe(|| {
+                ImportedFile::read(verified.value(), received)
+            }));
+            match file {
+                Ok(Ok(file)) => Ok(Read::Import(file)),
+                Ok(Err(error)) => {
+                    tracing::warn!(record.id = %id, %error, "a stored file of another tool is no longer read");
+                    Err(unread(stored, "import: this collector no longer reads it"))
+                }
+                Err(_) => Err(stumbled(stored)),
+            }
+        })
+    } else {
+        verified::<Record>(stored, PAYLOAD_TYPE).and_then(|verified| {
+            let derive = || derive::derive(verified.value(), received);
+            catch_unwind(AssertUnwindSafe(derive))
+                .map(|record| Read::Record(Box::new(record)))
+                .map_err(|_| stumbled(stored))
+        })
+    };
+    (id, at, read)
+}
+
+/// What was signed, if that is what is stored.
+fn verified<T: DeserializeOwned + Serialize>(
+    stored: &StoredEnvelope,
+    payload_type: &'static str,
+) -> Result<Verified<T>, Box<RecordSummary>> {
+    let id = stored.content_id;
+    let verified = envelope::public_key(&stored.public_key)
+        .map_err(|error| error.to_string())
+        .and_then(|key| {
+            let opened = stored.open();
+            opened
+                .verify::<T>(&key, payload_type)
+                .map_err(|error| error.to_string())
+        });
+    match verified {
+        Ok(verified) if verified.content_id() == id => Ok(verified),
+        Ok(_) => {
+            tracing::error!(record.id = %id, "a stored envelope has another content id: it counts nowhere");
+            Err(unread(stored, CHANGED))
+        }
+        Err(error) => {
+            tracing::error!(record.id = %id, error, "a stored envelope is not what was signed: it counts nowhere");
+            Err(unread(stored, CHANGED))
+        }
+    }
+}
+
+fn stumbled(stored: &StoredEnvelope) -> Box<RecordSummary> {
+    tracing::error!(record.id = %stored.content_id, "deriving a stored envelope panicked: it counts nowhere");
+    unread(stored, "derivation: this collector stumbled over it")
+}
+
+/// The rows of all files, newest file first.
+fn import_rows(files: &[ImportedFile]) -> Vec<ImportRow> {
+    let mut newest_first: Vec<_> = files.iter().collect();
+    newest_first.sort_by_key(|file| (Reverse(file.received.received_ms), file.received.content_id));
+    let rows = newest_first.into_iter().flat_map(|file| &file.rows);
+    rows.cloned().collect()
 }
 
 const CHANGED: &str = "signature: the stored bytes are no longer what was signed";

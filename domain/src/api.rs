@@ -813,25 +813,37 @@ pub struct ImportsAnswer {
     pub data_version: String,
     /// [`DATA_LICENCE`] for our derivation; each row names its file's own.
     pub licence: String,
-    /// Rows, newest file first.
+    /// Rows, newest file first, from the cursor on.
     pub rows: Vec<ImportRow>,
+    /// Opaque cursor of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// One row of an imported file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct ImportRow {
+    /// Names the row: the import's content id and the row's number.
+    pub id: String,
     /// Content id of the importer's envelope: leads to the signed bytes and the raw file.
     pub import: String,
     /// The importer's key.
     pub key_id: String,
     /// When it was received, RFC 3339 UTC.
     pub received_at: String,
-    /// Setup, as the importer named it.
-    pub setup: Option<String>,
-    /// Where the file was published.
-    pub source: Option<String>,
+    /// The file's name.
+    pub file: String,
     /// SHA-256 of the file as it was on the importer's disk.
     pub file_sha256: String,
+    /// Command lines and secrets taken out of it before it was sent.
+    pub redactions: u32,
+    /// Setup, as the importer named it.
+    pub setup: Option<String>,
+    /// Weights, as the importer named them.
+    pub variant_sha256: Option<String>,
+    /// Where the file was published.
+    pub source: Option<String>,
+    /// The file's licence.
+    pub licence: Option<String>,
     /// What the file says.
     #[serde(flatten)]
     pub row: crate::import::Row,

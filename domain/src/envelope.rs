@@ -132,6 +132,11 @@ impl Opened {
         self.key_id
     }
 
+    /// What the payload claims to be.
+    pub fn payload_type(&self) -> &str {
+        &self.payload_type
+    }
+
     /// Verifies the signature, then the type, then parses strictly: in this order.
     pub fn verify<T: DeserializeOwned + Serialize>(
         self,

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod byte_tokenizer;
+pub mod corpus;
 pub mod energy;
 pub mod envelope;
 pub mod hardware;

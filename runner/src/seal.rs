@@ -1,9 +1,12 @@
-//! From a record to its envelope: exact bytes, one signature.
+//! From a record, or a foreign file, to its envelope: exact bytes, one signature.
 
 use domain::envelope;
 use domain::ids::ContentId;
+use domain::import::sealed::{self, Import};
 use domain::json;
 use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::keys::RunnerKey;
@@ -33,12 +36,25 @@ pub struct Sealed {
 
 /// Signs a record's exact bytes, after checking that a collector's strict parser would take them.
 pub fn seal(record: &Record, key: &RunnerKey) -> Result<Sealed, SealError> {
-    let payload = serde_json::to_vec(record)?;
+    sealed(record, PAYLOAD_TYPE, key)
+}
+
+/// Signs a foreign file and what is said about it, likewise.
+pub fn seal_import(import: &Import, key: &RunnerKey) -> Result<Sealed, SealError> {
+    sealed(import, sealed::PAYLOAD_TYPE, key)
+}
+
+fn sealed<T: Serialize + DeserializeOwned>(
+    payload: &T,
+    payload_type: &str,
+    key: &RunnerKey,
+) -> Result<Sealed, SealError> {
+    let payload = serde_json::to_vec(payload)?;
     if payload.len() > MAX_RECORD_BYTES {
         return Err(SealError::TooLong(payload.len()));
     }
-    json::parse_strict::<Record>(&payload)?;
-    let (content_id, envelope) = envelope::sign(PAYLOAD_TYPE, &payload, key.signing());
+    json::parse_strict::<T>(&payload)?;
+    let (content_id, envelope) = envelope::sign(payload_type, &payload, key.signing());
     Ok(Sealed {
         content_id,
         bytes: serde_json::to_vec(&envelope)?,

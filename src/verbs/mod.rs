@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod import;
 mod key;
 mod man;
 mod measuring;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Sweep(args) => asynchronous(sweep::run(args, config()?)),
         Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
         Verb::Meter(verb) => asynchronous(meter::run(verb, config()?)),
+        Verb::Import(args) => asynchronous(import::run(args, config()?)),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),

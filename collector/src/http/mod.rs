@@ -25,6 +25,7 @@ mod engines;
 mod frontier;
 mod hardware;
 mod health;
+mod imports;
 mod models;
 mod openapi;
 mod problem;
@@ -91,7 +92,7 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 14] = [
+    let table: [(&str, MethodRouter<Collector>); 16] = [
         ("/records", get(records::list).post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
@@ -104,6 +105,8 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
         ("/engines/{slug}", get(engines::detail)),
         ("/engines/{slug}/{build}", get(engines::build)),
         ("/hardware", get(hardware::list)),
+        ("/imports", get(imports::list)),
+        ("/imports/{content_id}/file", get(imports::file)),
         ("/health", get(health::show)),
         ("/openapi.json", get(openapi::show)),
     ];
@@ -115,7 +118,7 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 7] = [
+    let table: [(&str, MethodRouter<Collector>); 8] = [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
@@ -123,6 +126,7 @@ fn twins() -> Vec<(String, MethodRouter<Collector>)> {
         ("/models", get(models::list)),
         ("/engines", get(engines::list)),
         ("/hardware", get(hardware::list)),
+        ("/imports", get(imports::list)),
     ];
     table
         .into_iter()

@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 
 use super::ask::{Ask, json};
 use super::problem::ApiError;
-use super::{compare, engines, frontier, hardware, health, models, records, results};
+use super::{compare, engines, frontier, hardware, health, imports, models, records, results};
 use crate::collector::Collector;
 
 /// The document.
@@ -36,6 +36,8 @@ use crate::collector::Collector;
         engines::detail,
         engines::build,
         hardware::list,
+        imports::list,
+        imports::file,
         health::show,
         show,
     )

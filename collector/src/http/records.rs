@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use domain::api::{DATA_LICENCE, Problem, Receipt, RecordDetail, RecordSummary, RecordsAnswer};
 use domain::envelope::{self, Envelope, MAX_ENVELOPE_BYTES};
 use domain::ids::ContentId;
-use domain::record::Record;
+use domain::import::sealed::{self, Import};
+use domain::record::{PAYLOAD_TYPE, Record};
 use http_body_util::BodyExt as _;
 
 use super::ask::{Ask, Format, json, split_ending};
@@ -28,11 +29,11 @@ const MAX_DROPPED_BYTES: usize = 16 << 20;
 /// How long a body may take: slow senders hold room that others wait for.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Submits one signed record. Safe to repeat: a copy gets the first one's answer.
+/// Submits one signed record, or one foreign file in its importer's envelope. Safe to repeat: a copy gets the first one's answer.
 #[utoipa::path(
     post,
     path = "/api/v1/records",
-    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record, at most 1,500,000 bytes, not compressed."),
+    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record or import, at most 1,500,000 bytes, not compressed."),
     responses(
         (status = 201, description = "Accepted (a quarantined record too)", body = Receipt),
         (status = 200, description = "Accepted before: the answer of then", body = Receipt),
@@ -210,23 +211,24 @@ pub(super) async fn detail(
 }
 
 fn verified_detail(stored: &StoredEnvelope, summary: RecordSummary) -> RecordDetail {
-    let verified = envelope::public_key(&stored.public_key)
+    let payload = envelope::public_key(&stored.public_key)
         .ok()
         .and_then(|key| {
-            stored
-                .open()
-                .verify::<Record>(&key, domain::record::PAYLOAD_TYPE)
-                .ok()
+            let opened = stored.open();
+            if stored.payload_type == sealed::PAYLOAD_TYPE {
+                let verified = opened.verify::<Import>(&key, sealed::PAYLOAD_TYPE).ok()?;
+                serde_json::to_value(verified.value()).ok()
+            } else {
+                let verified = opened.verify::<Record>(&key, PAYLOAD_TYPE).ok()?;
+                serde_json::to_value(verified.value()).ok()
+            }
         });
-    let record = verified
-        .as_ref()
-        .and_then(|verified| serde_json::to_value(verified.value()).ok());
     RecordDetail {
         summary,
         public_key: hex::encode(stored.public_key),
-        signature_valid: verified.is_some(),
+        signature_valid: payload.is_some(),
         // What cannot be verified is not parsed: the envelope's route has the bytes.
-        record: record.unwrap_or(serde_json::Value::Null),
+        record: payload.unwrap_or(serde_json::Value::Null),
     }
 }
 
@@ -255,7 +257,7 @@ pub(super) async fn envelope(
     Ok(([(CONTENT_TYPE, envelope::MEDIA_TYPE)], json(&envelope)).into_response())
 }
 
-async fn stored(collector: &Collector, id: &str) -> Result<StoredEnvelope, ApiError> {
+pub(super) async fn stored(collector: &Collector, id: &str) -> Result<StoredEnvelope, ApiError> {
     let id: ContentId = id.parse().map_err(|_| ApiError::NotFound)?;
     collector
         .store()

@@ -4,7 +4,7 @@
 use domain::api::{ProblemPlace, Receipt, RecordSummary};
 use domain::envelope::Verified;
 use domain::hardware::Catalogue;
-use domain::ids::Sha256Digest;
+use domain::ids::{ContentId, Sha256Digest};
 use domain::plausibility;
 use domain::record::{Audience, Host, MeterTrace, Record, SCHEMA};
 use domain::suite::Suite;
@@ -36,36 +36,57 @@ pub(super) async fn admit(
     collector: &Collector,
     verified: Verified<Record>,
 ) -> Result<Accepted, IngestError> {
-    let id = verified.content_id();
-    // Rules may have become stricter since: what was accepted once keeps its answer.
-    if let Some(receipt) = collector.store().answer(id).await? {
-        return Ok(Accepted {
-            receipt,
-            new: false,
-        });
+    if let Some(known) = known(collector, verified.content_id()).await? {
+        return Ok(known);
     }
     let judge = collector.clone();
     let (verified, mut derived) = off_the_loop(move || {
-        check_audience(verified.value(), judge.audience())?;
+        check_audience(verified.value().audience, judge.audience())?;
         check_ranges(verified.value())?;
         let derived = decide(&judge, &verified);
         Ok::<_, IngestError>((verified, derived))
     })
     .await?;
 
+    store(collector, &verified, move |received_ms| {
+        derived.received.received_ms = received_ms;
+        receipt(derived.summary())
+    })
+    .await
+}
+
+/// The answer to an envelope that was accepted before: rules may have become stricter since, but
+/// what was accepted once keeps its answer.
+pub(super) async fn known(
+    collector: &Collector,
+    id: ContentId,
+) -> Result<Option<Accepted>, IngestError> {
+    let stored = collector.store().answer(id).await?;
+    Ok(stored.map(|receipt| Accepted {
+        receipt,
+        new: false,
+    }))
+}
+
+/// Stores what was judged, in one transaction; `receipt` makes the answer, once the database said
+/// when it came.
+pub(super) async fn store<T>(
+    collector: &Collector,
+    verified: &Verified<T>,
+    receipt: impl FnOnce(i64) -> Receipt,
+) -> Result<Accepted, IngestError> {
+    let id = verified.content_id();
     let mut transaction = collector.store().begin().await?;
     let Some(received_ms) = envelope_id::claim(&mut transaction, id).await? else {
         // A copy was stored meanwhile.
         drop(transaction);
-        let stored = collector.store().answer(id).await?;
-        let receipt = stored.ok_or_else(|| StoreError::Corrupt {
-            table: "record",
-            row: id.to_string(),
-            what: "its content id was claimed, and no answer is stored",
-        })?;
-        return Ok(Accepted {
-            receipt,
-            new: false,
+        let stored = known(collector, id).await?;
+        return stored.ok_or_else(|| {
+            IngestError::Store(StoreError::Corrupt {
+                table: "record",
+                row: id.to_string(),
+                what: "its content id was claimed, and no answer is stored",
+            })
         });
     };
     let new = NewEnvelope {
@@ -76,8 +97,7 @@ pub(super) async fn admit(
         signature: verified.signature(),
     };
     envelope::insert(&mut transaction, new).await?;
-    derived.received.received_ms = received_ms;
-    let receipt = receipt(derived.summary());
+    let receipt = receipt(received_ms);
     record::insert(
         &mut transaction,
         id,
@@ -144,12 +164,17 @@ fn receipt(summary: RecordSummary) -> Receipt {
     }
 }
 
-fn check_audience(record: &Record, here: Sha256Digest) -> Result<(), IngestError> {
-    match record.audience {
+pub(super) fn check_audience(audience: Audience, here: Sha256Digest) -> Result<(), IngestError> {
+    match audience {
         Audience::Any => Ok(()),
         Audience::Collector(id) if id == here => Ok(()),
         Audience::Collector(_) => Err(IngestError::WrongAudience),
     }
+}
+
+/// Whether it is a time that RFC 3339 can spell, in Unix milliseconds.
+pub(super) fn is_a_time(ms: u64) -> bool {
+    ms <= LATEST_MS
 }
 
 /// What bounds the work of deriving: where, whether it holds, and what is wrong if not.
@@ -187,7 +212,7 @@ fn check_ranges(record: &Record) -> Result<(), IngestError> {
         ("/started_ms", record.started_ms),
         ("/ended_ms", record.ended_ms),
     ] {
-        need(value <= LATEST_MS, at.into(), "a time after the year 9999");
+        need(is_a_time(value), at.into(), "a time after the year 9999");
     }
     for (at, absent) in [
         ("/challenge", record.challenge.is_none()),

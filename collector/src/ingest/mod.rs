@@ -4,17 +4,20 @@
 //! known already > audience, ranges > plausibility, tier > one transaction > answer (`admit`). Nothing is
 //! parsed before its signature was verified, and nothing refused leaves a trace. The same
 //! envelope may come any number of times, at once or years apart: it is stored once, and every
-//! copy gets the first one's answer.
+//! copy gets the first one's answer. Our own records and other tools' files come through the one
+//! door; the payload type, which the signature covers, says which it is.
 
 use domain::api::{ProblemPlace, Receipt};
 use thiserror::Error;
 
 mod admit;
 pub(crate) mod allowed_keys;
+mod import;
 mod verify;
 
 use crate::collector::Collector;
 use crate::store::StoreError;
+use verify::Submitted;
 
 /// What became of an envelope that was not refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +61,12 @@ impl Collector {
     /// Takes an envelope in, or says why not. Safe to repeat.
     #[tracing::instrument(name = "collector.ingest", skip_all, fields(record.id, record.tier))]
     pub async fn ingest(&self, envelope: Vec<u8>) -> Result<Accepted, IngestError> {
-        let record = verify::verify(self, envelope).await?;
+        let accepted = match verify::verify(self, envelope).await? {
+            Submitted::Record(record) => admit::admit(self, *record).await?,
+            Submitted::Import(file) => import::admit(self, *file).await?,
+        };
         let span = tracing::Span::current();
-        span.record("record.id", tracing::field::display(record.content_id()));
-        let accepted = admit::admit(self, record).await?;
+        span.record("record.id", &accepted.receipt.content_id);
         span.record("record.tier", accepted.receipt.tier.as_str());
         if accepted.new {
             self.announce_stored().await;

@@ -1,6 +1,7 @@
 //! From bytes to a verified record: no judgement, no trace.
 
 use domain::envelope::{self, MAX_ENVELOPE_BYTES, Opened, Verified, VerifyError};
+use domain::import::sealed::{self, Import};
 use domain::json::StrictError;
 use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
 
@@ -9,25 +10,41 @@ use crate::collector::{Collector, off_the_loop};
 use crate::store::runner_key::RunnerKey;
 use domain::api::ProblemPlace;
 
-/// Opens the envelope, finds its key, verifies and parses.
+/// What may be submitted.
+pub(super) enum Submitted {
+    /// Our own measurement.
+    Record(Box<Verified<Record>>),
+    /// Another tool's file.
+    Import(Box<Verified<Import>>),
+}
+
+/// Opens the envelope, finds its key, verifies and parses. The signature covers the type by which
+/// the payload is parsed.
 pub(super) async fn verify(
     collector: &Collector,
     bytes: Vec<u8>,
-) -> Result<Verified<Record>, IngestError> {
+) -> Result<Submitted, IngestError> {
     if bytes.len() > MAX_ENVELOPE_BYTES {
         return Err(IngestError::TooLarge);
     }
     let opened = off_the_loop(move || envelope::open(&bytes)).await?;
     let key = active_key(collector, &opened).await?;
-    let verified = off_the_loop(move || {
+    let (submitted, payload_bytes) = off_the_loop(move || {
         let key = envelope::public_key(&key.public_key).map_err(|_| VerifyError::BadSignature)?;
-        opened.verify::<Record>(&key, PAYLOAD_TYPE)
+        if opened.payload_type() == sealed::PAYLOAD_TYPE {
+            let import = opened.verify::<Import>(&key, sealed::PAYLOAD_TYPE)?;
+            let bytes = import.payload().len();
+            return Ok((Submitted::Import(Box::new(import)), bytes));
+        }
+        let record = opened.verify::<Record>(&key, PAYLOAD_TYPE)?;
+        let bytes = record.payload().len();
+        Ok::<_, VerifyError>((Submitted::Record(Box::new(record)), bytes))
     })
     .await?;
-    if verified.payload().len() > MAX_RECORD_BYTES {
+    if payload_bytes > MAX_RECORD_BYTES {
         return Err(IngestError::TooLarge);
     }
-    Ok(verified)
+    Ok(submitted)
 }
 
 async fn active_key(collector: &Collector, opened: &Opened) -> Result<RunnerKey, IngestError> {
