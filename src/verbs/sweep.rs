@@ -3,6 +3,7 @@
 use domain::matrix::{CellFilter, QualitySettings};
 use domain::record::Audience;
 use domain::statistics::interval::MedianInterval;
+use domain::statistics::planner::{DISCORDANT_UNKNOWN, POWER, smallest_difference};
 use runner::plan::Plan;
 use runner::sweep::{CellSummary, Machine, SweepReport, plan_sweep};
 use serde_json::{Value, json};
@@ -102,6 +103,7 @@ fn plan_report(plan: &Plan, quality: &QualitySettings) -> Report {
             "suite": quality.suite,
             "items": quality.items,
             "thinking_tokens": quality.thinking_tokens,
+            "smallest_difference": smallest_difference(quality.items, DISCORDANT_UNKNOWN, POWER),
         }),
         notes: vec![plan_in_words(plan), quality_in_words(quality)],
     }
@@ -114,13 +116,30 @@ fn quality_in_words(quality: &QualitySettings) -> String {
         items,
         thinking_tokens,
     } = quality;
-    match (items, thinking_tokens) {
-        (0, _) => "No quality is measured: [quality] items = 0.".to_owned(),
-        (_, 0) => format!("Quality: {items} items of {suite} for every cell."),
-        _ => format!(
-            "Quality: {items} items of {suite} for every cell, each with {thinking_tokens} tokens \
-             to think."
+    if *items == 0 {
+        return "No quality is measured: [quality] items = 0.".to_owned();
+    }
+    let thinking = if *thinking_tokens > 0 {
+        format!(", each with {thinking_tokens} tokens to think")
+    } else {
+        String::new()
+    };
+    format!(
+        "Quality: {items} items of {suite} for every cell{thinking}; {}.",
+        told_in_words(*items)
+    )
+}
+
+/// Which differences so many items show.
+fn told_in_words(items: u32) -> String {
+    let points = smallest_difference(items, DISCORDANT_UNKNOWN, POWER);
+    let power = 100.0 * POWER;
+    match points {
+        Some(points) => format!(
+            "{items} items tell differences of {:.0} points or more apart ({power:.0} % power)",
+            (100.0 * points).ceil()
         ),
+        None => format!("{items} items are too few to tell any difference ({power:.0} % power)"),
     }
 }
 
