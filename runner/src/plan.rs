@@ -632,6 +632,43 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_suite_of_chats_costs_time_and_context_by_what_it_asks() {
+        let of = |lines: &str, vocab_size: u32, model: Option<u32>| {
+            let text = QUICKSTART_MATRIX.replace("suite = \"reference-v1\"", lines);
+            let matrix = Matrix::parse("m.toml", &text).expect("valid");
+            let cells = matrix.expand(&[]).expect("cells");
+            let circumstances = Circumstances {
+                sweep: Sha256Digest([1; 32]),
+                repetitions: &matrix.repetitions,
+                questions: &questions(&matrix.quality),
+                available_bytes: None,
+                engines: matrix.engines(),
+                update: None,
+                finished: &[],
+            };
+            let mut facts = facts(1_000_000_000, 4);
+            facts.vocab_size = vocab_size;
+            planned(&cells[0], Ok((facts, model)), &circumstances).expect("can be measured")
+        };
+        let short = of("suite = \"reference-v1\"", 32_000, None);
+        let core = of("suite = \"core-v1\"", 32_000, None);
+        let thinking = "suite = \"core-v1\"\nthinking_tokens = 4096";
+        let thinks = of(thinking, 32_000, None);
+        let bytes = of("suite = \"core-v1\"", 288, None);
+        let narrow = of("suite = \"core-v1\"", 288, Some(2_048));
+        // Two gigabytes a pass, half a second: 210 answers of hundreds of tokens take hours.
+        let hours = (core.seconds - short.seconds) / 3_600.0;
+        assert!((2.0..24.0).contains(&hours), "{hours} h");
+        assert!(thinks.seconds > core.seconds + 210.0 * 1_000.0 * 0.5);
+        assert!(bytes.seconds > core.seconds && bytes.memory_bytes > core.memory_bytes);
+        assert!(core.memory_bytes > short.memory_bytes);
+        assert_eq!(
+            narrow.memory_bytes - short.memory_bytes,
+            (2_048 - 192) * 4 * 512 * 4
+        );
+    }
+
+    #[test]
     fn what_no_record_holds_is_refused_with_what_would_fit() {
         let wide = |cell: &mut MatrixCell| cell.workload.concurrency = 64;
         let refused = planned_cell(wide, facts(1_000, 2), 0).expect_err("too long a record");

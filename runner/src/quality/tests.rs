@@ -9,8 +9,9 @@ use std::time::Duration;
 use domain::matrix::Verifier;
 
 use super::*;
-use crate::clock::{Clock, VirtualClock};
+use crate::clock::{Clock, RealClock, VirtualClock};
 use crate::context::ContextReader;
+use crate::engine::candle::CandleEngine;
 use crate::engine::scripted::{ScriptedEngine, Work};
 use crate::engine::{Engine, Needs, SelfTiming};
 use crate::measure::Covering;
@@ -541,6 +542,28 @@ mod core_suite {
     }
 
     #[test]
+    fn an_answer_behind_much_reasoning_is_scored_by_its_kept_end() {
+        let questions = core_questions(90, 0);
+        let reasoning = "First I look at it once more.\n".repeat(200);
+        let quality = quality_of(after(&questions, ""), &questions);
+        let mut kept_right = 0;
+        for (item, answered) in questions.items.iter().zip(quality.items) {
+            let text = format!("{reasoning}{}", item.answer);
+            let verdict = suite::score(item, &text);
+            let (kept, _) = fitted(&[Whole::new(answered, item, &text)], ANSWERS_BYTES);
+            assert_eq!(kept[0].answer_bytes, Some(text.len() as u64));
+            assert_eq!(
+                suite::score(item, kept[0].answer.as_str()),
+                verdict,
+                "{}",
+                item.id
+            );
+            kept_right += u32::from(verdict == Verdict::Right);
+        }
+        assert!(kept_right > 60, "{kept_right} of 90");
+    }
+
+    #[test]
     fn the_longest_item_says_how_long_a_context_has_to_be() {
         let questions = core_questions(45, 1_000);
         let longest = questions.items.iter().map(|item| item.prompt.len()).max();
@@ -555,5 +578,30 @@ mod core_suite {
         let loaded = |model| crate::plan::context_tokens(&workload, bytes, model);
         assert_eq!((loaded(None), loaded(Some(512))), (bytes, 512));
         assert_eq!(loaded(Some(u32::MAX)), bytes);
+    }
+
+    #[test]
+    fn candle_is_asked_the_same_text_as_a_plain_prompt() {
+        let weights = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../reference-models/joulemark-reference-0.9m-f16.gguf");
+        let mut engine = CandleEngine::new().expect("candle");
+        let needs = Needs {
+            context_tokens: 8_192,
+            streams: 1,
+        };
+        engine.load(&weights, needs).expect("it ships");
+        let questions = core_questions(9, 0);
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+        let asked = ask_loaded(&mut engine, &clock, &questions, &workload(1));
+        let quality = asked.expect("asks").0.quality.expect("asked");
+        assert_eq!(
+            quality.asking.map(|asking| asking.template),
+            Some(TemplateSource::None)
+        );
+        for (item, answer) in questions.items.iter().zip(&quality.items) {
+            // With the begin token, one byte is one token.
+            assert_eq!(answer.tokens_in as usize, item.prompt.len() + 1);
+            assert_ne!(answer.finish, Finish::Error);
+        }
     }
 }
