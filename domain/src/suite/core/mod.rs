@@ -72,3 +72,6 @@ pub(super) fn draw(rng: &mut impl Rng, family: Family, level: u8, index: u32) ->
 pub(super) fn score(check: &Check, text: &str) -> Verdict {
     extract::score(check, text)
 }
+
+#[cfg(test)]
+mod tests;
