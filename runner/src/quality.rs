@@ -381,35 +381,40 @@ impl Asker<'_> {
         Ok(())
     }
 
-    /// What a person has to be told where nothing can be made of the answers so far.
+    /// What a person has to be told where nothing can be made of most answers so far. Texts under
+    /// constraints are answers whatever they say, so it is never all of them.
     fn trouble(&self) -> Option<String> {
-        let given = self.answers.len();
-        if self.unanswered as usize == given {
-            // The engine's errors say more.
-            return None;
-        }
         let samples = self.workload.samples as usize;
         let asked = self.questions.items.iter();
         let each = asked.flat_map(|item| std::iter::repeat_n(item, samples));
-        let holds = |(whole, item): (&Whole, &Item)| {
-            suite::score(item, whole.text.as_str()) != Verdict::Unextractable
+        // Of those that were not given, the engine's errors say more.
+        let given: Vec<(&Whole, &Item)> = self
+            .answers
+            .iter()
+            .zip(each)
+            .filter(|(whole, _)| whole.answered.finish != Finish::Error)
+            .collect();
+        let count = |is: &dyn Fn(&Whole, &Item) -> bool| {
+            given.iter().filter(|(whole, item)| is(whole, item)).count()
         };
-        if self.answers.iter().zip(each).any(holds) {
+        let lost =
+            count(&|whole, item| suite::score(item, whole.text.as_str()) == Verdict::Unextractable);
+        if lost == 0 || 4 * lost < 3 * given.len() {
             return None;
         }
-        let is_cut = |whole: &&Whole| whole.answered.finish == Finish::Length;
-        let cut = self.answers.iter().filter(is_cut).count();
-        Some(if 2 * cut > given {
+        let cut = count(&|whole, _| whole.answered.finish == Finish::Length);
+        let hint = if 2 * cut > given.len() {
             format!(
-                "{given} of {given} answers held no answer, and {cut} of them were cut at their \
-                 bound: if the model thinks, give it thinking_tokens in [quality]"
+                "{cut} were cut at their bound; if the model thinks, give it thinking_tokens in \
+                 [quality]"
             )
         } else {
-            format!(
-                "{given} of {given} answers held no answer (no \"Answer:\" line, no JSON): is the \
-                 chat template right?"
-            )
-        })
+            "is the chat template right?".to_owned()
+        };
+        Some(format!(
+            "{lost} of {} answers had no \"Answer:\" line and no JSON: {hint}",
+            given.len()
+        ))
     }
 
     /// What the record says of all this.

@@ -536,9 +536,20 @@ mod core_suite {
         );
         let said = trouble(&none, Finish::Length).expect("all were cut");
         assert!(said.contains("thinking_tokens"), "{said}");
-        let mut one = none.clone();
-        one[17].clone_from(&questions.items[17].answer);
-        assert_eq!(trouble(&one, Finish::Stop), None);
+        let mut some = none.clone();
+        let answers = questions.items.iter().map(|item| item.answer.clone());
+        for (text, answer) in some.iter_mut().zip(answers).take(4) {
+            *text = answer;
+        }
+        let said = trouble(&some, Finish::Stop).expect("most have none");
+        assert!(said.contains("14 of 18"), "{said}");
+        some[4].clone_from(&questions.items[4].answer);
+        assert_eq!(trouble(&some, Finish::Stop), None);
+        assert_eq!(
+            trouble(&none, Finish::Error),
+            None,
+            "the engine's errors say more"
+        );
     }
 
     #[test]
