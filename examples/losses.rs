@@ -21,7 +21,13 @@ use domain::api::{ModelDetail, ModelsAnswer, VariantRow};
 /// Series in the order in which more and more is removed; each begins with the reference.
 const SERIES: [&[&str]; 2] = [
     &[
-        "F16 none", "Q8_0 none", "Q6_K none", "Q5_K none", "Q4_K none", "Q3_K none", "Q2_K none",
+        "F16 none",
+        "Q8_0 none",
+        "Q6_K none",
+        "Q5_K none",
+        "Q4_K none",
+        "Q3_K none",
+        "Q2_K none",
     ],
     &[
         "F16 none",
@@ -86,7 +92,10 @@ fn print_table(detail: &ModelDetail) {
         "| variant | bits/weight | all, % | points against F16 | told | KL, nats | p99.9 | same first choice, % | same answers, % | {} |",
         families.join(" | ")
     );
-    println!("|---|---:|---:|---:|---|---:|---:|---:|---:|{}", "---:|".repeat(families.len()));
+    println!(
+        "|---|---:|---:|---:|---|---:|---:|---:|---:|{}",
+        "---:|".repeat(families.len())
+    );
     for row in &detail.variants {
         let percent = |share: Option<f64>| {
             share.map_or_else(|| "—".to_owned(), |share| format!("{:.1}", 100.0 * share))
@@ -99,10 +108,11 @@ fn print_table(detail: &ModelDetail) {
                 format!("{points:+.1} ({low:+.1} to {high:+.1})")
             },
         );
-        let nats = |nats: Option<f64>| {
-            nats.map_or_else(|| "—".to_owned(), |nats| format!("{nats:.5}"))
-        };
-        let told = row.told.map_or_else(String::new, |told| format!("{told:?}"));
+        let nats =
+            |nats: Option<f64>| nats.map_or_else(|| "—".to_owned(), |nats| format!("{nats:.5}"));
+        let told = row
+            .told
+            .map_or_else(String::new, |told| format!("{told:?}"));
         let by_family: Vec<String> = families
             .iter()
             .map(|family| {

@@ -26,10 +26,13 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 enum Style {
     Bar(ProgressBar),
-    Lines { last: Option<PhaseKind> },
+    Lines { last: Option<Shown> },
     Json,
     Never,
 }
+
+/// A line that stands for a while: the phase, and how many quarters of it are done.
+type Shown = (PhaseKind, u32);
 
 impl Progress {
     /// The style that was asked for, or that fits where standard error goes.
@@ -105,8 +108,11 @@ fn summary_in_words(cell: &CellSummary) -> String {
         return format!("{}: failed ({class}); published as failed", cell.label);
     }
     let mut words = Vec::new();
-    if let Some((correct, items)) = cell.correct {
-        words.push(format!("{correct} of {items} right"));
+    if let Some(answers) = cell.answers {
+        words.push(format!("{} of {} right", answers.right, answers.items));
+        if answers.unextractable > 0 {
+            words.push(format!("{} without an answer", answers.unextractable));
+        }
     }
     if let Some(decode) = cell.decode {
         words.push(format!("decode {} tok/s", rate(decode)));
@@ -144,9 +150,10 @@ fn progress_in_words(progress: &measure::Progress) -> String {
         progress.done,
         progress.of
     );
-    match progress.tokens_per_second {
-        Some(rate) => format!("{words}, {rate:.0} tok/s"),
-        None => words,
+    match (progress.tokens_per_second, progress.seconds_left) {
+        (Some(rate), _) => format!("{words}, {rate:.0} tok/s"),
+        (None, Some(left)) => format!("{words}, about {} left", minutes(left)),
+        (None, None) => words,
     }
 }
 
@@ -191,7 +198,7 @@ fn tell_bar(bar: &ProgressBar, event: &SweepEvent) {
     }
 }
 
-fn tell_line(last: &mut Option<PhaseKind>, event: &SweepEvent) {
+fn tell_line(last: &mut Option<Shown>, event: &SweepEvent) {
     match event {
         SweepEvent::Planned(plan) => say(&plan_in_words(plan)),
         SweepEvent::Skipped(skipped) => {
@@ -214,8 +221,14 @@ fn tell_line(last: &mut Option<PhaseKind>, event: &SweepEvent) {
             ));
         }
         SweepEvent::Progress(progress) => {
-            // The first report of a phase stands for it.
-            if last.replace(progress.phase) != Some(progress.phase) {
+            // The first report of a phase stands for it; items take long enough for a line per
+            // quarter.
+            let quarter = match progress.phase {
+                PhaseKind::Quality => 4 * progress.done / progress.of.max(1),
+                _ => 0,
+            };
+            let shown = (progress.phase, quarter);
+            if last.replace(shown) != Some(shown) {
                 say(&format!("  {}", progress_in_words(progress)));
             }
         }
@@ -262,6 +275,7 @@ fn json_line(event: &SweepEvent) -> String {
             "done": progress.done,
             "of": progress.of,
             "tokens_per_second": progress.tokens_per_second,
+            "seconds_left": progress.seconds_left,
         }),
         SweepEvent::Comparing { done, of } => json!({
             "event": "comparing",

@@ -92,24 +92,43 @@ impl Answer {
     /// Wraps whatever a model produced: refused characters become U+FFFD, the rest is cut at
     /// the cap. A weak model may emit any byte; its answer is then wrong, not lost.
     pub fn cleaned(text: &str) -> Self {
-        let mut kept = String::new();
-        for c in text.chars() {
-            let c = if c != '\n' && c != '\t' && is_refused(c) {
-                '\u{fffd}'
-            } else {
-                c
-            };
-            if kept.len() + c.len_utf8() > MAX_ANSWER_BYTES {
+        let mut cleaned = String::new();
+        for c in text.chars().map(kept) {
+            if cleaned.len() + c.len_utf8() > MAX_ANSWER_BYTES {
                 break;
             }
-            kept.push(c);
+            cleaned.push(c);
         }
-        Self(kept)
+        Self(cleaned)
+    }
+
+    /// As [`Answer::cleaned`], but of a text that is too long its end is kept: where reasoning
+    /// comes first, the answer stands there. At most `max_bytes`, and never more than the cap.
+    pub fn ending(text: &str, max_bytes: usize) -> Self {
+        let most = max_bytes.min(MAX_ANSWER_BYTES);
+        let mut room = most;
+        let mut start = text.len();
+        for (at, c) in text.char_indices().rev() {
+            let Some(left) = room.checked_sub(kept(c).len_utf8()) else {
+                break;
+            };
+            (room, start) = (left, at);
+        }
+        Self(text[start..].chars().map(kept).collect())
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The character that stands for this one in an answer.
+fn kept(c: char) -> char {
+    if c != '\n' && c != '\t' && is_refused(c) {
+        '\u{fffd}'
+    } else {
+        c
     }
 }
 
@@ -157,7 +176,30 @@ mod tests {
         assert!(Name::new("Llama-3.2 1B · Q4_K <b>").is_ok());
     }
 
+    #[test]
+    fn the_end_of_a_long_answer_is_kept_and_cut_between_characters() {
+        let long = format!("{}Answer: 42", "x".repeat(1 << 20));
+        let end = Answer::ending(&long, 12);
+        assert_eq!(end.as_str(), "xxAnswer: 42");
+        assert_eq!(
+            Answer::ending(&long, usize::MAX).as_str().len(),
+            MAX_ANSWER_BYTES
+        );
+        assert_eq!(Answer::ending("ä€ö", 6).as_str(), "€ö");
+        assert_eq!(
+            Answer::ending("ab\0\u{202e}c", 7).as_str(),
+            "\u{fffd}\u{fffd}c"
+        );
+        assert_eq!(Answer::ending("short\nend", 2_048).as_str(), "short\nend");
+    }
+
     proptest! {
+        #[test]
+        fn an_ending_is_acceptable_and_within_its_bound(text in any::<String>(), most in 0_usize..3_000) {
+            let end = Answer::ending(&text, most);
+            prop_assert!(Answer::new(end.as_str()).is_ok() && end.as_str().len() <= most);
+        }
+
         #[test]
         fn cleaning_always_yields_an_acceptable_text(text in any::<String>()) {
             prop_assert!(Name::new(Name::cleaned(&text).as_str()).is_ok());

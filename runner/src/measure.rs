@@ -8,8 +8,8 @@
 //!
 //! Bounds, so that a record always fits one MiB: [`REPETITIONS_BYTES`] of JSON for all
 //! repetitions, [`REPETITION_BYTES`] for one, [`WARMUP_BYTES`] for the warm-ups; what is reached
-//! first ends the repetition or the measuring. What cannot fit is refused by the plan
-//! ([`least_bytes`]). One request is bounded by the matrix (`MAX_OUTPUT_TOKENS`), quality by
+//! first ends the repetition or the measuring. Answers take what repetitions leave, at least
+//! [`ANSWERS_BYTES`]. What cannot fit is refused by the plan ([`least_bytes`]). One request is bounded by the matrix (`MAX_OUTPUT_TOKENS`), quality by
 //! `MAX_ITEMS`, traces by the sampler.
 
 use std::ops::AddAssign;
@@ -45,6 +45,8 @@ use span::{Length, Ran};
 
 /// JSON bytes of all repetitions of a record.
 pub const REPETITIONS_BYTES: usize = 512 << 10;
+/// JSON bytes of all answers of a record whose repetitions take all of theirs.
+pub const ANSWERS_BYTES: usize = 280 << 10;
 /// JSON bytes of one repetition that holds more than the least requests.
 pub const REPETITION_BYTES: usize = 56 << 10;
 /// JSON bytes after which no further warm-up is made.
@@ -96,6 +98,8 @@ pub struct Progress {
     pub of: u32,
     /// Output tokens per second in the last unit, as the client sees them.
     pub tokens_per_second: Option<f64>,
+    /// Time until this phase's end, where what is left is known.
+    pub seconds_left: Option<f64>,
 }
 
 /// The raw samples of one cell, filled as it is measured.
@@ -508,6 +512,7 @@ fn report(
         done,
         of,
         tokens_per_second,
+        seconds_left: None,
     });
 }
 
@@ -776,7 +781,7 @@ pub(crate) fn deadline(seconds: f64) -> Option<Instant> {
     Instant::now().checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
-fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
+pub(crate) fn json_bytes<T: serde::Serialize>(value: &T) -> usize {
     serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
 }
 

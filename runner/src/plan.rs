@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use domain::ids::Sha256Digest;
 use domain::matrix::{
-    AS_IS, EngineKind, EngineSpec, HERE, MAX_ITEMS, MachineHost, MatrixCell, PruneRecipe,
-    QualitySettings, RepetitionSettings, WorkloadSpec,
+    AS_IS, EngineKind, EngineSpec, HERE, MachineHost, MatrixCell, PruneRecipe, RepetitionSettings,
+    WorkloadSpec,
 };
 use domain::record::{KvKind, KvState, VariantFacts};
 use rand_chacha::ChaCha8Rng;
@@ -19,6 +19,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::measure::{
     REPETITIONS_BYTES, SHORT_LOOP, idle_seconds, is_direct, least_bytes, loop_seconds,
 };
+use crate::quality::Questions;
 
 /// The matrix of `joulemark quickstart`.
 pub const QUICKSTART_MATRIX: &str = include_str!("../quickstart-matrix.toml");
@@ -29,8 +30,6 @@ const GUESSED_BYTES_PER_SECOND: f64 = 4e9;
 const GUESSED_PASS_SECONDS: f64 = 0.3e-3;
 /// Guess: prompt tokens that cost as much as one token of output.
 const GUESSED_PREFILL_GAIN: f64 = 16.0;
-/// Guess: tokens in and out of one suite item, as forward passes.
-const GUESSED_ITEM_PASSES: f64 = 12.0;
 /// What the program itself needs, and room for activations.
 const OWN_MEMORY_BYTES: u64 = 128 << 20;
 
@@ -95,8 +94,8 @@ pub struct Circumstances<'a> {
     pub sweep: Sha256Digest,
     /// How long and how often.
     pub repetitions: &'a RepetitionSettings,
-    /// How many items.
-    pub quality: &'a QualitySettings,
+    /// What every cell is asked.
+    pub questions: &'a Questions,
     /// Memory that can be used, where it is known.
     pub available_bytes: Option<u64>,
     /// What the cells' engines are: they need memory differently, and not all need ours.
@@ -108,10 +107,13 @@ pub struct Circumstances<'a> {
     pub finished: &'a [Sha256Digest],
 }
 
-/// Plans `cells`; `source` answers the facts of a model file, or why there are none.
+/// What is known of a model file: its facts, and the longest context it is made for.
+pub type SourceFacts = (VariantFacts, Option<u32>);
+
+/// Plans `cells`; `source` answers what is known of a model file, or why nothing is.
 pub fn plan(
     cells: Vec<MatrixCell>,
-    mut source: impl FnMut(&str) -> Result<VariantFacts, String>,
+    mut source: impl FnMut(&str) -> Result<SourceFacts, String>,
     circumstances: &Circumstances,
 ) -> Plan {
     let mut plan = Plan {
@@ -168,19 +170,25 @@ impl Eta {
 
 fn planned(
     cell: &MatrixCell,
-    source: Result<VariantFacts, String>,
+    source: Result<SourceFacts, String>,
     circumstances: &Circumstances,
 ) -> Result<PlannedCell, String> {
-    let source = source?;
+    let (source, model_context) = source?;
     fits_the_model(&cell.pruning, &source)?;
     if cell.quantisation == AS_IS && cell.pruning != PruneRecipe::None {
         return Err(
             "weights that are taken as they are cannot be pruned: pruning = none".to_owned(),
         );
     }
-    fits_a_record(&cell.workload, circumstances)?;
+    fits_a_record(&cell.workload, circumstances.repetitions)?;
     let weight_bytes = weight_bytes(cell, &source);
-    let kv_elements = kv_elements(&source, &cell.workload);
+    let asked = if times_itself(cell, circumstances) {
+        0
+    } else {
+        circumstances.questions.context_tokens(source.vocab_size)
+    };
+    let tokens = context_tokens(&cell.workload, asked, model_context);
+    let kv_elements = kv_elements(&source, &cell.workload, tokens);
     let memory_bytes = match memory_of(cell, circumstances.engines) {
         // Weights, once more while they are repacked, and a cache in four bytes.
         Memory::Repacked => 2 * weight_bytes + 4 * kv_elements + OWN_MEMORY_BYTES,
@@ -202,7 +210,7 @@ fn planned(
         cell: cell.clone(),
         source_sha256: source.sha256,
         key: Sha256Digest::of(meaning.as_bytes()),
-        seconds: seconds(cell, weight_bytes, circumstances),
+        seconds: seconds(cell, weight_bytes, source.vocab_size, circumstances),
         memory_bytes,
     })
 }
@@ -266,18 +274,23 @@ fn kept_share(recipe: &PruneRecipe, source: &VariantFacts) -> f64 {
     1.0 - dropped / f64::from(layers(source).max(1)) * in_layers as f64 / file.max(1) as f64
 }
 
-/// Whether repetitions and answers stay within the bounds of a record, or what to change.
-fn fits_a_record(workload: &WorkloadSpec, circumstances: &Circumstances) -> Result<(), String> {
-    let (items, samples) = (circumstances.quality.items, workload.samples);
-    let answers = items.saturating_mul(samples);
-    if answers > MAX_ITEMS {
-        return Err(format!(
-            "{samples} answers to each of {items} items are {answers}, a record holds {MAX_ITEMS}: \
-             ask {} items, or take fewer samples",
-            MAX_ITEMS / samples
-        ));
-    }
-    let bytes = least_bytes(workload, circumstances.repetitions);
+/// Tokens of context that one stream is loaded with: what is timed, and what the longest item takes
+/// as far as the model's own context goes.
+pub(crate) fn context_tokens(workload: &WorkloadSpec, asked: u32, model: Option<u32>) -> u32 {
+    let asked = model.map_or(asked, |model| asked.min(model));
+    workload.context_tokens().max(asked)
+}
+
+/// The engine only times itself, and is asked nothing.
+fn times_itself(cell: &MatrixCell, circumstances: &Circumstances) -> bool {
+    let mut engines = circumstances.engines.iter();
+    let spec = engines.find(|spec| spec.name == cell.engine);
+    spec.is_some_and(|spec| matches!(spec.kind, EngineKind::LlamaBench(_)))
+}
+
+/// Whether repetitions stay within the bounds of a record, or what to change.
+fn fits_a_record(workload: &WorkloadSpec, repetitions: &RepetitionSettings) -> Result<(), String> {
+    let bytes = least_bytes(workload, repetitions);
     if workload.concurrency > 1 && bytes > REPETITIONS_BYTES {
         return Err(format!(
             "{} streams of {} output tokens need about {} KB of a record, {} KB are there: fewer \
@@ -301,9 +314,9 @@ fn weight_bytes(cell: &MatrixCell, source: &VariantFacts) -> u64 {
     (bits / 8.0 * kept_share(&cell.pruning, source)) as u64
 }
 
-/// Elements that the caches of all streams hold at the end of a request.
-fn kv_elements(source: &VariantFacts, workload: &WorkloadSpec) -> u64 {
-    let tokens = u64::from(workload.context_tokens());
+/// Elements that the caches of all streams hold when they are full.
+fn kv_elements(source: &VariantFacts, workload: &WorkloadSpec, tokens: u32) -> u64 {
+    let tokens = u64::from(tokens);
     let of_layer = |kind: &domain::record::KvLayout| match (kind.kind, kind.window_tokens) {
         (KvKind::State, _) => kind.state_elements.unwrap_or(0),
         (KvKind::Window, Some(window)) => kind.elements_per_token * tokens.min(window),
@@ -316,7 +329,12 @@ fn kv_elements(source: &VariantFacts, workload: &WorkloadSpec) -> u64 {
     stream * u64::from(workload.concurrency)
 }
 
-fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) -> f64 {
+fn seconds(
+    cell: &MatrixCell,
+    weight_bytes: u64,
+    vocab_size: u32,
+    circumstances: &Circumstances,
+) -> f64 {
     let (workload, settings) = (&cell.workload, circumstances.repetitions);
     let pass = GUESSED_PASS_SECONDS + weight_bytes as f64 / GUESSED_BYTES_PER_SECOND;
     let prefill = |tokens: u32| f64::from(tokens) / GUESSED_PREFILL_GAIN * pass;
@@ -344,8 +362,11 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
     let whole = |lasts: f64| lasts * (1.0 + untimed / request);
     // Warm-ups mostly end after three; repetitions mostly take a few more than the least.
     let repetitions = 3.0 * whole(warms) + f64::from(settings.min) * 1.5 * whole(lasts);
-    let answers = f64::from(circumstances.quality.items) * f64::from(workload.samples);
-    let quality = answers * GUESSED_ITEM_PASSES * pass;
+    let times_itself = times_itself(cell, circumstances);
+    let questions = circumstances.questions;
+    let asked = questions.items.iter().filter(|_| !times_itself);
+    let passes: f64 = asked.map(|item| questions.passes(item, vocab_size)).sum();
+    let quality = passes * f64::from(workload.samples) * pass;
     let energy = match update_for(cell, circumstances) {
         Some(update) => {
             let decode = output * pass;
@@ -362,12 +383,6 @@ fn seconds(cell: &MatrixCell, weight_bytes: u64, circumstances: &Circumstances) 
                 (KvState::WarmPrefix, _) => of((f64::from(prompt) + output) * pass),
                 (KvState::Cold | KvState::ExactHit, _) => 0.0,
             };
-            let spec = circumstances
-                .engines
-                .iter()
-                .find(|spec| spec.name == cell.engine);
-            let times_itself =
-                spec.is_some_and(|spec| matches!(spec.kind, EngineKind::LlamaBench(_)));
             if times_itself || is_direct(timed, decode, workload.concurrency, update) {
                 idle
             } else {
@@ -436,7 +451,7 @@ fn shuffle<T>(items: &mut [T], sweep: Sha256Digest) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use domain::matrix::Matrix;
+    use domain::matrix::{Matrix, QualitySettings};
     use domain::record::{KvKind, KvLayout, Pruning, PruningMethod};
     use domain::text::Name;
 
@@ -486,21 +501,25 @@ pub(crate) mod tests {
         (matrix, cells)
     }
 
+    fn questions(settings: &QualitySettings) -> Questions {
+        Questions::of(settings, settings.suite.public_seed())
+    }
+
     fn planned_with(available: Option<u64>, finished: &[Sha256Digest], sweep: u8) -> Plan {
         let (matrix, cells) = quickstart();
         let circumstances = Circumstances {
             sweep: Sha256Digest([sweep; 32]),
             repetitions: &matrix.repetitions,
-            quality: &matrix.quality,
+            questions: &questions(&matrix.quality),
             available_bytes: available,
             engines: matrix.engines(),
             update: None,
             finished,
         };
         let source = |file: &str| match file {
-            file if file.contains("0.9m") => Ok(facts(930_000, 1)),
+            file if file.contains("0.9m") => Ok((facts(930_000, 1), None)),
             file if file.contains("1.8m") => Err("the file is missing".to_owned()),
-            _ => Ok(facts(3_480_000, 4)),
+            _ => Ok((facts(3_480_000, 4), None)),
         };
         plan(cells, source, &circumstances)
     }
@@ -548,16 +567,16 @@ pub(crate) mod tests {
         let circumstances = Circumstances {
             sweep: Sha256Digest([1; 32]),
             repetitions: &matrix.repetitions,
-            quality: &QualitySettings {
+            questions: &questions(&QualitySettings {
                 items,
                 ..matrix.quality.clone()
-            },
+            }),
             available_bytes: None,
             engines: matrix.engines(),
             update: None,
             finished: &[],
         };
-        planned(cell, Ok(facts), &circumstances)
+        planned(cell, Ok((facts, None)), &circumstances)
     }
 
     fn metered(update: Option<Duration>) -> Plan {
@@ -565,13 +584,13 @@ pub(crate) mod tests {
         let circumstances = Circumstances {
             sweep: Sha256Digest([1; 32]),
             repetitions: &matrix.repetitions,
-            quality: &matrix.quality,
+            questions: &questions(&matrix.quality),
             available_bytes: None,
             engines: matrix.engines(),
             update,
             finished: &[],
         };
-        plan(cells, |_| Ok(facts(3_480_000, 4)), &circumstances)
+        plan(cells, |_| Ok((facts(3_480_000, 4), None)), &circumstances)
     }
 
     #[test]
@@ -629,9 +648,15 @@ pub(crate) mod tests {
             state_elements: Some(7),
         });
         let mut workload = WorkloadSpec::simple("a".parse().expect("a slug"), 64, 16);
-        assert_eq!(kv_elements(&windowed, &workload), 2 * 512 * 80 + 21);
+        assert_eq!(
+            kv_elements(&windowed, &workload, workload.context_tokens()),
+            2 * 512 * 80 + 21
+        );
         workload.prompt_tokens = 640;
-        assert_eq!(kv_elements(&windowed, &workload), 2 * 512 * 100 + 21);
+        assert_eq!(
+            kv_elements(&windowed, &workload, workload.context_tokens()),
+            2 * 512 * 100 + 21
+        );
     }
 
     #[test]
@@ -697,10 +722,44 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_suite_of_chats_costs_time_and_context_by_what_it_asks() {
+        let of = |lines: &str, vocab_size: u32, model: Option<u32>| {
+            let text = QUICKSTART_MATRIX.replace("suite = \"reference-v1\"", lines);
+            let matrix = Matrix::parse("m.toml", &text).expect("valid");
+            let cells = matrix.expand(&[]).expect("cells");
+            let circumstances = Circumstances {
+                sweep: Sha256Digest([1; 32]),
+                repetitions: &matrix.repetitions,
+                questions: &questions(&matrix.quality),
+                available_bytes: None,
+                engines: matrix.engines(),
+                update: None,
+                finished: &[],
+            };
+            let mut facts = facts(1_000_000_000, 4);
+            facts.vocab_size = vocab_size;
+            planned(&cells[0], Ok((facts, model)), &circumstances).expect("can be measured")
+        };
+        let short = of("suite = \"reference-v1\"", 32_000, None);
+        let core = of("suite = \"core-v1\"", 32_000, None);
+        let thinking = "suite = \"core-v1\"\nthinking_tokens = 4096";
+        let thinks = of(thinking, 32_000, None);
+        let bytes = of("suite = \"core-v1\"", 288, None);
+        let narrow = of("suite = \"core-v1\"", 288, Some(2_048));
+        // Two gigabytes a pass, half a second: 210 answers of hundreds of tokens take hours.
+        let hours = (core.seconds - short.seconds) / 3_600.0;
+        assert!((2.0..24.0).contains(&hours), "{hours} h");
+        assert!(thinks.seconds > core.seconds + 210.0 * 1_000.0 * 0.5);
+        assert!(bytes.seconds > core.seconds && bytes.memory_bytes > core.memory_bytes);
+        assert!(core.memory_bytes > short.memory_bytes);
+        assert_eq!(
+            narrow.memory_bytes - short.memory_bytes,
+            (2_048 - 192) * 4 * 512 * 4
+        );
+    }
+
+    #[test]
     fn what_no_record_holds_is_refused_with_what_would_fit() {
-        let many = |cell: &mut MatrixCell| cell.workload.samples = 16;
-        let refused = planned_cell(many, facts(1_000, 2), 210).expect_err("3360 answers");
-        assert!(refused.contains("ask 62 items"), "{refused}");
         let wide = |cell: &mut MatrixCell| cell.workload.concurrency = 64;
         let refused = planned_cell(wide, facts(1_000, 2), 0).expect_err("too long a record");
         assert!(refused.contains("fewer streams"), "{refused}");

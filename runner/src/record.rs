@@ -178,39 +178,20 @@ pub(crate) fn workload(spec: &WorkloadSpec, method: AttributionMethod) -> Worklo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::REPETITIONS_BYTES;
+    use crate::measure::{ANSWERS_BYTES, REPETITIONS_BYTES, json_bytes};
     use crate::meter::sampler::Sampler;
+    use crate::quality::tests::hostile;
     use crate::{host, plan};
     use domain::matrix::MAX_ITEMS;
     use domain::record::{
-        AnsweredItem, Averaging, Context, EnergyClaim, Finish, MAX_RECORD_BYTES, MeterKind, Phase,
-        PhaseKind, Quality, Repetition, UpdateBasis,
+        Asking, Averaging, Context, EnergyClaim, MAX_RECORD_BYTES, MeterKind, Phase, PhaseKind,
+        Quality, Repetition, TemplateSource, Thinking, UpdateBasis,
     };
     use domain::scope::Scope;
-    use domain::text::Answer;
 
     /// Ten days in nanoseconds: no cell lasts longer.
     const LATE_NS: u64 = 864_000_000_000_000;
     const METERS: usize = 5;
-
-    fn item(index: u32) -> AnsweredItem {
-        AnsweredItem {
-            family: Name::cleaned("multi-digit-addition"),
-            level: 3,
-            index,
-            sample: 0,
-            // The longest answer that is asked for, each byte replaced by the longest character.
-            answer: Answer::cleaned(&"\u{fffd}".repeat(33)),
-            answer_bytes: None,
-            picked: true,
-            tokens_in: 33,
-            tokens_out: 33,
-            reasoning_tokens: 0,
-            finish: Finish::Timeout,
-            start_ns: LATE_NS,
-            end_ns: LATE_NS,
-        }
-    }
 
     fn trace() -> MeterTrace {
         let readings = Sampler::bound(METERS);
@@ -317,8 +298,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_record_with_every_bound_reached_fits() {
+    /// With repetitions of so many bytes, and so many hostile answers of a megabyte.
+    fn full_record_bytes(repetitions_bytes: usize, answers: u32, samples_each: u32) -> usize {
         let survey = host::survey(std::path::Path::new("/"));
         let context = crate::context::ContextReader::new(std::path::Path::new("/"), 2);
         let phase = |rep| Phase {
@@ -331,7 +312,7 @@ mod tests {
             tokens_in: 100_000_000,
             tokens_out: 100_000_000,
         };
-        let gaps = REPETITIONS_BYTES / "1000000,".len();
+        let gaps = repetitions_bytes / "1000000,".len();
         let repetition: Repetition = serde_json::from_value(serde_json::json!({
             "rep": 0, "warmup": false, "void": null, "start_ns": 0, "end_ns": LATE_NS, "peak_bytes": null,
             "paged_bytes": null, "transcript_sha256": null, "requests": [{
@@ -343,7 +324,7 @@ mod tests {
             }]
         }))
         .expect("a repetition");
-        let samples = Samples {
+        let mut samples = Samples {
             zero_ns: 0,
             started_ms: LATE_NS,
             repetitions: vec![repetition],
@@ -352,12 +333,20 @@ mod tests {
             context: (0..16)
                 .map(|_| context.read(LATE_NS))
                 .collect::<Vec<Context>>(),
-            quality: Some(Quality {
-                items: (0..MAX_ITEMS).map(item).collect(),
-                transcript_sha256: Some(Sha256Digest([0; 32])),
-                asking: None,
-            }),
+            quality: None,
         };
+        let left = REPETITIONS_BYTES.saturating_sub(json_bytes(&samples.repetitions));
+        let (items, answer_bytes) = hostile(answers, samples_each, ANSWERS_BYTES + left);
+        samples.quality = Some(Quality {
+            items,
+            transcript_sha256: Some(Sha256Digest([0; 32])),
+            asking: Some(Asking {
+                template: TemplateSource::Server,
+                thinking: Thinking::Apart,
+                thinking_tokens: 32_768,
+                answer_bytes,
+            }),
+        });
         let sampled = Sampled {
             traces: (0..METERS).map(|_| trace()).collect(),
             trouble: None,
@@ -369,13 +358,23 @@ mod tests {
             ..cell(vec![survey.host], Some(0))
         };
         let facts = sweep();
-        let bytes = serde_json::to_vec(&assemble(&facts, cell))
-            .expect("JSON")
-            .len();
-        assert!(bytes <= MAX_RECORD_BYTES, "{bytes} bytes");
-        assert!(
-            bytes > 8 * MAX_RECORD_BYTES / 10,
-            "the bounds are reached: {bytes} bytes"
-        );
+        json_bytes(&assemble(&facts, cell))
+    }
+
+    #[test]
+    fn a_record_with_every_bound_reached_fits() {
+        // Where repetitions leave much, answers take it.
+        for (repetitions_bytes, answers, samples) in [
+            (REPETITIONS_BYTES, MAX_ITEMS, 1),
+            (REPETITIONS_BYTES, 800, 4),
+            (REPETITIONS_BYTES / 8, 800, 4),
+        ] {
+            let bytes = full_record_bytes(repetitions_bytes, answers, samples);
+            assert!(bytes <= MAX_RECORD_BYTES, "{bytes} bytes");
+            assert!(
+                bytes > 8 * MAX_RECORD_BYTES / 10,
+                "the bounds are reached: {bytes} bytes"
+            );
+        }
     }
 }

@@ -23,11 +23,10 @@ use domain::matrix::{
     AS_IS, CellFilter, EngineKind, EngineSpec, Matrix, MatrixCell, MatrixError, WeightsForm,
 };
 use domain::record::{
-    Audience, EngineFacts, Fidelity, KvState, Outcome, PhaseKind, Quality, Record, Repetition,
-    Settings, SuiteRef, VariantFacts,
+    Audience, EngineFacts, Fidelity, KvState, Outcome, PhaseKind, Record, Repetition, Settings,
+    SuiteRef, VariantFacts,
 };
 use domain::statistics::interval::MedianInterval;
-use domain::suite::Item;
 use domain::text::Name;
 use thiserror::Error;
 
@@ -47,9 +46,11 @@ use crate::meter::remote::Along;
 use crate::meter::sampler::Sampler;
 use crate::meter::wall::MetersFile;
 use crate::meter::{self, Estimate, MeterInfo, Meters, headline_or_part};
-use crate::plan::{Circumstances, Eta, Plan, PlannedCell, SkippedCell, plan};
+use crate::plan::{
+    Circumstances, Eta, Plan, PlannedCell, SkippedCell, SourceFacts, context_tokens, plan,
+};
 use crate::probe;
-use crate::quality;
+use crate::quality::{self, Questions, Tally, model_context_tokens};
 use crate::record::{CellFacts, Machines, SweepFacts, assemble};
 use crate::seal::{SealError, seal};
 use crate::spool::{Spool, SpoolError};
@@ -221,8 +222,8 @@ pub struct CellSummary {
     pub decode: Option<MedianInterval>,
     /// Prompt tokens per second.
     pub prefill: Option<MedianInterval>,
-    /// Right answers, of how many.
-    pub correct: Option<(u32, u32)>,
+    /// How its answers came out.
+    pub answers: Option<Tally>,
     /// Time it took.
     pub seconds: f64,
 }
@@ -329,12 +330,8 @@ pub fn run(
 ) -> Result<SweepReport, SweepError> {
     let (plan, state) = prepare(options, &machine, &mut engines)?;
     let finished_before = state.state.finished.clone();
-    let items = quality::items(
-        options.matrix.quality.suite,
-        &options.suite_seed,
-        options.matrix.quality.items,
-    );
-    let facts = sweep_facts(options, &machine, plan.sweep, !items.is_empty());
+    let questions = Questions::of(&options.matrix.quality, options.suite_seed);
+    let facts = sweep_facts(options, &machine, plan.sweep, !questions.items.is_empty());
     if machine.is_probed && !plan.cells.is_empty() {
         // What the machine could do is the measure of what its engines do; without it their
         // figures stand alone.
@@ -362,7 +359,7 @@ pub fn run(
         infos,
         on_event,
         sampler,
-        items,
+        questions,
         facts,
         state,
         variants,
@@ -394,7 +391,7 @@ struct Sweep<'a> {
     infos: Vec<MeterInfo>,
     on_event: &'a mut dyn FnMut(SweepEvent),
     sampler: Sampler,
-    items: Vec<Item>,
+    questions: Questions,
     facts: SweepFacts,
     state: StateFile,
     variants: VariantCache,
@@ -490,7 +487,11 @@ impl Sweep<'_> {
         self.sampler.follow(along);
         let mut samples = Samples::begin(self.machine.clock.as_ref());
         self.sampler.start(samples.zero_ns);
-        let (ended, said) = self.measure(planned, place, engine.as_mut(), &weights, &mut samples);
+        let loading = Loading {
+            weights: &weights,
+            variant: &variant,
+        };
+        let (ended, said) = self.measure(planned, place, engine.as_mut(), loading, &mut samples);
         let mut sampled = self.sampler.stop();
         let gives_logits = engine.capabilities().logits;
         self.engines.put_back(spec, engine);
@@ -559,7 +560,7 @@ impl Sweep<'_> {
         variant: Sha256Digest,
     ) -> Option<Fidelity> {
         let quality = &self.options.matrix.quality;
-        if !quality.fidelity || self.items.is_empty() {
+        if !quality.fidelity || self.questions.items.is_empty() {
             return None;
         }
         if let Some(known) = self.fidelities.get(&variant) {
@@ -596,12 +597,6 @@ impl Sweep<'_> {
         record: &Record,
         content_id: ContentId,
     ) -> CellSummary {
-        let answered = |quality: &Quality| {
-            (
-                quality::correct(&self.items, quality),
-                quality.items.iter().filter(|item| item.picked).count() as u32,
-            )
-        };
         // A prompt that is cached whole tells the time to first token alone.
         let has_rates = record.workload.kv_state != KvState::ExactHit;
         let speed = |of: fn(&Repetition) -> Option<f64>| {
@@ -614,7 +609,10 @@ impl Sweep<'_> {
             outcome_class: record.outcome_class.as_ref().map(Name::to_string),
             decode: speed(decode_tokens_per_second),
             prefill: speed(prefill_tokens_per_second),
-            correct: record.quality.as_ref().map(answered),
+            answers: record
+                .quality
+                .as_ref()
+                .map(|quality| quality::tally(&self.questions.items, quality)),
             seconds: record.ended_ms.saturating_sub(record.started_ms) as f64 / 1e3,
         }
     }
@@ -625,7 +623,7 @@ impl Sweep<'_> {
         planned: &PlannedCell,
         place: Place,
         engine: &mut dyn Engine,
-        weights: &Path,
+        loading: Loading,
         samples: &mut Samples,
     ) -> (Result<(), Stopped>, Said) {
         let hosts = &self.machines[&planned.cell.engine].hosts;
@@ -650,7 +648,16 @@ impl Sweep<'_> {
         };
         // A server that runs on by itself holds its weights before and after.
         let unloads = !engine_spec(self.options, &planned.cell).is_running();
-        let items = &self.items;
+        let questions = &self.questions;
+        let Loading { weights, variant } = loading;
+        let needs = Needs {
+            context_tokens: context_tokens(
+                timing.workload,
+                questions.context_tokens(variant.vocab_size),
+                model_context_tokens(weights),
+            ),
+            streams: timing.workload.concurrency,
+        };
         let work = AssertUnwindSafe(|| {
             bench.note_context(samples);
             if place.is_first && unloads {
@@ -658,13 +665,7 @@ impl Sweep<'_> {
                 bench.idle(samples, PhaseKind::IdleUnloaded, seconds)?;
             }
             bench.phase(samples, PhaseKind::Load, None, |bench, _| {
-                bench.engine.load(
-                    weights,
-                    Needs {
-                        context_tokens: timing.workload.context_tokens(),
-                        streams: timing.workload.concurrency,
-                    },
-                )?;
+                bench.engine.load(weights, needs)?;
                 Ok(Counts::default())
             })?;
             bench.note_context(samples);
@@ -677,13 +678,7 @@ impl Sweep<'_> {
                 self.probed = true;
             }
             time_workload(&mut bench, timing, samples)?;
-            quality::ask(
-                &mut bench,
-                items,
-                &self.options.suite_seed,
-                timing.workload,
-                samples,
-            )
+            quality::ask(&mut bench, questions, variant, timing.workload, samples)
         });
         let ended = catch_unwind(work).unwrap_or_else(|panic| {
             // The message may hold paths: it is for this machine's log, not for the record.
@@ -737,6 +732,13 @@ struct Said {
     facts: EngineFacts,
     settings: Settings,
     cards: GpuUse,
+}
+
+/// What is loaded.
+#[derive(Debug, Clone, Copy)]
+struct Loading<'a> {
+    weights: &'a Path,
+    variant: &'a VariantFacts,
 }
 
 /// Where a cell stands in a sweep.
@@ -799,7 +801,7 @@ fn prepare(
             Some(reason) => refused.push(SkippedCell { cell, reason }),
         }
     }
-    let mut sources: BTreeMap<String, Result<VariantFacts, String>> = BTreeMap::new();
+    let mut sources: BTreeMap<String, Result<SourceFacts, String>> = BTreeMap::new();
     let source = |file: &str| {
         let facts = sources
             .entry(file.to_owned())
@@ -809,7 +811,7 @@ fn prepare(
     let circumstances = Circumstances {
         sweep: state.state.sweep,
         repetitions: &options.matrix.repetitions,
-        quality: &options.matrix.quality,
+        questions: &Questions::of(&options.matrix.quality, options.suite_seed),
         available_bytes: machine.available_bytes,
         engines: options.matrix.engines(),
         update: update(machine).or(has_remote_meters(options).then_some(Duration::ZERO)),
@@ -898,7 +900,7 @@ fn job_digest(matrix: Sha256Digest, audience: Audience, builds: &[&EngineFacts])
     Sha256Digest::of(&job)
 }
 
-fn source_facts(models: &Path, file: &str) -> Result<VariantFacts, String> {
+fn source_facts(models: &Path, file: &str) -> Result<SourceFacts, String> {
     let path = models.join(file);
     if !path.exists() {
         return Err(format!(
@@ -906,7 +908,8 @@ fn source_facts(models: &Path, file: &str) -> Result<VariantFacts, String> {
             models.display()
         ));
     }
-    inspect(&path).map_err(|error| error.to_string())
+    let facts = inspect(&path).map_err(|error| error.to_string())?;
+    Ok((facts, model_context_tokens(&path)))
 }
 
 fn model_files(folder: &Path) -> Result<Vec<String>, SweepError> {

@@ -1,8 +1,9 @@
 //! `joulemark sweep`: measures a matrix on this machine.
 
-use domain::matrix::CellFilter;
+use domain::matrix::{CellFilter, QualitySettings};
 use domain::record::Audience;
 use domain::statistics::interval::MedianInterval;
+use domain::statistics::planner::{DISCORDANT_UNKNOWN, POWER, smallest_difference};
 use runner::plan::Plan;
 use runner::sweep::{CellSummary, Machine, SweepReport, plan_sweep};
 use serde_json::{Value, json};
@@ -50,7 +51,9 @@ pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
             &mut measuring::engines(),
         )
         .map_err(measuring::failure)?;
-        plan_report(&plan).print(args.format).or_infrastructure()?;
+        plan_report(&plan, &options.matrix.quality)
+            .print(args.format)
+            .or_infrastructure()?;
         return Ok(Exit::Fine);
     }
     let (report, drained) = measuring::run(options, &args.measuring, destination).await?;
@@ -64,7 +67,7 @@ pub(crate) async fn run(args: Sweep, config: Config) -> Outcome {
     })
 }
 
-fn plan_report(plan: &Plan) -> Report {
+fn plan_report(plan: &Plan, quality: &QualitySettings) -> Report {
     let planned = plan.cells.iter().map(|cell| {
         vec![
             cell.cell.label(),
@@ -97,8 +100,46 @@ fn plan_report(plan: &Plan) -> Report {
             "finished_before": plan.finished,
             "seconds": plan.seconds(),
             "memory_bytes": plan.memory_bytes(),
+            "suite": quality.suite,
+            "items": quality.items,
+            "thinking_tokens": quality.thinking_tokens,
+            "smallest_difference": smallest_difference(quality.items, DISCORDANT_UNKNOWN, POWER),
         }),
-        notes: vec![plan_in_words(plan)],
+        notes: vec![plan_in_words(plan), quality_in_words(quality)],
+    }
+}
+
+/// What is asked of every cell.
+fn quality_in_words(quality: &QualitySettings) -> String {
+    let QualitySettings {
+        suite,
+        items,
+        thinking_tokens,
+    } = quality;
+    if *items == 0 {
+        return "No quality is measured: [quality] items = 0.".to_owned();
+    }
+    let thinking = if *thinking_tokens > 0 {
+        format!(", each with {thinking_tokens} tokens to think")
+    } else {
+        String::new()
+    };
+    format!(
+        "Quality: {items} items of {suite} for every cell{thinking}; {}.",
+        told_in_words(*items)
+    )
+}
+
+/// Which differences so many items show.
+fn told_in_words(items: u32) -> String {
+    let points = smallest_difference(items, DISCORDANT_UNKNOWN, POWER);
+    let power = 100.0 * POWER;
+    match points {
+        Some(points) => format!(
+            "{items} items tell differences of {:.0} points or more apart ({power:.0} % power)",
+            (100.0 * points).ceil()
+        ),
+        None => format!("{items} items are too few to tell any difference ({power:.0} % power)"),
     }
 }
 
@@ -108,9 +149,9 @@ fn sweep_report(report: &SweepReport) -> Report {
             .outcome_class
             .clone()
             .unwrap_or_else(|| "measured".to_owned());
-        let quality = cell
-            .correct
-            .map_or_else(String::new, |(correct, items)| format!("{correct}/{items}"));
+        let quality = cell.answers.map_or_else(String::new, |tally| {
+            format!("{}/{}", tally.right, tally.items)
+        });
         vec![
             cell.label.clone(),
             quality,
@@ -162,8 +203,9 @@ fn cell_json(cell: &CellSummary) -> Value {
         "content_id": cell.content_id,
         "outcome": cell.outcome,
         "outcome_class": cell.outcome_class,
-        "correct": cell.correct.map(|(correct, _)| correct),
-        "items": cell.correct.map(|(_, items)| items),
+        "correct": cell.answers.map(|tally| tally.right),
+        "items": cell.answers.map(|tally| tally.items),
+        "unextractable": cell.answers.map(|tally| tally.unextractable),
         "decode_tokens_per_second": cell.decode.map(|i| i.median),
         "prefill_tokens_per_second": cell.prefill.map(|i| i.median),
         "seconds": cell.seconds,

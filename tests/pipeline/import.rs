@@ -29,7 +29,11 @@ fn a_foreign_file_is_shown_apart_with_its_signed_bytes_and_without_its_secrets()
         unread,
     ]);
     let (said, printed) = (text(&ended.stderr), text(&ended.stdout));
-    assert_eq!(ended.status.code(), Some(2), "one file was not read: {said}");
+    assert_eq!(
+        ended.status.code(),
+        Some(2),
+        "one file was not read: {said}"
+    );
     assert!(said.contains("notes.json"), "{said}");
     assert!(!printed.contains("sk-very") && !printed.contains("somebody"));
     let printed: Value = serde_json::from_str(&printed).expect("JSON");
@@ -46,7 +50,10 @@ fn a_foreign_file_is_shown_apart_with_its_signed_bytes_and_without_its_secrets()
 
     let kept = serving.page(&format!("/imports/{id}/file"));
     assert!(kept.contains("\"avg_ts\": 64.0"), "{kept}");
-    assert!(!kept.contains("sk-very") && !kept.contains("somebody"), "{kept}");
+    assert!(
+        !kept.contains("sk-very") && !kept.contains("somebody"),
+        "{kept}"
+    );
     let record = serving.json(&format!("/api/v1/records/{id}"));
     assert_eq!(record["signature_valid"], true);
     assert_eq!(record["summary"]["tier"], "imported");

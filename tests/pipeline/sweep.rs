@@ -23,6 +23,9 @@ fn a_dry_run_prints_the_plan_and_measures_nothing() {
     ]))
     .expect("JSON");
     assert_eq!(plan["cells"].as_array().expect("cells").len(), 3);
+    assert_eq!(plan["suite"], "reference-v1");
+    let told = plan["smallest_difference"].as_f64().expect("a share");
+    assert!((0.0..1.0).contains(&told) && plan["items"].as_u64() > Some(0));
     let spooled =
         std::fs::read_dir(installation.data().join("spool/new")).map_or(0, Iterator::count);
     assert_eq!(spooled, 0);

@@ -44,8 +44,10 @@ pub const AS_IS: &str = "as-is";
 
 /// Most cells of one sweep.
 pub const MAX_CELLS: usize = 1_000;
-/// Most suite items asked per cell.
+/// Most answers of one cell: suite items times samples.
 pub const MAX_ITEMS: u32 = 1_000;
+/// Most tokens that thinking may have before an answer.
+pub const MAX_THINKING_TOKENS: u32 = 32_768;
 /// Longest prompt of a workload.
 pub const MAX_PROMPT_TOKENS: u32 = 65_536;
 /// Longest forced output of a workload: the gaps of all repetitions must fit one record.
@@ -133,6 +135,10 @@ pub struct QualitySettings {
     pub items: u32,
     /// A variant is compared with its source token by token, where the engine gives logits and items are asked.
     pub fidelity: bool,
+    /// Tokens that a model may think before each answer, on top of the item's own bound. None
+    /// unless it is stated: a model that thinks longer is another deal in seconds and joules, so
+    /// nobody gets it by default, and results say which budget they had.
+    pub thinking_tokens: u32,
 }
 
 impl Default for QualitySettings {
@@ -141,6 +147,7 @@ impl Default for QualitySettings {
             suite: Suite::ReferenceV1,
             items: 210,
             fidelity: true,
+            thinking_tokens: 0,
         }
     }
 }
@@ -339,11 +346,12 @@ impl Matrix {
                 return Err(source.error(span.start, format!("{what} is listed: add one")));
             }
         }
+        let quality = checked_quality(&source, raw.quality)?;
         let workloads = raw
             .workloads
             .into_inner()
             .iter()
-            .map(|workload| workload.checked(&source))
+            .map(|workload| workload.checked(&source, quality.items))
             .collect::<Result<Vec<_>, _>>()?;
         let models = raw.models.into_inner().into_iter();
         let matrix = Self {
@@ -365,7 +373,7 @@ impl Matrix {
                 .into_iter()
                 .map(|rule| located_rule(&source, "exclude", rule))
                 .collect(),
-            quality: checked_quality(&source, raw.quality)?,
+            quality,
             repetitions: checked_repetitions(&source, raw.repetitions)?,
         };
         Ok(matrix)
@@ -643,6 +651,18 @@ fn checked_quality(
             quality.items
         );
         return Err(source.error_in(at, "items", what));
+    }
+    let thinking = quality.thinking_tokens;
+    if thinking > MAX_THINKING_TOKENS {
+        let what = format!("{thinking} tokens of thinking are more than {MAX_THINKING_TOKENS}");
+        return Err(source.error_in(at, "thinking_tokens", what));
+    }
+    if thinking > 0 && !quality.suite.is_chat() {
+        let what = format!(
+            "{} is answered without thinking: drop thinking_tokens, or ask core-v1",
+            quality.suite
+        );
+        return Err(source.error_in(at, "thinking_tokens", what));
     }
     Ok(quality)
 }

@@ -375,6 +375,74 @@ fn mistakes_in_engines_and_workloads_say_what_to_do() {
 }
 
 #[test]
+fn the_suite_its_items_and_its_thinking_are_bounded() {
+    let parse = |lines: &str| Matrix::parse("m.toml", &format!("{GOOD}[quality]\n{lines}"));
+    let asked = parse("suite = \"core-v1\"\nitems = 180\nthinking_tokens = 4096").expect("valid");
+    assert_eq!(
+        asked.quality,
+        QualitySettings {
+            suite: Suite::CoreV1,
+            items: 180,
+            thinking_tokens: 4_096,
+            fidelity: true,
+        }
+    );
+    for (lines, line, key, what) in [
+        ("suite = \"core-v2\"", 32, "suite", "core-v1"),
+        ("suite = \"core-v1\"\nitems = 1001", 33, "items", "1000"),
+        (
+            "suite = \"core-v1\"\nthinking_tokens = 32769",
+            33,
+            "thinking_tokens",
+            "more than 32768",
+        ),
+        (
+            "suite = \"reference-v1\"\nthinking_tokens = 1",
+            33,
+            "thinking_tokens",
+            "or ask core-v1",
+        ),
+    ] {
+        let error = parse(lines).expect_err(lines);
+        assert_eq!(
+            (error.line, error.key),
+            (line, format!("[quality] {key}")),
+            "{}",
+            error.what
+        );
+        assert!(error.what.contains(what), "{}", error.what);
+    }
+}
+
+#[test]
+fn more_answers_than_a_record_holds_are_refused_with_what_would_fit() {
+    let sampled = |samples: u32, items: u32| {
+        let more = format!(
+            "output_tokens = 64\nsamples = {samples}\nverifier = \"majority\"\ntemperature = 0.7"
+        );
+        let text = GOOD.replacen("output_tokens = 64", &more, 1);
+        Matrix::parse("m.toml", &format!("{text}[quality]\nitems = {items}"))
+    };
+    assert!(sampled(16, 62).is_ok() && sampled(5, 200).is_ok() && sampled(16, 0).is_ok());
+    let error = sampled(16, 200).expect_err("3200 answers");
+    assert_eq!(
+        (error.line, error.key.as_str()),
+        (17, "[[workloads]] samples")
+    );
+    assert!(
+        error.what.contains("take 5 samples, or ask 62 items"),
+        "{}",
+        error.what
+    );
+    let error = sampled(2, 900).expect_err("1800 answers");
+    assert!(
+        error.what.ends_with("holds 1000: ask 500 items"),
+        "{}",
+        error.what
+    );
+}
+
+#[test]
 fn several_machines_say_how_they_share_the_work() {
     let one = "\n[engines.machines]\nhosts = [{ survey = \"spark.json\" }]\n\n[[workloads]]";
     let remote =

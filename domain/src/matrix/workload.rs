@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::source::Source;
-use super::{MAX_OUTPUT_TOKENS, MAX_PROMPT_TOKENS, MatrixError};
+use super::{MAX_ITEMS, MAX_OUTPUT_TOKENS, MAX_PROMPT_TOKENS, MatrixError};
 use crate::ids::{IdError, Slug};
 use crate::record::KvState;
 
@@ -96,7 +96,8 @@ pub(super) struct RawWorkload {
 }
 
 impl RawWorkload {
-    pub(super) fn checked(&self, source: &Source) -> Result<WorkloadSpec, MatrixError> {
+    /// The workload, beside which so many items are asked.
+    pub(super) fn checked(&self, source: &Source, items: u32) -> Result<WorkloadSpec, MatrixError> {
         let within = |value: &Spanned<u32>, low: u32, high: u32| {
             if (low..=high).contains(value.get_ref()) {
                 Ok(*value.get_ref())
@@ -140,7 +141,34 @@ impl RawWorkload {
             },
         };
         self.check_together(&spec, source)?;
+        self.check_answers(&spec, items, source)?;
         Ok(spec)
+    }
+
+    /// Whether all answers fit one record.
+    fn check_answers(
+        &self,
+        spec: &WorkloadSpec,
+        items: u32,
+        source: &Source,
+    ) -> Result<(), MatrixError> {
+        let (Some(samples), answers) = (&self.samples, items.saturating_mul(spec.samples)) else {
+            return Ok(());
+        };
+        if answers <= MAX_ITEMS {
+            return Ok(());
+        }
+        let fewer = match MAX_ITEMS / items {
+            0 | 1 => String::new(),
+            fewer => format!("take {fewer} samples, or "),
+        };
+        let what = format!(
+            "{} answers to each of {items} items are {answers}, a record holds {MAX_ITEMS}: {fewer}ask \
+             {} items",
+            spec.samples,
+            MAX_ITEMS / spec.samples
+        );
+        Err(source.error(samples.span().start, what))
     }
 
     /// Values that fit alone and not together.

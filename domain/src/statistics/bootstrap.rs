@@ -28,6 +28,16 @@ impl Resampler {
         ((u64::from(self.0.next_u32()) * n as u64) >> 32) as usize
     }
 
+    /// A number from 0 to 1, 1 left out.
+    pub fn share(&mut self) -> f64 {
+        f64::from(self.0.next_u32()) / (f64::from(u32::MAX) + 1.0)
+    }
+
+    /// True with probability `share`.
+    pub fn chance(&mut self, share: f64) -> bool {
+        self.share() < share
+    }
+
     /// The median of one account's values: as many records as there are, drawn with
     /// replacement, and of each as many of its values, drawn with replacement too. Values of
     /// one record share its drift, so they are drawn together or not at all.

@@ -6,9 +6,12 @@
 
 pub mod bootstrap;
 pub mod interval;
+pub mod paired;
 pub mod pareto;
+pub mod planner;
 pub mod proportion;
 pub mod quantile;
+pub mod stratified;
 pub mod trend;
 
 /// The middle value; the mean of the two middle ones for an even count. `None` of nothing.

@@ -7,15 +7,21 @@ use statrs::distribution::{Beta, ContinuousCDF};
 ///
 /// Without items nothing is known: the whole range. `correct` above `n` is read as `n`.
 pub fn clopper_pearson(correct: u32, n: u32, confidence: f64) -> (f64, f64) {
-    let correct = correct.min(n);
+    let share = f64::from(correct.min(n)) / f64::from(n.max(1));
+    clopper_pearson_of(share, f64::from(n), confidence)
+}
+
+/// The same of a share of so many items, which need not be whole: weighted families tell as much
+/// as a fraction of the items in them.
+pub(super) fn clopper_pearson_of(share: f64, items: f64, confidence: f64) -> (f64, f64) {
     let tail = (1.0 - confidence.clamp(0.0, 1.0)) / 2.0;
-    let (right, wrong) = (f64::from(correct), f64::from(n - correct));
-    let low = if correct == 0 {
+    let (right, wrong) = (share * items, (1.0 - share) * items);
+    let low = if right <= 0.0 {
         0.0
     } else {
         beta_quantile(right, wrong + 1.0, tail)
     };
-    let high = if correct == n {
+    let high = if wrong <= 0.0 {
         1.0
     } else {
         beta_quantile(right + 1.0, wrong, 1.0 - tail)
@@ -23,9 +29,19 @@ pub fn clopper_pearson(correct: u32, n: u32, confidence: f64) -> (f64, f64) {
     (low, high)
 }
 
+/// Wilson's score interval of a share of so many items, 95 % (E. B. Wilson, Journal of the
+/// American Statistical Association 22, 1927).
+pub(super) fn wilson(share: f64, items: f64) -> (f64, f64) {
+    let z = super::paired::Z95;
+    let square = z * z / items;
+    let middle = (share + square / 2.0) / (1.0 + square);
+    let half = z * (share * (1.0 - share) / items + square / (4.0 * items)).sqrt() / (1.0 + square);
+    ((middle - half).max(0.0), (middle + half).min(1.0))
+}
+
 fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     Beta::new(a, b)
-        .expect("both shapes are at least one")
+        .expect("both shapes are positive")
         .inverse_cdf(p)
 }
 

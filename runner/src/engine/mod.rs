@@ -449,6 +449,19 @@ impl EngineError {
         }
     }
 
+    /// It lies in what was asked, so that another request may be answered.
+    pub fn is_of_the_request(&self) -> bool {
+        matches!(
+            self,
+            Self::PromptTooLong { .. }
+                | Self::EmptyPrompt
+                | Self::Refused {
+                    status: 400 | 413 | 422,
+                    ..
+                }
+        )
+    }
+
     /// The failure's class in a few words; unlike the error's own text it never holds a path.
     pub fn class(&self) -> &'static str {
         match self {

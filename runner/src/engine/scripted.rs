@@ -193,6 +193,13 @@ impl ScriptedEngine {
         self
     }
 
+    /// It takes chat messages too.
+    #[must_use]
+    pub fn chatting(mut self) -> Self {
+        self.capabilities.chat = true;
+        self
+    }
+
     /// So many tokens of every answer are reasoning.
     #[must_use]
     pub fn reasoning(self, tokens: u32) -> Self {

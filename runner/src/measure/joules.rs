@@ -160,6 +160,7 @@ impl Bench<'_> {
                     done: spent.as_secs() as u32,
                     of: seconds.ceil() as u32,
                     tokens_per_second: None,
+                    seconds_left: None,
                 });
                 let left = whole.saturating_sub(spent);
                 if left.is_zero() {
@@ -339,6 +340,7 @@ fn run(
             done: block + 1,
             of: MIN_BLOCKS.max(block + 1),
             tokens_per_second: Some(tokens as f64 / seconds),
+            seconds_left: None,
         });
         let is_narrow = median_interval(&paces)
             .and_then(|interval| interval.relative_half_width())

@@ -49,6 +49,7 @@ pub(super) fn time_itself(
             done: done + asked,
             of: settings.max,
             tokens_per_second: latest.and_then(engine_decode_tokens_per_second),
+            seconds_left: None,
         });
         voids.after(latest, fault)?;
         let late = bench.clock.now_ns().saturating_sub(began_ns) as f64 >= limit_ns;

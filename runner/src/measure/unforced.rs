@@ -76,6 +76,7 @@ pub(super) fn requests(
             done: done + 1,
             of: REQUESTS,
             tokens_per_second: None,
+            seconds_left: None,
         });
         if bench.clock.now_ns() as f64 >= deadline_ns {
             break;

@@ -189,7 +189,8 @@ fn every_cell_is_measured_sealed_and_stored() {
         assert!(serde_json::to_vec(record).expect("JSON").len() < 100_000);
     }
     for cell in &report.recorded {
-        assert_eq!(cell.correct, Some((42, 42)));
+        let tally = cell.answers.expect("was asked");
+        assert_eq!((tally.right, tally.items, tally.unextractable), (42, 42, 0));
         assert!((cell.decode.expect("six repetitions").median - 1_000.0).abs() < 1.0);
     }
 }
@@ -560,4 +561,79 @@ fn a_variant_is_compared_with_its_source_once_and_every_record_of_it_says_so() {
     let (records, compared) = sweep(&off);
     assert_eq!(compared, 0);
     assert!(records.iter().all(|record| record.fidelity.is_none()));
+}
+
+#[test]
+fn a_suite_of_chats_is_asked_scored_and_sealed() {
+    let bed = Bed::new();
+    let text = MATRIX.replace("items = 42", "suite = \"core-v1\"\nitems = 45");
+    let options = SweepOptions {
+        matrix: Matrix::parse("m.toml", &text).expect("valid"),
+        suite_seed: Suite::CoreV1.public_seed(),
+        ..bed.options()
+    };
+    let known: BTreeMap<_, _> = quality::items(Suite::CoreV1, &options.suite_seed, 45)
+        .into_iter()
+        .map(|item| (item.prompt, item.answer))
+        .collect();
+    let engine = ScriptedEngine::new()
+        .answers(move |prompt| known.get(prompt).cloned().unwrap_or_default())
+        .works({
+            let clock = Arc::clone(&bed.clock);
+            move |_| clock.advance(Duration::from_millis(1))
+        })
+        .chatting();
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), engine);
+    assert!(report.is_whole());
+    for cell in &report.recorded {
+        let tally = cell.answers.expect("was asked");
+        assert_eq!((tally.items, tally.unextractable), (45, 0));
+        // One byte is one token here: the longest answers may be longer than their bound.
+        assert!(tally.right > 40, "{tally:?}");
+    }
+    for record in records(&options) {
+        let asked = record.suite.expect("a suite");
+        assert_eq!(asked.version.as_str(), "core-v1");
+        assert_eq!(asked.digest.0, Suite::CoreV1.digest());
+        assert!(record.quality.expect("asked").asking.is_some());
+    }
+}
+
+#[test]
+fn four_samples_of_two_hundred_endless_answers_still_make_a_record() {
+    let bed = Bed::new();
+    let text = MATRIX
+        .replace(
+            "output_tokens = 8",
+            "output_tokens = 8\nsamples = 4\nverifier = \"majority\"\ntemperature = 0.7",
+        )
+        .replace(
+            "items = 42",
+            "suite = \"core-v1\"\nitems = 200\nthinking_tokens = 4000",
+        );
+    let options = SweepOptions {
+        matrix: Matrix::parse("m.toml", &text).expect("valid"),
+        suite_seed: Suite::CoreV1.public_seed(),
+        filter: CellFilter {
+            models: vec!["a".to_owned()],
+            quantisations: vec!["F16".to_owned()],
+            ..CellFilter::default()
+        },
+        ..bed.options()
+    };
+    let engine = bed.engine().answers(|_| "\"\\\n\0".repeat(1 << 18));
+    let (report, _) = sweep(&options, bed.machine(Vec::new()), engine);
+    assert_eq!(report.recorded.len(), 1, "{:?}", report.lost);
+    let record = records(&options).remove(0);
+    assert_eq!(record.outcome, Outcome::Ok);
+    let quality = record.quality.expect("asked");
+    let bound = quality.asking.expect("chats").answer_bytes;
+    assert_eq!(quality.items.len(), 800);
+    assert!((200..2_048).contains(&bound), "{bound}");
+    assert!(
+        quality
+            .items
+            .iter()
+            .all(|answer| answer.answer_bytes > Some(u64::from(bound)))
+    );
 }

@@ -102,14 +102,14 @@ pub(super) fn of(
         args.push(format!("streams={}", served.needs.streams));
         args.extend(launch_words(command));
     }
+    // Suites may be asked by chat where completions are timed.
+    let chats = how.endpoint == Endpoint::Chat || capabilities.chat;
     if let Some(prompt) = &how.system_prompt
-        && how.endpoint == Endpoint::Chat
+        && chats
     {
         args.push(format!("system-prompt-sha256={}", digest(prompt)));
     }
-    if how.endpoint == Endpoint::Chat
-        && let Some(template) = template(weights, gguf, served)
-    {
+    if chats && let Some(template) = template(weights, gguf, served) {
         args.push(format!("chat-template-sha256={template}"));
     }
     facts.args = args.iter().map(|arg| Name::cleaned(arg)).collect();

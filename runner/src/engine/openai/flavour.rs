@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::vocabulary::TokenizePage;
 use super::wire::{Wire, short};
 use crate::engine::EngineError;
+use crate::gguf::Keys as _;
 use crate::gguf::{Gguf, stored_bytes};
 
 /// How far a server's sizes may be from the file's: some leave tensors out that a pass never reads.
@@ -158,6 +159,15 @@ impl Flavour {
                 ("n_params", elements, "parameters"),
                 ("size", bytes, "bytes"),
             ];
+            let tokens = gguf.texts("tokenizer.ggml.tokens").ok().flatten();
+            let theirs = meta.get("n_vocab").and_then(Value::as_u64);
+            if let (Some(ours), Some(theirs)) = (tokens.map(|tokens| tokens.len() as u64), theirs)
+                && ours != theirs
+            {
+                return Some(format!(
+                    "its tokenizer has {theirs} tokens, that of the matrix's weights {ours}"
+                ));
+            }
             for (key, ours, unit) in facts {
                 let theirs = meta.get(key).and_then(Value::as_u64);
                 if let Some(theirs) = theirs

@@ -55,6 +55,8 @@ const PROBE_STALLS: u32 = 4;
 const TOKENS_PER_STALL: u32 = 1_024;
 /// A prompt that most models end their answer to soon.
 const SHORT_ANSWER: &str = "Q: 2+3\nA:";
+/// What tells whether the server takes chat messages.
+const CHAT: &str = "2+3?";
 /// Output tokens of a probing request.
 const PROBE_TOKENS: u32 = 8;
 /// Output tokens within which an answer that ends by itself has ended.
@@ -170,7 +172,7 @@ impl OpenAiEngine {
             None => None,
         };
         match json {
-            Some(path) => Vocabulary::of_json(&path, eos),
+            Some(path) => Vocabulary::of_json(&path, eos, vocabulary_size(weights, gguf)),
             None => Ok(flavour
                 .tokenize_page()
                 .map_or(Vocabulary::Unknown, Vocabulary::Asked)),
@@ -412,7 +414,7 @@ impl Served {
         };
         let mut listener = Listener::new(request.max_output_tokens.max(1), on_event);
         let first = self.first_piece(&request.prompt, wire.target().stall);
-        let path = self.form.path();
+        let path = self.form.path(&request.prompt);
         let ended = wire.stream(path, &body, first, request.deadline, &mut listener);
         match ended {
             Ok(ended) => Ok((listener.into_heard(), ended)),
@@ -447,7 +449,7 @@ impl Served {
         ended: Ended,
         on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError> {
-        let path = self.form.path();
+        let path = self.form.path(&request.prompt);
         let broken = |what: String| wire.protocol(path, &what);
         let asked = Asked {
             max_tokens: request.max_output_tokens.max(1),
@@ -537,14 +539,36 @@ impl Served {
         if let (Some(inside), None) = (inside, self.extra) {
             let counted = first.prompt_tokens;
             let what = format!("it counts {counted} prompt tokens in a text of {inside}");
-            return Err(wire.protocol(self.form.path(), &what));
+            let path = self.form.path(&Prompt::Text(String::new()));
+            return Err(wire.protocol(path, &what));
         }
 
         if self.form.endpoint == Endpoint::Completions {
             self.learn_token_prompts(wire, text)?;
         }
         self.learn_ban(wire)?;
-        self.learn_cache(wire, text)
+        self.learn_cache(wire, text)?;
+        self.learn_chat(wire)
+    }
+
+    /// Whether chat messages are taken beside what is timed.
+    fn learn_chat(&mut self, wire: &Wire) -> Result<(), EngineError> {
+        if self.form.endpoint == Endpoint::Chat {
+            self.capabilities.chat = true;
+            return Ok(());
+        }
+        let message = Prompt::Chat(CHAT.to_owned());
+        let answer = self.answer(wire, &probe(message, PROBE_TOKENS, false, false, wire));
+        self.capabilities.chat = match answer {
+            Ok(_) => true,
+            // No such page, no template that it could apply, or no context that holds one.
+            Err(EngineError::Refused { .. } | EngineError::Protocol { .. }) => {
+                tracing::debug!("the server takes no chat messages");
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
     }
 
     /// The first answer, asking for less each time that the server refuses what it does not know.
@@ -589,7 +613,7 @@ impl Served {
         if ended == Ended::Late {
             let pieces = heard.pieces.len() as u32;
             let patience = wire.target().stall * PROBE_STALLS;
-            return Err(wire.stalled(self.form.path(), patience, pieces));
+            return Err(wire.stalled(self.form.path(&request.prompt), patience, pieces));
         }
         Ok((heard, ended))
     }
@@ -741,6 +765,20 @@ fn engine_view(timings: Option<Timings>) -> (Option<u64>, Option<u64>) {
         nanoseconds(timings.prompt_ms),
         nanoseconds(timings.predicted_ms).filter(|_| several),
     )
+}
+
+/// Tokens that the weights know, where they say it.
+fn vocabulary_size(weights: &Path, gguf: Option<&Gguf>) -> Option<u64> {
+    if let Some(gguf) = gguf {
+        let tokens = gguf.texts("tokenizer.ggml.tokens").ok()??;
+        return Some(tokens.len() as u64);
+    }
+    let text = std::fs::read_to_string(weights.join("config.json")).ok()?;
+    let config: Value = serde_json::from_str(&text).ok()?;
+    config
+        .get("vocab_size")
+        .or_else(|| config["text_config"].get("vocab_size"))?
+        .as_u64()
 }
 
 /// The end tokens that the weights name.

@@ -67,8 +67,16 @@ pub(super) struct Form {
 }
 
 impl Form {
-    pub(super) fn path(&self) -> &'static str {
-        match self.endpoint {
+    /// Where this prompt goes: a chat message always to the chat endpoint.
+    pub(super) fn endpoint(&self, prompt: &Prompt) -> Endpoint {
+        match prompt {
+            Prompt::Chat(_) => Endpoint::Chat,
+            Prompt::Text(_) | Prompt::Exact { .. } => self.endpoint,
+        }
+    }
+
+    pub(super) fn path(&self, prompt: &Prompt) -> &'static str {
+        match self.endpoint(prompt) {
             Endpoint::Completions => "/v1/completions",
             Endpoint::Chat => "/v1/chat/completions",
         }
@@ -96,7 +104,7 @@ impl Form {
         let text = match &request.prompt {
             Prompt::Text(text) | Prompt::Chat(text) | Prompt::Exact { text, .. } => text,
         };
-        match (self.endpoint, self.ids(&request.prompt)) {
+        match (self.endpoint(&request.prompt), self.ids(&request.prompt)) {
             (Endpoint::Completions, Some(ids)) => put("prompt", json!(ids)),
             (Endpoint::Completions, None) => put("prompt", json!(text)),
             (Endpoint::Chat, _) => {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::*;
 
+mod chat;
 mod counting;
 mod fake;
 mod misbehaviour;

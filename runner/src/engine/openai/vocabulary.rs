@@ -15,6 +15,10 @@ use crate::prompt::fit_bytes;
 /// Requests that the search for a cut may take.
 const MAX_TRIES: u32 = 64;
 
+/// Share of its model's vocabulary that a tokenizer holds at least: models are padded to round
+/// numbers, by less than a hundredth in those seen.
+const LEAST_SHARE: f64 = 0.9;
+
 /// A vocabulary.
 #[derive(Debug)]
 pub(super) enum Vocabulary {
@@ -50,14 +54,27 @@ impl Vocabulary {
         })
     }
 
-    /// That of a `tokenizer.json`; a vocabulary of single bytes is recognised as one.
-    pub(super) fn of_json(path: &Path, eos: Option<u32>) -> Result<Self, EngineError> {
+    /// That of a `tokenizer.json`; a vocabulary of single bytes is recognised as one. An error if
+    /// it cannot be that of weights which know `known` tokens.
+    pub(super) fn of_json(
+        path: &Path,
+        eos: Option<u32>,
+        known: Option<u64>,
+    ) -> Result<Self, EngineError> {
         let unreadable = |what: String| EngineError::Unsupported {
             path: path.to_owned(),
             what: crate::gguf::cleaned(&what),
         };
         let tokenizer =
             Tokenizer::from_file(path).map_err(|error| unreadable(error.to_string()))?;
+        let size = tokenizer.get_vocab_size(true) as u64;
+        if let Some(known) = known
+            && (size > known || (size as f64) < known as f64 * LEAST_SHARE)
+        {
+            return Err(unreadable(format!(
+                "it has {size} tokens, the weights know {known}: it belongs to another model"
+            )));
+        }
         Ok(match Self::bytes_of(&tokenizer, eos) {
             Some(bytes) => bytes,
             None => Self::Json(Box::new(tokenizer)),

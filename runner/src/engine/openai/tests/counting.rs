@@ -5,7 +5,7 @@ use super::*;
 use crate::variant::{PruneRecipe, Quantisation, VariantCache, VariantSpec};
 
 /// A vocabulary of words and parts of them, so that a cut changes the count in leaps.
-fn word_tokenizer(folder: &Path) -> PathBuf {
+pub(super) fn word_tokenizer(folder: &Path) -> PathBuf {
     let vocabulary: serde_json::Map<String, Value> =
         ["?", "ket", "tle", " ", "s", "st", "ove", "on", "a"]
             .iter()
@@ -36,7 +36,8 @@ fn word_tokenizer(folder: &Path) -> PathBuf {
 #[test]
 fn a_text_is_cut_where_its_tokens_are_as_many_as_asked() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let vocabulary = Vocabulary::of_json(&word_tokenizer(folder.path()), None).expect("reads");
+    let vocabulary =
+        Vocabulary::of_json(&word_tokenizer(folder.path()), None, None).expect("reads");
     assert!(!vocabulary.is_bytes());
     let fake = Fake::honest(Style::default());
     let target = Target {
@@ -88,7 +89,7 @@ fn a_folder_of_the_reference_family_is_known_to_be_of_bytes() {
     let eos = end_tokens(&folder, None);
     assert_eq!(eos, [domain::byte_tokenizer::EOS]);
     let vocabulary =
-        Vocabulary::of_json(&folder.join("tokenizer.json"), Some(eos[0])).expect("reads");
+        Vocabulary::of_json(&folder.join("tokenizer.json"), Some(eos[0]), None).expect("reads");
     assert!(vocabulary.is_bytes());
     let fake = Fake::honest(Style::default());
     let target = Target {
@@ -105,7 +106,8 @@ fn a_folder_of_the_reference_family_is_known_to_be_of_bytes() {
 #[test]
 fn a_count_far_above_what_the_text_makes_is_told_with_both_figures() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let vocabulary = Vocabulary::of_json(&word_tokenizer(folder.path()), None).expect("reads");
+    let vocabulary =
+        Vocabulary::of_json(&word_tokenizer(folder.path()), None, None).expect("reads");
     let counted = |said: u32| {
         let piece = events::Piece {
             visible: true,

@@ -1,9 +1,17 @@
 //! The two real servers of the tests, where they are installed.
 
+use std::sync::Arc;
+
+use domain::matrix::QualitySettings;
+use domain::record::{TemplateSource, Thinking};
+use domain::suite::{self, Family, Suite, Verdict};
+
 use super::*;
+use crate::clock::{Clock, RealClock};
 use crate::engine::candle::CandleEngine;
 use crate::prompt::Prompts;
-use crate::quality::items;
+use crate::quality::tests::{ask_loaded, workload};
+use crate::quality::{Questions, items, model_context_tokens};
 use crate::variant::{PruneRecipe, Quantisation, VariantCache, VariantSpec};
 
 /// The interpreter that has the servers.
@@ -355,6 +363,82 @@ fn client_and_server_both_time_the_decoding() {
         assert!(client > Duration::ZERO && server > Duration::ZERO);
         println!("decoding 256 tokens: {client:?} by the client, {server:?} by the server");
     }
+}
+
+#[test]
+fn core_v1_goes_through_a_real_server_with_its_own_template() {
+    let Some(python) = python() else { return };
+    let mut engine = OpenAiEngine::new(&llama_cpp(&python), 1).expect("a server's spec");
+    let settings = QualitySettings {
+        suite: Suite::CoreV1,
+        items: 45,
+        thinking_tokens: 0,
+        fidelity: true,
+    };
+    let mut questions = Questions::of(&settings, Suite::CoreV1.public_seed());
+    // The shortest of each family, and the longest of all, which fits no context of this model.
+    questions.items.retain(|item| {
+        item.id.level == 1 || (item.id.level, item.id.family) == (5, Family::Retrieval)
+    });
+    let weights = reference("0.9m");
+    let model = model_context_tokens(&weights).expect("the header says it");
+    let needs = Needs {
+        context_tokens: crate::plan::context_tokens(
+            &workload(1),
+            questions.context_tokens(288),
+            Some(model),
+        ),
+        streams: 1,
+    };
+    engine.load(&weights, needs).expect("loads");
+    assert!(engine.capabilities().chat);
+    let args = engine.facts().args;
+    let has = |part: &str| args.iter().any(|arg| arg.as_str().starts_with(part));
+    assert!(
+        has("endpoint=completions") && has("chat-template-sha256="),
+        "{args:?}"
+    );
+
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    let asked = ask_loaded(&mut engine, &clock, &questions, &workload(1));
+    let (samples, _) = asked.expect("items that do not fit are no failure");
+    let quality = samples.quality.expect("asked");
+    assert_eq!(quality.items.len(), 10);
+    let asking = quality.asking.expect("a chat suite");
+    assert_eq!(
+        (asking.template, asking.thinking),
+        (TemplateSource::Server, Thinking::None)
+    );
+    for (item, answer) in questions.items.iter().zip(&quality.items) {
+        // One byte is one token, and the template adds its own.
+        let tokens = item.prompt.len() as u32 + item.max_answer_tokens;
+        if answer.finish == Finish::Error {
+            assert!(tokens + 100 > model, "{}: {tokens} tokens", item.id);
+            assert_eq!((answer.tokens_in, answer.answer.as_str()), (0, ""));
+        } else {
+            assert!(tokens < model + item.max_answer_tokens, "{}", item.id);
+            assert!(answer.tokens_in > item.prompt.len() as u32);
+        }
+        // It has never seen English: whatever it says, the score is a verdict.
+        assert!(suite::score(item, answer.answer.as_str()) != Verdict::Right);
+    }
+    let unanswered = |answer: &&domain::record::AnsweredItem| answer.finish == Finish::Error;
+    let lost = quality.items.iter().filter(unanswered).count();
+    assert_eq!(lost, 1, "a context of {model}");
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_an_error_in_the_servers_words() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cut = folder.path().join("cut.gguf");
+    let whole = std::fs::read(reference("0.9m")).expect("readable");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).expect("written");
+    let mut engine = OpenAiEngine::new(&llama_cpp(&python), 1).expect("a server's spec");
+    let error = engine.load(&cut, NEEDS).expect_err("half of it is missing");
+    assert_eq!(error.class(), "server did not start", "{error}");
+    let said = error.to_string();
+    assert!(said.contains("its last lines"), "{said}");
 }
 
 #[test]
