@@ -371,8 +371,25 @@ pub struct FrontierAnswer {
     pub rows: Vec<ResultRow>,
     /// Results that are not on the chart, and why.
     pub left_out: Vec<LeftOut>,
+    /// Results of other tools that have a decode speed, newest file first, when the reader asked
+    /// for them: beside the rows, with no standing, never weighed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<ImportedBeside>,
     /// Choices that the data offers.
     pub facets: Facets,
+}
+
+/// An imported row beside a frontier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportedBeside {
+    /// The row.
+    pub import: ImportRow,
+    /// Price of the setup that its importer named, in US dollars.
+    pub price_usd: Option<f64>,
+    /// When.
+    pub price_date: Option<String>,
+    /// Why there is no price.
+    pub price_reason: Option<String>,
 }
 
 /// A result outside the asked frontier.

@@ -27,11 +27,12 @@ pub const MAX_PAIRS: usize = 100;
 pub const MAX_NUMBER: f64 = 1e9;
 
 /// Every key but the family `price.{setup}`.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "across-scopes",
     "axes",
     "budget",
     "engine",
+    "imported",
     "max-joules",
     "min-decode",
     "min-quality",
@@ -63,6 +64,8 @@ pub struct FrontierQuery {
     pub scope: Option<ScopeKey>,
     /// `across-scopes=1`: joules of different scopes side by side, by the reader's own act.
     pub across_scopes: bool,
+    /// `imported=1`: results of other tools beside, by the reader's own act.
+    pub imported: bool,
     /// `tier`: lowest tier shown. `None`: the collector's default.
     pub tier: Option<Tier>,
     /// `workload`. `None`: the one with the most results.
@@ -91,6 +94,7 @@ impl Default for FrontierQuery {
             max_joules: None,
             scope: None,
             across_scopes: false,
+            imported: false,
             tier: None,
             workload: None,
             suite: None,
@@ -219,6 +223,9 @@ impl FrontierQuery {
         if self.across_scopes {
             push("across-scopes", "1".to_owned());
         }
+        if self.imported {
+            push("imported", "1".to_owned());
+        }
         if let Some(tier) = self.tier {
             push("tier", tier.as_str().to_owned());
         }
@@ -245,11 +252,8 @@ impl FrontierQuery {
             "max-joules" => self.max_joules = Some(positive(value)?),
             // An unescaped plus sign of a sum arrives as a space.
             "scope" => self.scope = Some(read_scope(&value.replace(' ', "+"))?),
-            "across-scopes" => match value {
-                "1" => self.across_scopes = true,
-                "0" => self.across_scopes = false,
-                _ => return Err("1 or 0 is needed".to_owned()),
-            },
+            "across-scopes" => self.across_scopes = yes(value)?,
+            "imported" => self.imported = yes(value)?,
             "tier" => self.tier = Some(read_tier(value)?),
             "workload" => self.workload = Some(slug(value)?),
             "suite" => self.suite = Some(slug(value)?),
@@ -491,6 +495,14 @@ fn slug(value: &str) -> Result<Slug, String> {
 /// A lower bound: 0 means none.
 fn bound(value: &str) -> Result<Option<f64>, String> {
     number(value).map(|number| (number > 0.0).then_some(number))
+}
+
+fn yes(value: &str) -> Result<bool, String> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err("1 or 0 is needed".to_owned()),
+    }
 }
 
 fn positive(value: &str) -> Result<f64, String> {
@@ -744,7 +756,7 @@ mod tests {
                 slug(),
                 slug(),
                 prop::option::of(prop::sample::select(Scope::ALL.to_vec())),
-                any::<bool>(),
+                any::<[bool; 2]>(),
             ),
             (slugs(), slugs(), slugs(), slugs()),
             prices,
@@ -754,7 +766,7 @@ mod tests {
                     (budget_usd, min_decode, min_quality_percent, max_joules),
                     objectives,
                     tier,
-                    (workload, suite, scope, across_scopes),
+                    (workload, suite, scope, [across_scopes, imported]),
                     facets,
                     prices,
                 )| {
@@ -767,6 +779,7 @@ mod tests {
                         max_joules,
                         scope: scope.map(|scope| ScopeKey::of(&[scope]).expect("one")),
                         across_scopes,
+                        imported,
                         tier,
                         workload,
                         suite,

@@ -24,6 +24,8 @@ pub(crate) enum Quantity {
     Milliseconds,
     /// Bytes, shown in MB or GB.
     Bytes,
+    /// Nats.
+    Nats,
     /// Joules.
     Joules,
     /// Watts.
@@ -46,6 +48,7 @@ impl Quantity {
             Self::Bytes => (1e-6, "MB"),
             Self::Joules if value.abs() < 0.1 => (1e3, "mJ"),
             Self::Joules => (1.0, "J"),
+            Self::Nats => (1.0, "nats"),
             Self::Watts => (1.0, "W"),
             Self::PerJoule => (1.0, "right per J"),
             Self::PerWatt => (1.0, "per W"),

@@ -21,9 +21,10 @@ pub(crate) struct Twin {
 }
 
 /// Navigation: path, name.
-pub(crate) const NAVIGATION: [(&str, &str); 6] = [
+pub(crate) const NAVIGATION: [(&str, &str); 7] = [
     ("/", "Frontier"),
     ("/models", "Models"),
+    ("/tasks", "Tasks"),
     ("/engines", "Engines"),
     ("/hardware", "Hardware"),
     ("/methodology", "Methodology"),

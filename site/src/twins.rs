@@ -75,7 +75,7 @@ pub(crate) async fn list(
         _ => format!("/api/v1/{name}"),
     };
     match (name, format) {
-        ("results" | "frontier" | "engines" | "compare", Some(format)) => {
+        ("results" | "frontier" | "engines" | "compare" | "imports" | "tasks", Some(format)) => {
             pass(&site, &path, format).await
         }
         ("models" | "hardware", Some(Format::Json)) => pass(&site, &path, Format::Json).await,

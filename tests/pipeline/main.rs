@@ -5,6 +5,7 @@ mod harness;
 
 mod engines;
 mod hostile;
+mod import;
 mod joules;
 mod killed;
 mod meter;

@@ -7,6 +7,7 @@
 
 mod choose;
 mod facets;
+pub mod imported;
 mod membership;
 mod words;
 
@@ -126,6 +127,7 @@ pub fn answer(
         draws,
         rows,
         left_out,
+        imported: Vec::new(),
         facets,
     }
 }

@@ -25,6 +25,7 @@ use crate::frontier;
         ("max-joules" = Option<f64>, Query, description = "Joules per correct answer"),
         ("scope" = Option<String>, Query, description = "Energy scope whose joules are compared; that of the most results if not given"),
         ("across-scopes" = Option<u8>, Query, description = "1: joules of different scopes side by side, which are not comparable"),
+        ("imported" = Option<u8>, Query, description = "1: results of other tools beside, with no standing"),
         ("tier" = Option<String>, Query, description = "Lowest tier shown"),
         ("workload" = Option<String>, Query, description = "Workload"),
         ("suite" = Option<String>, Query, description = "Suite version"),
@@ -55,8 +56,13 @@ pub(super) async fn answer(
     let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
     let room = room.map_err(|_| ApiError::Overloaded)?;
     let (asked, tier) = (snapshot.clone(), collector.default_tier());
+    let judge = collector.clone();
     let answer = off_the_loop(move || {
-        let answer = frontier::answer(asked.results(), &query, tier, asked.data_version());
+        let mut answer = frontier::answer(asked.results(), &query, tier, asked.data_version());
+        if query.imported {
+            answer.imported =
+                frontier::imported::beside(asked.imports(), &query, judge.catalogue());
+        }
         // Given back when the work ends, though nobody may wait for it any more.
         drop(room);
         answer

@@ -10,8 +10,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use domain::api::{
     DATA_LICENCE, Facet, Facets, FamilyScore, Figure, FrontierAnswer, HardwareAnswer, HardwareRow,
-    LeftOut, Membership, ModelRow, ModelsAnswer, Objective, Problem, ProvenanceLine, RecordDetail,
-    RecordSummary, RepetitionPoint, ResultDetail, ResultRow, ResultsAnswer, SetupRow,
+    ImportedBeside, LeftOut, Membership, ModelRow, ModelsAnswer, Objective, Problem,
+    ProvenanceLine, RecordDetail, RecordSummary, RepetitionPoint, ResultDetail, ResultRow,
+    ResultsAnswer, SetupRow,
 };
 use domain::hardware::{Confidence, HardwareKind, Price, PriceKind};
 use domain::query::FrontierQuery;
@@ -22,6 +23,8 @@ use domain::tier::Tier;
 mod energy;
 #[path = "engines.rs"]
 mod engines;
+#[path = "variants.rs"]
+mod variants;
 
 /// A result that every sample but the empty one has.
 pub(crate) const RESULT: &str = "00000000000000a0";
@@ -560,6 +563,7 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
             ..Facets::default()
         },
         rows,
+        imported: Vec::new(),
     }
 }
 
@@ -779,6 +783,13 @@ fn serve(sample: Sample) -> Router {
         .route("/api/v1/records/{id}", get(show_record))
         .route("/api/v1/records/{id}/envelope", get(show_envelope))
         .route("/api/v1/models", get(show_models))
+        .route("/api/v1/models/{slug}", get(show_model))
+        .route("/api/v1/tasks", get(show_tasks))
+        .route("/api/v1/imports", get(show_imports))
+        .route(
+            "/api/v1/imports/{id}/file",
+            get(|| async { "{\"n_prompt\": 512}" }),
+        )
         .route("/api/v1/hardware", get(show_hardware))
         .route("/api/v1/engines", get(show_engines))
         .route("/api/v1/engines/{slug}", get(show_engine))
@@ -854,6 +865,21 @@ async fn show_frontier(
         answer.left_out.retain(|one| wanted(&one.row));
     }
     answer.budget_usd = query.budget_usd;
+    if query.imported {
+        let rows = variants::imports(sample.valid, &sample.rows()).rows;
+        let measured = rows.into_iter().filter(|one| one.row.failed.is_none());
+        answer.imported = measured
+            .map(|import| ImportedBeside {
+                import,
+                price_usd: Some(799.0),
+                price_date: Some("2026-11-10".to_owned()),
+                price_reason: None,
+            })
+            .collect();
+    }
+    if let Some(objectives) = query.objectives {
+        answer.objectives = objectives;
+    }
     if wants_csv(&headers) {
         csv(&answer.rows)
     } else {
@@ -931,6 +957,21 @@ async fn show_models(State(sample): Scripted) -> Response {
         models,
     })
     .into_response()
+}
+
+async fn show_model(State(sample): Scripted, Path(slug): Path<String>) -> Response {
+    match variants::detail(&slug, &sample.rows()) {
+        Some(detail) => Json(detail).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "no such model"),
+    }
+}
+
+async fn show_tasks(State(sample): Scripted) -> Response {
+    Json(variants::tasks(&sample.rows())).into_response()
+}
+
+async fn show_imports(State(sample): Scripted) -> Response {
+    Json(variants::imports(sample.valid, &sample.rows())).into_response()
 }
 
 async fn show_hardware(State(sample): Scripted) -> Response {

@@ -25,6 +25,10 @@ pub(crate) enum Measure {
     Seconds,
     /// 1, 2, 3 …
     Ordinal,
+    /// Quality less that of the reference, in points of 100.
+    Points,
+    /// Rows below each other, named beside the frame: no ticks.
+    Rows,
 }
 
 impl Measure {
@@ -39,6 +43,8 @@ impl Measure {
             Self::Watts => "Watts",
             Self::Seconds => "Seconds",
             Self::Ordinal => "Repetition",
+            Self::Points => "Quality against the reference, points of 100",
+            Self::Rows => "",
         }
     }
 
@@ -55,6 +61,7 @@ impl Measure {
         match self {
             Self::Objective(Objective::Quality) => (0.0..=1.0).contains(&value),
             Self::Watts | Self::Seconds => (0.0..=LARGEST).contains(&value),
+            Self::Points => (-100.0..=100.0).contains(&value),
             _ if self.is_logarithmic() => (SMALLEST_LOG..=LARGEST).contains(&value),
             _ => value.abs() <= LARGEST,
         }
@@ -69,6 +76,8 @@ impl Measure {
             Self::Objective(Objective::Price) => format!("${}", text(value, 0)),
             Self::Objective(Objective::Quality) => format!("{} %", text(value * 100.0, 2)),
             Self::Ordinal => trimmed(value, 0),
+            Self::Rows => String::new(),
+            Self::Points if value > 0.0 => format!("+{}", text(value, 0)),
             _ => text(value, 0),
         }
     }
@@ -100,6 +109,7 @@ impl Axis {
         if low > high {
             return None;
         }
+        let ends_of_rows = (low - 0.7, high + 0.7);
         if measure.is_logarithmic() {
             let air = (high / low).max(1.6).powf(0.09);
             let narrow = (1.6 / (high / low)).max(1.0).sqrt();
@@ -119,9 +129,14 @@ impl Axis {
             }
             Measure::Ordinal => (low, high) = (low.min(0.5), high.max(1.5)),
             Measure::Watts | Measure::Seconds => low = low.max(0.0),
+            // Half a row of air at both ends, whatever was added above.
+            Measure::Rows => (low, high) = ends_of_rows,
             _ => {}
         }
-        let (ticks, decimals) = ticks(measure, low, high, most_ticks);
+        let (ticks, decimals) = match measure {
+            Measure::Rows => (Vec::new(), None),
+            _ => ticks(measure, low, high, most_ticks),
+        };
         Some(Self {
             measure,
             low,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use askama::Template;
 use askama::filters::HtmlSafe;
-use domain::api::{FrontierAnswer, LeftOut, Membership, Objective, ResultRow};
+use domain::api::{FrontierAnswer, ImportedBeside, LeftOut, Membership, Objective, ResultRow};
 
 use super::axes::{Axis, Measure};
 use super::canvas::{self, Canvas, Line, Room};
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Beyond,
     /// Diamond in a gutter: a coordinate is not recorded.
     Unknown,
+    /// Triangle: another tool's figure, with no standing.
+    Imported,
 }
 
 /// A linked mark.
@@ -74,6 +76,7 @@ impl Mark {
                 format!("M{} {}l34 34M{} {}l-34 34", x - 17, y - 17, x + 17, y - 17)
             }
             Kind::Unknown => format!("M{x} {}l22 22l-22 22l-22 -22z", y - 22),
+            Kind::Imported => format!("M{x} {}l24 40h-48z", y - 24),
         }
     }
 }
@@ -156,6 +159,15 @@ fn noun(objective: Objective) -> &'static str {
     }
 }
 
+/// An imported row's value for an objective, where it is one of ours.
+fn of_import(objective: Objective, one: &ImportedBeside) -> Option<f64> {
+    match objective {
+        Objective::Price => one.price_usd,
+        Objective::Decode => one.import.row.decode_tokens_per_second,
+        Objective::Quality | Objective::Joules => None,
+    }
+}
+
 /// A row and how it is shown.
 struct Placed<'a> {
     row: &'a ResultRow,
@@ -206,7 +218,17 @@ impl FrontierChart {
                 .collect()
         };
         let (no_x, no_y) = (without(x, y), without(y, x));
-        if rows.is_empty() && beyond.is_empty() && no_x.is_empty() && no_y.is_empty() {
+        let imported = match (x, y) {
+            (Objective::Price, Objective::Decode) => answer.imported.iter().collect(),
+            // Their quality and joules are not ours.
+            _ => Vec::new(),
+        };
+        if rows.is_empty()
+            && beyond.is_empty()
+            && no_x.is_empty()
+            && no_y.is_empty()
+            && imported.is_empty()
+        {
             return Ok(None);
         }
         let scene = Scene {
@@ -223,6 +245,7 @@ impl FrontierChart {
             beyond,
             no_x,
             no_y,
+            imported,
         };
         let (Some(wide), Some(narrow)) =
             (scene.drawing(Shape::Wide)?, scene.drawing(Shape::Narrow)?)
@@ -269,6 +292,7 @@ struct Scene<'a> {
     beyond: Vec<&'a ResultRow>,
     no_x: Vec<&'a ResultRow>,
     no_y: Vec<&'a ResultRow>,
+    imported: Vec<&'a ImportedBeside>,
 }
 
 impl Scene<'_> {
@@ -302,6 +326,11 @@ impl Scene<'_> {
             .chain(others)
             .filter_map(|row| objective.of(row))
             .collect();
+        values.extend(
+            self.imported
+                .iter()
+                .filter_map(|one| of_import(objective, one)),
+        );
         for placed in self
             .rows
             .iter()
@@ -516,8 +545,38 @@ impl Scene<'_> {
                 across.map(|across| self.mark(row, Kind::Unknown, across, gutter_line(canvas))),
             );
         }
+        for one in &self.imported {
+            faint.extend(self.imported_mark(one, canvas, x, y));
+        }
         marks.sort_by_key(|mark| (mark.x, mark.y));
         (faint, marks)
+    }
+
+    fn imported_mark(
+        &self,
+        one: &ImportedBeside,
+        canvas: &Canvas,
+        x: &Axis,
+        y: &Axis,
+    ) -> Option<Mark> {
+        let row = &one.import.row;
+        let across = x.place(of_import(self.x, one)?, canvas.left, canvas.right)?;
+        let down = y.place(of_import(self.y, one)?, canvas.bottom, canvas.top)?;
+        Some(Mark {
+            kind: Kind::Imported,
+            x: across,
+            y: down,
+            id: one.import.id.clone(),
+            href: "/imports".to_owned(),
+            title: names::drawable(&format!(
+                "{} {}: imported, not measured here, with no standing. Decode {} tok/s",
+                row.model.as_deref().unwrap_or("model not recorded"),
+                row.test,
+                format::rough(row.decode_tokens_per_second.unwrap_or_default()),
+            )),
+            colour: GREY,
+            whiskers: String::new(),
+        })
     }
 
     fn mark(&self, row: &ResultRow, kind: Kind, x: i32, y: i32) -> Mark {
@@ -527,6 +586,7 @@ impl Scene<'_> {
             Kind::Dominated => "dominated",
             Kind::Beyond => "over the budget",
             Kind::Unknown => "not placed: a coordinate is not recorded",
+            Kind::Imported => "imported",
         };
         let mut title = format!(
             "{}: {standing}. Quality {}; decode {}",
@@ -560,7 +620,7 @@ impl Scene<'_> {
 
     fn colour(&self, row: &ResultRow, kind: Kind) -> &'static str {
         match kind {
-            Kind::Dominated | Kind::Beyond | Kind::Unknown => GREY,
+            Kind::Dominated | Kind::Beyond | Kind::Unknown | Kind::Imported => GREY,
             _ if self.classed() => speed_class(row).0,
             _ => BLUE,
         }
@@ -794,6 +854,13 @@ impl Scene<'_> {
         if !(self.no_x.is_empty() && self.no_y.is_empty()) {
             legend.push(entry(Kind::Unknown, GREY, "a coordinate is not recorded"));
         }
+        if !self.imported.is_empty() {
+            legend.push(entry(
+                Kind::Imported,
+                GREY,
+                "imported: another tool’s figure, with no standing",
+            ));
+        }
         if self.classed() {
             for colour in [BLUE, GREEN, VERMILION, GREY] {
                 let class = self
@@ -895,6 +962,7 @@ mod tests {
             draws: 1_000,
             rows,
             left_out: Vec::new(),
+            imported: Vec::new(),
             facets: Facets::default(),
         }
     }
@@ -947,6 +1015,7 @@ mod tests {
             beyond: vec![],
             no_x: vec![],
             no_y: vec![],
+            imported: Vec::new(),
         };
         assert_eq!(
             scene.staircase((100.0, 5_000.0), (0.0, 1.0)),

@@ -9,9 +9,14 @@ mod canvas;
 mod dots;
 mod frontier;
 mod labels;
+mod loss;
 mod power;
 mod theme;
+mod tradeoff;
 
+pub(crate) use axes::Measure;
 pub(crate) use dots::DotsChart;
 pub(crate) use frontier::FrontierChart;
+pub(crate) use loss::{LossChart, LossRow};
 pub(crate) use power::PowerChart;
+pub(crate) use tradeoff::{Kind, Point, TradeoffChart};

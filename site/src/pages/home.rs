@@ -11,7 +11,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::api::{FrontierAnswer, LeftOut, Membership, Objective, ResultRow};
+use domain::api::{FrontierAnswer, ImportedBeside, LeftOut, Membership, Objective, ResultRow};
 use domain::query::{FieldError, FrontierQuery};
 use url::form_urlencoded;
 
@@ -48,7 +48,20 @@ struct Home {
     chart: Option<FrontierChart>,
     table: Table,
     left_out: Vec<Group>,
+    /// Results of other tools, when the reader asked for them.
+    imported: Vec<ImportedLine>,
     state: Shown,
+}
+
+/// One result of another tool.
+struct ImportedLine {
+    name: String,
+    test: String,
+    tool: String,
+    decode: String,
+    price: Option<String>,
+    price_note: String,
+    href: String,
 }
 
 /// What the page is about to show.
@@ -220,6 +233,7 @@ fn view(
         chart,
         table: table(answer),
         left_out: groups(answer),
+        imported: answer.imported.iter().map(imported_line).collect(),
         state,
     })
 }
@@ -483,6 +497,33 @@ fn without(raw: &str, errors: &[FieldError]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish()
+}
+
+fn imported_line(one: &ImportedBeside) -> ImportedLine {
+    let row = &one.import.row;
+    let given = [&row.model, &row.quant, &row.hardware];
+    let name: Vec<&str> = given.iter().filter_map(|part| part.as_deref()).collect();
+    ImportedLine {
+        name: if name.is_empty() {
+            "model not recorded".to_owned()
+        } else {
+            name.join(", ")
+        },
+        test: row.test.clone(),
+        tool: row
+            .format
+            .map_or_else(String::new, |format| format.to_string()),
+        decode: row
+            .decode_tokens_per_second
+            .map_or_else(String::new, format::rough),
+        price: one.price_usd.map(format::usd),
+        price_note: one
+            .price_date
+            .clone()
+            .or_else(|| one.price_reason.clone())
+            .unwrap_or_else(|| "your price".to_owned()),
+        href: format!("/imports/{}/file", names::segment(&one.import.import)),
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Nine families of five levels. A prompt is one chat message in plain English that ends by saying
 //! how to answer; answers are free text, so blind guessing is right at most once in a hundred times.
-//! [`score`] first takes the answer out of the text and then judges it: what cannot be found is
-//! [`Verdict::Unextractable`], which is wrong and counted apart.
+//! The answer is first taken out of the text and then judged, by the rule that `extract.rs` states;
+//! what cannot be found is unextractable, which is wrong and counted apart.
 
 use rand_core::Rng;
 
@@ -13,6 +13,8 @@ mod arithmetic;
 mod constraints;
 mod extract;
 mod extraction;
+#[cfg(test)]
+mod laws;
 mod ordering;
 mod retrieval;
 mod state;
@@ -66,8 +68,10 @@ pub(super) fn draw(rng: &mut impl Rng, family: Family, level: u8, index: u32) ->
     }
 }
 
-/// Judges a text that a model wrote.
+/// Judges a text that a model wrote. The work is linear in its length.
 pub(super) fn score(check: &Check, text: &str) -> Verdict {
-    let _ = (check, text);
-    todo!()
+    extract::score(check, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,6 +238,12 @@ impl Typed<'_> {
                 "kept apart",
                 [("1".to_owned(), "side by side, not comparable".to_owned())],
             ),
+            self.choice(
+                "imported",
+                "Results of other tools",
+                "left out",
+                [("1".to_owned(), "beside, with no standing".to_owned())],
+            ),
         ]
     }
 
