@@ -9,5 +9,6 @@ mod import;
 mod joules;
 mod killed;
 mod meter;
+mod quality;
 mod quickstart;
 mod sweep;

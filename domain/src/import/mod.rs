@@ -10,13 +10,34 @@
 //!
 //! Imported figures never meet measured ones: they have their own type, tier and pages.
 
+mod aiperf;
+mod document;
+mod exo;
+mod figures;
+mod genai_bench;
+mod guidellm;
+mod inferencex;
+mod llama_batched_bench;
+mod llama_bench;
+mod llama_benchy;
+mod lm_eval;
+mod localscore;
+mod lookalike;
+mod names;
+mod redact;
+pub mod sealed;
+mod tidy;
+mod vllm;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-pub mod sealed;
+use document::Document;
+
+pub use redact::redact;
 
 /// A tool's output format.
 #[derive(
@@ -34,11 +55,11 @@ pub enum Format {
     ExoBench,
     /// exo's `bench/exo_eval.py`.
     ExoEval,
-    /// EleutherAI's lm-evaluation-harness, results files.
+    /// `EleutherAI`'s lm-evaluation-harness, results files.
     LmEval,
-    /// InferenceX (InferenceMAX) aggregates.
+    /// `InferenceX` (`InferenceMAX`) aggregates.
     InferenceX,
-    /// LocalScore submissions.
+    /// `LocalScore` submissions.
     LocalScore,
     /// `vllm bench serve --save-result`.
     VllmBenchServe,
@@ -62,7 +83,7 @@ pub enum RowKind {
     Decode,
     /// Both in one figure: shown, never ranked.
     Mixed,
-    /// Requests to a server, each with prompt and output.
+    /// Requests, each with prompt and output, and a figure for each part; mostly to a server.
     Serving,
     /// Answers scored by another tool.
     Quality,
@@ -119,6 +140,8 @@ pub struct Row {
     pub decode_tokens_per_second: Option<f64>,
     /// Its sample standard deviation.
     pub decode_tokens_per_second_sd: Option<f64>,
+    /// Prompt and output tokens together per second, of a mixed row.
+    pub mixed_tokens_per_second: Option<f64>,
     /// Output tokens per second of all streams together.
     pub aggregate_decode_tokens_per_second: Option<f64>,
     /// Prompt tokens per second of all streams together.
@@ -261,15 +284,130 @@ impl fmt::Display for Format {
 
 /// Reads a file of any known format; `file` is only named in errors.
 pub fn read(file: &str, bytes: &[u8]) -> Result<Imported, ImportError> {
-    let _ = bytes;
-    Err(ImportError::Unknown {
+    let document = Document::read(file, bytes)?;
+    let unknown = |found: String| ImportError::Unknown {
         file: file.to_owned(),
-        found: "nothing is read yet".to_owned(),
+        found,
+    };
+    let claims = READERS.map(|reader| (reader, (reader.claims)(&document)));
+    let claimed: Vec<Reader> = claims
+        .iter()
+        .filter(|(_, claim)| *claim == Claim::Yes)
+        .map(|(reader, _)| *reader)
+        .collect();
+    let reader = match claimed.as_slice() {
+        [reader] => *reader,
+        [] => return Err(unknown(lookalike::found(&document, &claims.map(|it| it.1)))),
+        several => {
+            let names: Vec<&str> = several.iter().map(|it| it.format.name()).collect();
+            return Err(unknown(format!(
+                "results of several tools ({}); give each its own file",
+                names.join(", ")
+            )));
+        }
+    };
+    let format = reader.format;
+    let damaged = |at: String, what: String| ImportError::Damaged {
+        file: file.to_owned(),
+        format,
+        at,
+        what,
+    };
+    let (mut rows, mut notes) =
+        (reader.rows)(&document).map_err(|fault| damaged(fault.at, fault.what))?;
+    if rows.is_empty() {
+        return Err(match document.cut {
+            Some(line) => damaged(
+                format!("line {line}"),
+                "the value that begins here is cut off; give the whole file".to_owned(),
+            ),
+            None => damaged("the file".to_owned(), "it holds no results".to_owned()),
+        });
+    }
+    if let Some(line) = document.cut {
+        notes.push(format!(
+            "the value that begins in line {line} is cut off; only what is whole was read"
+        ));
+    }
+    if rows.len() > MAX_ROWS {
+        notes.push(format!("only the first {MAX_ROWS} rows are kept"));
+        rows.truncate(MAX_ROWS);
+    }
+    for row in &mut rows {
+        row.format = Some(format);
+        tidy::row(row);
+    }
+    notes.extend(document.notes);
+    tidy::notes(&mut notes);
+    Ok(Imported {
+        format,
+        rows,
+        notes,
     })
 }
 
-/// The bytes with every command line and secret replaced by as many `x`, and how many places those
-/// were. Everything else stays as it is, so the file is still read alike.
-pub fn redact(bytes: &[u8]) -> (Vec<u8>, u32) {
-    (bytes.to_vec(), 0)
+/// Whether a file is a tool's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// It has what only this tool writes.
+    Yes,
+    /// It is about this tool or looks like its results, and is something else: what it is, and
+    /// what to give instead.
+    Looks(&'static str),
+    /// It has nothing of it.
+    No,
 }
+
+/// Why a tool's file is not read: where, and what is wrong there.
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    at: String,
+    what: String,
+}
+
+impl Fault {
+    fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            at: at.into(),
+            what: what.into(),
+        }
+    }
+}
+
+/// Rows in the file's order, and what holds for the whole file.
+type Rows = Result<(Vec<Row>, Vec<String>), Fault>;
+
+/// One tool's part.
+#[derive(Clone, Copy)]
+struct Reader {
+    format: Format,
+    claims: fn(&Document) -> Claim,
+    rows: fn(&Document) -> Rows,
+}
+
+macro_rules! readers {
+    ($($format:ident: $claims:path, $rows:path;)*) => {
+        /// All of them. A file that two claim is refused, so their order decides nothing.
+        const READERS: [Reader; Format::ALL.len()] = [
+            $(Reader { format: Format::$format, claims: $claims, rows: $rows }),*
+        ];
+    };
+}
+
+readers! {
+    LlamaBench: llama_bench::claims, llama_bench::rows;
+    LlamaBatchedBench: llama_batched_bench::claims, llama_batched_bench::rows;
+    LlamaBenchy: llama_benchy::claims, llama_benchy::rows;
+    ExoBench: exo::claims_bench, exo::bench;
+    ExoEval: exo::claims_eval, exo::eval;
+    LmEval: lm_eval::claims, lm_eval::rows;
+    InferenceX: inferencex::claims, inferencex::rows;
+    LocalScore: localscore::claims, localscore::rows;
+    VllmBenchServe: vllm::claims, vllm::rows;
+    Guidellm: guidellm::claims, guidellm::rows;
+    GenaiBench: genai_bench::claims, genai_bench::rows;
+    Aiperf: aiperf::claims, aiperf::rows;
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use rand_core::Rng;
 
 use super::super::draw::below;
 use super::words::{
-    FIRST_NAMES, GOODS, PLACES, WEEKDAYS, answer_tokens, between, money, number, one, several,
+    FIRST_NAMES, GOODS, PLACES, WEEKDAYS, answer_tokens, between, money, number, one, place,
+    several,
 };
 use super::{Check, Drawn};
 
@@ -149,7 +150,7 @@ impl Story {
         let count = [0, 0, 1, 2, 3][self.level as usize - 1];
         let asides: Vec<usize> = (0..self.asides.len()).collect();
         for aside in several(rng, &asides, count) {
-            let place = between(rng, 1, self.sentences.len() as i64) as usize;
+            let place = place(rng, 1, self.sentences.len());
             self.sentences.insert(place, self.asides[aside].clone());
         }
     }

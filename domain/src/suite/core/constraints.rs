@@ -191,7 +191,13 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
     }
 }
 
-fn drawn(rng: &mut impl Rng, level: u8, rules: Vec<Constraint>, answer: &str, verse: bool) -> Drawn {
+fn drawn(
+    rng: &mut impl Rng,
+    level: u8,
+    rules: Vec<Constraint>,
+    answer: &str,
+    verse: bool,
+) -> Drawn {
     let opening = one(
         rng,
         &[
@@ -235,14 +241,22 @@ impl Vocabulary {
     /// `count` different nouns in random order.
     fn nouns(&self, rng: &mut impl Rng, count: usize) -> Option<Vec<&'static str>> {
         let goods = GOODS.iter().map(|(one, _)| one);
-        let nouns: BTreeSet<&str> = OBJECTS.iter().chain(&ANIMALS).chain(goods).copied().collect();
+        let nouns: BTreeSet<&str> = OBJECTS
+            .iter()
+            .chain(&ANIMALS)
+            .chain(goods)
+            .copied()
+            .collect();
         let nouns: Vec<&str> = nouns.into_iter().filter(|word| self.allows(word)).collect();
         (nouns.len() >= count).then(|| several(rng, &nouns, count))
     }
 
     /// All other words in random order.
     fn others(&self, rng: &mut impl Rng) -> Vec<&'static str> {
-        let others: Vec<&str> = OTHERS.into_iter().filter(|word| self.allows(word)).collect();
+        let others: Vec<&str> = OTHERS
+            .into_iter()
+            .filter(|word| self.allows(word))
+            .collect();
         several(rng, &others, others.len())
     }
 
@@ -266,7 +280,12 @@ fn prose_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
     };
     let count = between(rng, least, most) as usize;
     let nouns = vocabulary.nouns(rng, if level == 1 { 2 } else { 3 })?;
-    let mut words: Vec<String> = vocabulary.others(rng).into_iter().take(count).map(str::to_owned).collect();
+    let mut words: Vec<String> = vocabulary
+        .others(rng)
+        .into_iter()
+        .take(count)
+        .map(str::to_owned)
+        .collect();
     let mut rules = match level {
         1 => vec![Constraint::Words(count)],
         2 => vec![
@@ -275,7 +294,11 @@ fn prose_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
         ],
         _ => vec![Constraint::Sentences(parts), Constraint::Words(count)],
     };
-    rules.extend(nouns.iter().map(|&noun| Constraint::Contains(noun.to_owned())));
+    rules.extend(
+        nouns
+            .iter()
+            .map(|&noun| Constraint::Contains(noun.to_owned())),
+    );
     rules.extend(vocabulary.without.map(Constraint::Without));
     let options = several(rng, &[0, 1, 2], usize::from(level) - 1);
     let lower = options.contains(&0);
@@ -300,7 +323,11 @@ fn prose_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
     }
     let sentences = words.chunks(words.len().div_ceil(parts)).map(|words| {
         let sentence = format!("{}.", words.join(" "));
-        if lower { sentence } else { capitalised(&sentence) }
+        if lower {
+            sentence
+        } else {
+            capitalised(&sentence)
+        }
     });
     Some((rules, sentences.collect::<Vec<_>>().join(" ")))
 }
@@ -320,14 +347,21 @@ fn verse_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
     let width = between(rng, 4, 6) as usize;
     rules.push(Constraint::WordsPerLine(width));
     let nouns = vocabulary.nouns(rng, if level == 5 { 3 } else { 2 })?;
-    rules.extend(nouns.iter().map(|&noun| Constraint::Contains(noun.to_owned())));
+    rules.extend(
+        nouns
+            .iter()
+            .map(|&noun| Constraint::Contains(noun.to_owned())),
+    );
     if level > 3 {
         let pairs = nouns.windows(2);
         rules.extend(pairs.map(|pair| Constraint::Before(pair[0].to_owned(), pair[1].to_owned())));
     }
     rules.extend(vocabulary.without.map(Constraint::Without));
     if level == 5 {
-        rules.extend([Constraint::LongestWord(vocabulary.longest), Constraint::NoWordTwice]);
+        rules.extend([
+            Constraint::LongestWord(vocabulary.longest),
+            Constraint::NoWordTwice,
+        ]);
     }
     if level == 3 || below(rng, 2) == 0 {
         rules.push(Constraint::LowerCase);
@@ -339,7 +373,11 @@ fn verse_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
     let taken: Vec<String> = firsts.iter().map(|first| first.to_lowercase()).collect();
     let mut others = vocabulary.others(rng);
     others.retain(|word| !taken.iter().any(|first| first == word));
-    let mut body: Vec<String> = others.into_iter().take(firsts.len() * (width - 1)).map(str::to_owned).collect();
+    let mut body: Vec<String> = others
+        .into_iter()
+        .take(firsts.len() * (width - 1))
+        .map(str::to_owned)
+        .collect();
     let mut room = body.len();
     if level > 3 {
         let phrase = vocabulary.phrase(rng)?;
@@ -354,10 +392,19 @@ fn verse_of(rng: &mut impl Rng, level: u8) -> Option<(Vec<Constraint>, String)> 
         noun.clone_into(&mut body[place]);
     }
     let numbered = rules.contains(&Constraint::Numbered);
-    let lines = firsts.iter().zip(body.chunks(width - 1)).zip(1..).map(|((first, rest), number)| {
-        let number = if numbered { format!("{number}. ") } else { String::new() };
-        format!("{number}{first} {}", rest.join(" "))
-    });
+    let lines =
+        firsts
+            .iter()
+            .zip(body.chunks(width - 1))
+            .zip(1..)
+            .map(|((first, rest), number)| {
+                let number = if numbered {
+                    format!("{number}. ")
+                } else {
+                    String::new()
+                };
+                format!("{number}{first} {}", rest.join(" "))
+            });
     Some((rules, lines.collect::<Vec<_>>().join("\n")))
 }
 
@@ -369,7 +416,11 @@ fn line_starts(
 ) -> Option<(Vec<Constraint>, Vec<String>)> {
     let others = vocabulary.others(rng);
     if level == 5 || level == 4 && below(rng, 2) == 0 {
-        let words = if level == 5 { &LONG_WORDS } else { &SHORT_WORDS };
+        let words = if level == 5 {
+            &LONG_WORDS
+        } else {
+            &SHORT_WORDS
+        };
         let word = one(rng, words);
         let mut firsts: Vec<&str> = Vec::new();
         for initial in word.chars() {
@@ -380,7 +431,11 @@ fn line_starts(
         return Some((vec![Constraint::Acrostic(word.to_owned())], firsts));
     }
     let count = between(rng, i64::from(level), i64::from(level) + 2) as usize;
-    let mut firsts: Vec<String> = others.iter().take(count).map(|&other| other.to_owned()).collect();
+    let mut firsts: Vec<String> = others
+        .iter()
+        .take(count)
+        .map(|&other| other.to_owned())
+        .collect();
     let mut rules = vec![Constraint::Lines(count)];
     let kind = below(rng, 3);
     if level == 4 || kind == 0 {
@@ -400,46 +455,76 @@ fn line_starts(
 
 /// Words for the first letters of lines: different texts stay possible whatever letter is missing.
 const SHORT_WORDS: [&str; 24] = [
-    "bird", "boat", "calm", "cold", "dark", "dawn", "farm", "fire", "gold", "hill", "lake", "land", "leaf", "moon",
-    "rain", "road", "sand", "ship", "snow", "song", "star", "tide", "wind", "wolf",
+    "bird", "boat", "calm", "cold", "dark", "dawn", "farm", "fire", "gold", "hill", "lake", "land",
+    "leaf", "moon", "rain", "road", "sand", "ship", "snow", "song", "star", "tide", "wind", "wolf",
 ];
 const LONG_WORDS: [&str; 24] = [
-    "beacon", "bridge", "candle", "castle", "copper", "desert", "forest", "friend", "garden", "harbor", "island",
-    "marble", "market", "meadow", "planet", "shadow", "silver", "spring", "stream", "summer", "temple", "timber",
-    "winter", "wonder",
+    "beacon", "bridge", "candle", "castle", "copper", "desert", "forest", "friend", "garden",
+    "harbor", "island", "marble", "market", "meadow", "planet", "shadow", "silver", "spring",
+    "stream", "summer", "temple", "timber", "winter", "wonder",
 ];
 
 /// Ends of texts, three words each.
-const PHRASES: [&str; 29] = [
-    "before the storm", "under the bridge", "by the river", "after long nights", "in deep snow", "on the roof",
-    "near our house", "with open eyes", "at first light", "behind the wall", "for many years", "until next spring",
-    "without any doubt", "across the field", "along the coast", "beyond those hills", "like old friends",
-    "under grey skies", "in his pocket", "with great care", "over the sea", "from far away", "once upon time",
-    "just in case", "as they wished", "every single day", "on my desk", "to be sure", "in bright red", "by pure luck",
+const PHRASES: [&str; 30] = [
+    "before the storm",
+    "under the bridge",
+    "by the river",
+    "after long nights",
+    "in deep snow",
+    "on the roof",
+    "near our house",
+    "with open eyes",
+    "at first light",
+    "behind the wall",
+    "for many years",
+    "until next spring",
+    "without any doubt",
+    "across the field",
+    "along the coast",
+    "beyond those hills",
+    "like old friends",
+    "under grey skies",
+    "in his pocket",
+    "with great care",
+    "over the sea",
+    "from far away",
+    "against all odds",
+    "just in case",
+    "as they wished",
+    "every single day",
+    "on my desk",
+    "to be sure",
+    "in bright red",
+    "by pure luck",
 ];
 
 /// Words to fill a text with.
 const OTHERS: [&str; 275] = [
-    "about", "above", "across", "again", "all", "almost", "always", "among", "any", "apart", "asks", "autumn", "back",
-    "bad", "bakes", "because", "before", "behind", "big", "bold", "both", "brave", "bring", "brings", "but", "buy",
-    "call", "calm", "can", "carry", "catch", "children", "clean", "clear", "close", "cold", "comes", "cook", "cool",
-    "dark", "deep", "did", "dinner", "does", "down", "draw", "dream", "drive", "dry", "dust", "each", "early", "eat",
-    "eight", "empty", "end", "enjoy", "enough", "even", "ever", "every", "fair", "fall", "far", "fast", "few", "fill",
-    "find", "fine", "five", "follow", "food", "for", "found", "free", "fresh", "from", "full", "gave", "gentle", "get",
-    "gives", "glad", "gone", "good", "great", "grow", "had", "half", "happy", "hard", "has", "hear", "help", "her",
-    "here", "hid", "high", "his", "hold", "home", "hope", "how", "huge", "hungry", "idea", "idle", "if", "in", "inside",
-    "into", "invite", "iron", "is", "it", "its", "joins", "jump", "just", "keep", "kept", "kind", "knew", "know",
-    "late", "laugh", "lay", "learn", "leave", "left", "less", "let", "light", "like", "little", "long", "look", "lost",
-    "loud", "low", "made", "make", "many", "maybe", "men", "more", "most", "move", "much", "must", "my", "near", "neat",
-    "never", "new", "next", "night", "nine", "no", "noise", "now", "often", "old", "on", "once", "one", "open", "our",
-    "out", "over", "own", "paint", "past", "pay", "people", "plain", "play", "put", "quick", "quiet", "read", "ready",
-    "rest", "rich", "ripe", "rise", "river", "round", "run", "safe", "same", "say", "see", "seven", "silent", "sing",
-    "six", "slow", "small", "soft", "some", "soon", "stay", "still", "sunny", "tall", "tell", "than", "that", "the",
-    "their", "them", "then", "they", "thin", "this", "those", "three", "time", "told", "took", "toward", "town", "tree",
-    "true", "turn", "twice", "two", "under", "until", "up", "upon", "use", "usual", "very", "visit", "voice", "wait",
-    "walk", "want", "warm", "was", "water", "way", "we", "well", "went", "were", "west", "wet", "what", "wheel", "when",
-    "where", "while", "who", "wide", "wild", "will", "wind", "wise", "with", "wood", "word", "work", "write", "yard",
-    "year", "yellow", "yes", "yet", "you", "young", "zero", "zest",
+    "about", "above", "across", "again", "all", "almost", "always", "among", "any", "apart",
+    "asks", "autumn", "back", "bad", "bakes", "because", "before", "behind", "big", "bold", "both",
+    "brave", "bring", "brings", "but", "buy", "call", "calm", "can", "carry", "catch", "children",
+    "clean", "clear", "close", "cold", "comes", "cook", "cool", "dark", "deep", "did", "dinner",
+    "does", "down", "draw", "dream", "drive", "dry", "dust", "each", "early", "eat", "eight",
+    "empty", "end", "enjoy", "enough", "even", "ever", "every", "fair", "fall", "far", "fast",
+    "few", "fill", "find", "fine", "five", "follow", "food", "for", "found", "free", "fresh",
+    "from", "full", "gave", "gentle", "get", "gives", "glad", "gone", "good", "great", "grow",
+    "had", "half", "happy", "hard", "has", "hear", "help", "her", "here", "hid", "high", "his",
+    "hold", "home", "hope", "how", "huge", "hungry", "idea", "idle", "if", "in", "inside", "into",
+    "invite", "iron", "is", "it", "its", "joins", "jump", "just", "keep", "kept", "kind", "knew",
+    "know", "late", "laugh", "lay", "learn", "leave", "left", "less", "let", "light", "like",
+    "little", "long", "look", "lost", "loud", "low", "made", "make", "many", "maybe", "men",
+    "more", "most", "move", "much", "must", "my", "near", "neat", "never", "new", "next", "night",
+    "nine", "no", "noise", "now", "often", "old", "on", "once", "one", "open", "our", "out",
+    "over", "own", "paint", "past", "pay", "people", "plain", "play", "put", "quick", "quiet",
+    "read", "ready", "rest", "rich", "ripe", "rise", "river", "round", "run", "safe", "same",
+    "say", "see", "seven", "silent", "sing", "six", "slow", "small", "soft", "some", "soon",
+    "stay", "still", "sunny", "tall", "tell", "than", "that", "the", "their", "them", "then",
+    "they", "thin", "this", "those", "three", "time", "told", "took", "toward", "town", "tree",
+    "true", "turn", "twice", "two", "under", "until", "up", "upon", "use", "usual", "very",
+    "visit", "voice", "wait", "walk", "want", "warm", "was", "water", "way", "we", "well", "went",
+    "were", "west", "wet", "what", "wheel", "when", "where", "while", "who", "wide", "wild",
+    "will", "wind", "wise", "with", "wood", "word", "work", "write", "yard", "year", "yellow",
+    "yes", "yet", "you", "young", "zero", "zest",
 ];
 
 #[cfg(test)]

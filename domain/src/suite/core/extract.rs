@@ -30,6 +30,7 @@
 //! Work is linear in the text's length: each part is read a bounded number of times, whatever it
 //! holds.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -159,7 +160,7 @@ fn numbers(line: &str) -> Vec<Option<i64>> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let (mut found, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
-        if !digit(at) && !(bytes[at] == b'.' && digit(at + 1)) {
+        if !(digit(at) || bytes[at] == b'.' && digit(at + 1)) {
             at += 1;
             continue;
         }
@@ -524,7 +525,7 @@ fn same_number(expected: &Number, given: &Number) -> bool {
         _ => expected
             .as_f64()
             .partial_cmp(&given.as_f64())
-            .is_some_and(|order| order.is_eq()),
+            .is_some_and(Ordering::is_eq),
     }
 }
 

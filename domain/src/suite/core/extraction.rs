@@ -9,7 +9,10 @@ use rand_core::Rng;
 use serde_json::{Map, Value, json};
 
 use super::super::draw::below;
-use super::words::{FIRST_NAMES, GOODS, MONTHS, PLACES, between, one, several};
+use super::words::{
+    FIRST_NAMES, GOODS, MONTHS, PLACES, between, capitalised, listed, number as number_word, one,
+    several,
+};
 use super::{Check, Drawn};
 
 /// Tokens that an answer may have besides those of its JSON, of which none is shorter than a byte.
@@ -48,8 +51,26 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
     } else {
         booking(rng, level, &writer)
     };
-    let greeting = one(rng, &["Hello,", "Dear team,", "Good morning,", "Dear Sir or Madam,", "Hi there,"]);
-    let closing = one(rng, &["Best regards,", "Thank you,", "Kind regards,", "Yours,", "Many thanks,"]);
+    let greeting = one(
+        rng,
+        &[
+            "Hello,",
+            "Dear team,",
+            "Good morning,",
+            "Dear Sir or Madam,",
+            "Hi there,",
+        ],
+    );
+    let closing = one(
+        rng,
+        &[
+            "Best regards,",
+            "Thank you,",
+            "Kind regards,",
+            "Yours,",
+            "Many thanks,",
+        ],
+    );
     let body = letter.sentences.join(" ");
     let schema = letter.schema.join(",\n");
     let answer = Value::Object(letter.answer);
@@ -70,13 +91,13 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
 
 /// A day of some year, and ways to write it.
 #[derive(Clone, Copy)]
-struct Day {
+struct Date {
     year: i64,
     month: i64,
     day: i64,
 }
 
-impl Day {
+impl Date {
     fn draw(rng: &mut impl Rng) -> Self {
         Self {
             year: between(rng, 2024, 2029),
@@ -121,11 +142,13 @@ fn order(rng: &mut impl Rng, level: u8, writer: &str) -> Letter {
     let number = code(rng);
     letter.say(match below(rng, 3) {
         0 => format!("this is {writer} from {city}, and I would like to place an order."),
-        1 => format!("my name is {writer}, I live in {city}, and I want to order something from you."),
-        _ => format!("please take down an order for {writer} in {city}."),
+        1 => format!(
+            "my name is {writer}, I live in {city}, and I want to order something from you."
+        ),
+        _ => format!("please take down an order: I am {writer}, and I live in {city}."),
     });
     if let Some(first) = letter.sentences.first_mut() {
-        *first = super::words::capitalised(first);
+        *first = capitalised(first);
     }
     letter.ask("customer", "string, first name and surname", writer);
     letter.ask("city", "string, where the customer lives", city);
@@ -146,7 +169,7 @@ fn order(rng: &mut impl Rng, level: u8, writer: &str) -> Letter {
     }
     items(rng, level, &mut letter);
     if level >= 2 {
-        let day = Day::draw(rng);
+        let day = Date::draw(rng);
         let told = day.written(rng);
         let mut due = day;
         letter.say(match below(rng, 2) {
@@ -158,10 +181,14 @@ fn order(rng: &mut impl Rng, level: u8, writer: &str) -> Letter {
             due = day.later(days);
             letter.say(format!(
                 "No, on second thoughts, deliver it {} days after that date instead.",
-                super::words::number(days as usize)
+                number_word(days as usize)
             ));
         }
-        letter.ask("delivery_date", "string, the final delivery date as YYYY-MM-DD", due.iso());
+        letter.ask(
+            "delivery_date",
+            "string, the final delivery date as YYYY-MM-DD",
+            due.iso(),
+        );
     }
     if level >= 3 {
         phone(rng, &mut letter);
@@ -208,10 +235,14 @@ fn items(rng: &mut impl Rng, level: u8, letter: &mut Letter) {
         .zip(pieces.iter().zip(&prices))
         .map(|((_, many), (pieces, cents))| match level {
             3 => format!("{pieces} {many}"),
-            _ => format!("{pieces} {many} at ${}.{:02} each", cents / 100, cents % 100),
+            _ => format!(
+                "{pieces} {many} at ${}.{:02} each",
+                cents / 100,
+                cents % 100
+            ),
         })
         .collect();
-    letter.say(format!("I need {}.", super::words::listed(&told)));
+    letter.say(format!("I need {}.", listed(&told)));
     let mut dropped = None;
     if level == 5 {
         let changed = below(rng, count as u32) as usize;
@@ -233,7 +264,9 @@ fn items(rng: &mut impl Rng, level: u8, letter: &mut Letter) {
         })
         .collect();
     let schema = match level {
-        3 => "[{\"name\": string, the article in the singular, \"quantity\": integer}], in the order of the letter",
+        3 => {
+            "[{\"name\": string, the article in the singular, \"quantity\": integer}], in the order of the letter"
+        }
         _ => {
             "[{\"name\": string, the article in the singular, \"quantity\": integer, \"unit_price\": number, in \
              dollars}], only what is wanted in the end, in the order of the letter"
@@ -253,9 +286,14 @@ fn booking(rng: &mut impl Rng, level: u8, writer: &str) -> Letter {
         _ => format!("My name is {writer}, and I plan to stay at your house in {city}."),
     });
     letter.ask("guest", "string, first name and surname", writer);
-    letter.ask("city", "string, where the hotel is", city);
+    letter.ask("city", "string, where the guest will stay", city);
     if level == 5 {
-        let day = Day::draw(rng).written(rng);
+        let year = between(rng, 2015, 2023);
+        let day = Date {
+            year,
+            ..Date::draw(rng)
+        }
+        .written(rng);
         letter.say(format!(
             "I remember your hotel in {former_city} well, where I arrived on {day} under the booking code {}.",
             code(rng)
@@ -264,21 +302,30 @@ fn booking(rng: &mut impl Rng, level: u8, writer: &str) -> Letter {
     if level >= 2 {
         letter.say(match below(rng, 2) {
             0 => format!("The booking code is {number}."),
-            _ => format!("Your colleague gave me the booking code {number} for it."),
+            _ => format!("Your colleague gave me the booking code {number} for this stay."),
         });
         letter.ask("booking_code", "string, of this stay", number);
-        let day = Day::draw(rng);
+        let day = Date::draw(rng);
         let mut arrival = day;
         letter.say(format!("I arrive on {}.", day.written(rng)));
         if level == 5 {
             let days = between(rng, 1, 2);
             arrival = day.later(days);
             let days = if days == 1 { "one day" } else { "two days" };
-            letter.say(format!("Wait, my train was changed, so I arrive {days} later than that."));
+            letter.say(format!(
+                "Wait, my train was changed, so I arrive {days} later than that."
+            ));
         }
-        letter.ask("arrival", "string, the final date of arrival as YYYY-MM-DD", arrival.iso());
+        letter.ask(
+            "arrival",
+            "string, the final date of arrival as YYYY-MM-DD",
+            arrival.iso(),
+        );
     }
-    letter.say(format!("I will stay for {} nights.", super::words::number(nights as usize)));
+    letter.say(format!(
+        "I will stay for {} nights.",
+        number_word(nights as usize)
+    ));
     letter.ask("nights", "integer", nights);
     if level == 1 {
         let guests = between(rng, 2, 40);
@@ -319,7 +366,13 @@ fn rooms(rng: &mut impl Rng, level: u8, letter: &mut Letter) {
     let mut rooms: Vec<(&str, &str, i64)> = people
         .iter()
         .take(count as usize)
-        .map(|&person| (person, one(rng, &["single", "double", "family"]), 5 * between(rng, 9, 60)))
+        .map(|&person| {
+            (
+                person,
+                one(rng, &["single", "double", "family"]),
+                5 * between(rng, 9, 60),
+            )
+        })
         .collect();
     let told: Vec<String> = rooms
         .iter()
@@ -328,7 +381,7 @@ fn rooms(rng: &mut impl Rng, level: u8, letter: &mut Letter) {
             _ => format!("a {kind} room for {person} at ${price} a night"),
         })
         .collect();
-    letter.say(format!("Please reserve {}.", super::words::listed(&told)));
+    letter.say(format!("Please reserve {}.", listed(&told)));
     if level == 5 {
         let changed = below(rng, count as u32) as usize;
         let gone = (changed + 1 + below(rng, count as u32 - 1) as usize) % count as usize;
@@ -349,7 +402,9 @@ fn rooms(rng: &mut impl Rng, level: u8, letter: &mut Letter) {
         })
         .collect();
     let schema = match level {
-        3 => "[{\"for\": string, first name, \"type\": \"single\", \"double\" or \"family\"}], in the order of the letter",
+        3 => {
+            "[{\"for\": string, first name, \"type\": \"single\", \"double\" or \"family\"}], in the order of the letter"
+        }
         _ => {
             "[{\"for\": string, first name, \"type\": \"single\", \"double\" or \"family\", \"price_per_night\": number, \
              in dollars}], only rooms wanted in the end, in the order of the letter"
@@ -370,7 +425,11 @@ fn phone(rng: &mut impl Rng, letter: &mut Letter) {
     } else {
         letter.say("Please answer in writing only.");
     }
-    letter.ask("phone", "string, or null if the letter gives none", known.then_some(number));
+    letter.ask(
+        "phone",
+        "string, or null if the letter gives none",
+        known.then_some(number),
+    );
 }
 
 fn two_places(rng: &mut impl Rng) -> (&'static str, &'static str) {
@@ -395,17 +454,73 @@ fn dollars(cents: i64) -> Value {
 }
 
 const SURNAMES: [&str; 40] = [
-    "Abbott", "Baker", "Carver", "Dalton", "Ellison", "Farrow", "Gardner", "Hartley", "Ingram", "Jansen", "Keller",
-    "Lindqvist", "Marlow", "Novak", "Okafor", "Palmer", "Quigley", "Ramsey", "Sato", "Thornton", "Underhill", "Vargas",
-    "Weber", "Yilmaz", "Zimmer", "Bianchi", "Castro", "Dubois", "Eriksen", "Fischer", "Gupta", "Haddad", "Ivanova",
-    "Jovanovic", "Kowalski", "Larsen", "Moreau", "Nakamura", "Osei", "Petrov",
+    "Abbott",
+    "Baker",
+    "Carver",
+    "Dalton",
+    "Ellison",
+    "Farrow",
+    "Gardner",
+    "Hartley",
+    "Ingram",
+    "Jansen",
+    "Keller",
+    "Lindqvist",
+    "Marlow",
+    "Novak",
+    "Okafor",
+    "Palmer",
+    "Quigley",
+    "Ramsey",
+    "Sato",
+    "Thornton",
+    "Underhill",
+    "Vargas",
+    "Weber",
+    "Yilmaz",
+    "Zimmer",
+    "Bianchi",
+    "Castro",
+    "Dubois",
+    "Eriksen",
+    "Fischer",
+    "Gupta",
+    "Haddad",
+    "Ivanova",
+    "Jovanovic",
+    "Kowalski",
+    "Larsen",
+    "Moreau",
+    "Nakamura",
+    "Osei",
+    "Petrov",
 ];
 
 const STREETS: [&str; 24] = [
-    "Mill Lane", "Harbour Street", "Oak Avenue", "Church Road", "Station Road", "Garden Street", "Bridge Street",
-    "King Street", "Park Lane", "Market Square", "Hill Road", "River Walk", "Castle Street", "Meadow Lane",
-    "Chapel Street", "Forest Road", "Lake View", "Orchard Way", "School Lane", "Tower Street", "Victoria Road",
-    "West Street", "York Place", "Quarry Road",
+    "Mill Lane",
+    "Harbour Street",
+    "Oak Avenue",
+    "Church Road",
+    "Station Road",
+    "Garden Street",
+    "Bridge Street",
+    "King Street",
+    "Park Lane",
+    "Market Square",
+    "Hill Road",
+    "River Walk",
+    "Castle Street",
+    "Meadow Lane",
+    "Chapel Street",
+    "Forest Road",
+    "Lake View",
+    "Orchard Way",
+    "School Lane",
+    "Tower Street",
+    "Victoria Road",
+    "West Street",
+    "York Place",
+    "Quarry Road",
 ];
 
 #[cfg(test)]

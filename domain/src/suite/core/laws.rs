@@ -136,7 +136,7 @@ fn shows_the_published_items_of_every_family_here() {
         Family::Tables,
     ] {
         for level in 1..=LEVELS {
-            for index in 0..4 {
+            for index in 0..20 {
                 let id = ItemId {
                     family,
                     level,

@@ -9,8 +9,8 @@ use rand_core::Rng;
 
 use super::super::draw::below;
 use super::words::{
-    ANIMALS, COLOURS, FIRST_NAMES, answer_tokens, between, capitalised, listed, number, one,
-    ordinal, several,
+    self, ANIMALS, COLOURS, FIRST_NAMES, answer_tokens, capitalised, listed, number, one, ordinal,
+    several,
 };
 use super::{Check, Drawn};
 
@@ -33,7 +33,7 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
         .collect();
     let answer: Vec<String> = solution
         .iter()
-        .map(|&thing| scene.word(&names[thing]))
+        .map(|&thing| answer_word(&names[thing]))
         .collect();
     Drawn {
         prompt: format!(
@@ -102,7 +102,7 @@ impl Clue {
             4 => Self::Directly(a, b),
             5 => Self::Adjacent(a, b),
             6 => Self::Apart(a, b),
-            7 => Self::Gap(a, b, between(rng, 1, places.len() as i64 - 3) as usize),
+            7 => Self::Gap(a, b, words::place(rng, 1, places.len() - 3)),
             8 => Self::Between(a, b, c),
             9 => Self::Implies([a, b, c, d]),
             _ => Self::OneOf(a, b, place),
@@ -351,13 +351,6 @@ impl Scene {
         capitalised(&text.replace("{n}", number(names.len())))
     }
 
-    /// What a thing is called in the answer.
-    fn word(&self, name: &str) -> String {
-        name.trim_start_matches("the ")
-            .trim_end_matches(" book")
-            .to_owned()
-    }
-
     /// The clue as a sentence without its full stop.
     fn tell(&self, clue: &Clue, names: &[String]) -> String {
         let name = |thing: usize| names[thing].as_str();
@@ -417,6 +410,13 @@ impl Scene {
             }
         }
     }
+}
+
+/// What a thing is called in the answer.
+fn answer_word(name: &str) -> String {
+    name.trim_start_matches("the ")
+        .trim_end_matches(" book")
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -72,11 +72,17 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8, index: u32) -> Drawn {
         }
         _ => None,
     };
-    let Entry { person, pieces, room, code, .. } = &needle;
+    let Entry {
+        person,
+        pieces,
+        room,
+        code,
+        ..
+    } = &needle;
     let other = people[1];
     let (asked, kind, answer) = match (question, &second) {
         (Question::Code, _) => (
-            format!("Under which code were the {goods} filed that {person} signed for?"),
+            format!("{person} signed for some {goods}. Under which code were they filed?"),
             "the code",
             code.clone(),
         ),
@@ -91,19 +97,25 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8, index: u32) -> Drawn {
             (pieces + more).to_string(),
         ),
         (Question::Moved, Some((_, room))) => (
-            format!("In which room are the {goods} now that {person} signed for?"),
+            format!("{person} signed for some {goods}. In which room are they now?"),
             "the number of the room",
             room.to_string(),
         ),
         (_, _) => (
-            format!("In which room were the {goods} put that {person} signed for?"),
+            format!("{person} signed for some {goods}. In which room were they put?"),
             "the number of the room",
             room.to_string(),
         ),
     };
     let needle_text = told(rng, &needle);
     let moves = level >= 3;
-    let mut notes = distractors(rng, &mut taken, WORDS[usize::from(level) - 1], &needle, moves);
+    let mut notes = distractors(
+        rng,
+        &mut taken,
+        WORDS[usize::from(level) - 1],
+        &needle,
+        moves,
+    );
     let depth = index % DEPTHS;
     if let Some((text, _)) = second {
         notes.insert(at_depth(notes.len(), (depth + 2) % DEPTHS), text);
@@ -114,7 +126,9 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8, index: u32) -> Drawn {
         answer: format!("Answer: {answer}"),
         max_answer_tokens: answer_tokens(level),
         check: match answer.parse::<i64>() {
-            Ok(number) => Check::Number { hundredths: 100 * number },
+            Ok(number) => Check::Number {
+                hundredths: 100 * number,
+            },
             Err(_) => Check::Text(answer),
         },
     }
@@ -223,7 +237,14 @@ fn other_room(rng: &mut impl Rng, room: i64) -> i64 {
 
 /// The entry in one of several wordings, each of which gives all of its facts.
 fn told(rng: &mut impl Rng, entry: &Entry) -> String {
-    let Entry { person, goods, place, pieces, room, code } = entry;
+    let Entry {
+        person,
+        goods,
+        place,
+        pieces,
+        room,
+        code,
+    } = entry;
     match below(rng, 5) {
         0 => format!(
             "{person} from the office in {place} signed for {pieces} {goods}, which were put in room {room} and filed \
@@ -251,9 +272,13 @@ fn told(rng: &mut impl Rng, entry: &Entry) -> String {
 fn moved(rng: &mut impl Rng, code: &str, room: i64) -> String {
     match below(rng, 4) {
         0 => format!("What was filed under {code} was later moved to room {room}."),
-        1 => format!("Because of a leak, the goods with the code {code} were moved to room {room}."),
+        1 => {
+            format!("Because of a leak, the goods with the code {code} were moved to room {room}.")
+        }
         2 => format!("Moved to room {room} to make space: everything that is filed under {code}."),
-        _ => format!("Two porters carried the goods filed under {code} to room {room}, where they have been since."),
+        _ => format!(
+            "Two porters carried the goods filed under {code} to room {room}, where they have been since."
+        ),
     }
 }
 

@@ -8,8 +8,8 @@ use rand_core::Rng;
 
 use super::super::draw::below;
 use super::words::{
-    COLOURS, FIRST_NAMES, OBJECTS, answer_tokens, between, capitalised, listed, number, one,
-    several, with_article,
+    COLOURS, FIRST_NAMES, OBJECTS, answer_tokens, capitalised, listed, number, one, place, several,
+    with_article,
 };
 use super::{Check, Drawn};
 
@@ -327,7 +327,7 @@ fn queue_move(
             "the last person in the queue gives up and leaves.".to_owned()
         }
         2 => {
-            let place = between(rng, 1, line.len() as i64 - 1) as usize;
+            let place = place(rng, 1, line.len() - 1);
             let name = line.remove(place);
             line.insert(0, name);
             format!("{name} is called to the very front of the queue.")

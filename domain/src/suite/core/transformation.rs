@@ -41,7 +41,10 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
     loop {
         let pool = several(rng, &pool(), height * width + 4);
         let (used, spare) = pool.split_at(height * width);
-        let given: Text = used.chunks(width).map(|line| line.iter().map(|&word| word.to_owned()).collect()).collect();
+        let given: Text = used
+            .chunks(width)
+            .map(|line| line.iter().map(|&word| word.to_owned()).collect())
+            .collect();
         if let Some((steps, result)) = steps(rng, usize::from(level), &given, spare) {
             return drawn(rng, level, &given, &steps, result);
         }
@@ -51,15 +54,26 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8) -> Drawn {
 /// Different words, in the order of their lists.
 fn pool() -> Vec<&'static str> {
     let colours = COLOURS.iter().filter(|colour| !OBJECTS.contains(colour));
-    OBJECTS.iter().chain(&ANIMALS).chain(colours).copied().collect()
+    OBJECTS
+        .iter()
+        .chain(&ANIMALS)
+        .chain(colours)
+        .copied()
+        .collect()
 }
 
 /// Draws `count` steps, each of which changes the text, and does them.
-fn steps(rng: &mut impl Rng, count: usize, given: &Text, spare: &[&str]) -> Option<(Vec<Step>, Text)> {
+fn steps(
+    rng: &mut impl Rng,
+    count: usize,
+    given: &Text,
+    spare: &[&str],
+) -> Option<(Vec<Step>, Text)> {
     // What needs small letters and single spaces comes before what takes them away.
     let order = several(rng, &[1, 2, 3, 4, 5, 6, 7, 8, 9], 9);
     let late = 10 + below(rng, 2);
-    let last = 12 + below(rng, 3);
+    // Shifted letters are for the last level, half of the time.
+    let last = if count == 5 { 13 } else { 12 } + below(rng, 2);
     let mut kinds: Vec<u32> = order.into_iter().take(count).collect();
     if below(rng, 6) == 0 {
         kinds[0] = 0;
@@ -68,7 +82,11 @@ fn steps(rng: &mut impl Rng, count: usize, given: &Text, spare: &[&str]) -> Opti
         kinds[count - 1] = last;
     }
     if count >= 4 || count >= 2 && below(rng, 3) == 0 {
-        let place = if kinds[count - 1] == last { count - 2 } else { count - 1 };
+        let place = if kinds[count - 1] == last {
+            count - 2
+        } else {
+            count - 1
+        };
         kinds[place] = late;
     }
     let (mut text, mut steps) = (given.clone(), Vec::new());
@@ -88,33 +106,37 @@ fn steps(rng: &mut impl Rng, count: usize, given: &Text, spare: &[&str]) -> Opti
 impl Step {
     /// A step of a kind that suits the text; none where nothing of that kind does.
     fn draw(rng: &mut impl Rng, kind: u32, text: &Text, spare: &[&str]) -> Option<Self> {
-        let height = text.len() as i64;
-        let width = text.first()?.len() as i64;
+        let height = text.len();
+        let width = text.first()?.len();
         Some(match kind {
             0 => Self::SpacesForCommas,
             1 => Self::SortLines,
             2 => Self::ReverseLines,
             3 => Self::ReverseWords,
             4 => {
-                let left = between(rng, 0, height - 2);
-                Self::SwapLines(left as usize, between(rng, left + 1, height - 1) as usize)
+                let left = under(rng, height - 1);
+                Self::SwapLines(left, left + 1 + under(rng, height - 1 - left))
             }
             5 => Self::FirstToEnd,
-            6 => Self::DropWord(between(rng, 0, width - 1) as usize).unless(width < 3)?,
+            6 => Self::DropWord(under(rng, width)).unless(width < 3)?,
             7 => {
-                let lines = several(rng, text, 2.min(text.len()));
-                Self::DropLinesWith(lines.iter().map(|line| one_of(rng, line)).collect()).unless(height < 4)?
+                let lines = some_lines(rng, text, 2);
+                Self::DropLinesWith(lines.iter().map(|line| one_of(rng, line)).collect())
+                    .unless(height < 4)?
             }
             8 => Self::KeepEvery(between(rng, 2, 3) as usize).unless(height < 6)?,
             9 => {
-                let lines = several(rng, text, 3.min(text.len()));
-                let mut pairs: Vec<(String, String)> =
-                    lines.iter().zip(spare).map(|(line, &to)| (one_of(rng, line), to.to_owned())).collect();
+                let lines = some_lines(rng, text, 3);
+                let mut pairs: Vec<(String, String)> = lines
+                    .iter()
+                    .zip(spare)
+                    .map(|(line, &to)| (one_of(rng, line), to.to_owned()))
+                    .collect();
                 pairs.sort_unstable();
                 Self::Replace(pairs)
             }
-            10 => Self::Capitals(between(rng, 0, width - 1) as usize),
-            11 => Self::ReverseLetters(between(rng, 0, width - 1) as usize),
+            10 => Self::Capitals(under(rng, width)),
+            11 => Self::ReverseLetters(under(rng, width)),
             12 => Self::NumberLines,
             13 => Self::JoinWords(one(rng, &["-", "/", "_", ", ", "; "])),
             _ => Self::Shift(between(rng, 1, 3) as u8),
@@ -137,8 +159,12 @@ impl Step {
             Self::DropWord(place) => text.iter_mut().for_each(|line| {
                 line.remove(*place);
             }),
-            Self::DropLinesWith(words) => text.retain(|line| !line.iter().any(|word| words.contains(word))),
-            Self::KeepEvery(step) => text = text.into_iter().skip(step - 1).step_by(*step).collect(),
+            Self::DropLinesWith(words) => {
+                text.retain(|line| !line.iter().any(|word| words.contains(word)));
+            }
+            Self::KeepEvery(step) => {
+                text = text.into_iter().skip(step - 1).step_by(*step).collect();
+            }
             Self::Replace(pairs) => {
                 for word in text.iter_mut().flatten() {
                     if let Some((_, to)) = pairs.iter().find(|(from, _)| from == word) {
@@ -146,7 +172,9 @@ impl Step {
                     }
                 }
             }
-            Self::Capitals(place) => text.iter_mut().for_each(|line| line[*place].make_ascii_uppercase()),
+            Self::Capitals(place) => text
+                .iter_mut()
+                .for_each(|line| line[*place].make_ascii_uppercase()),
             Self::ReverseLetters(place) => text.iter_mut().for_each(|line| {
                 line[*place] = line[*place].chars().rev().collect();
             }),
@@ -155,10 +183,15 @@ impl Step {
                     line.insert(0, format!("{number}."));
                 }
             }
-            Self::JoinWords(mark) => text.iter_mut().for_each(|line| *line = vec![line.join(mark)]),
+            Self::JoinWords(mark) => text
+                .iter_mut()
+                .for_each(|line| *line = vec![line.join(mark)]),
             Self::Shift(places) => {
                 for word in text.iter_mut().flatten() {
-                    *word = word.bytes().map(|letter| shifted(letter, *places)).collect();
+                    *word = word
+                        .bytes()
+                        .map(|letter| shifted(letter, *places))
+                        .collect();
                 }
             }
         }
@@ -211,13 +244,27 @@ impl Step {
     }
 }
 
+fn some_lines<'a>(rng: &mut impl Rng, text: &'a Text, count: usize) -> Vec<&'a Vec<String>> {
+    let lines: Vec<&Vec<String>> = text.iter().collect();
+    several(rng, &lines, count.min(lines.len()))
+}
+
+/// A place among `count`.
+fn under(rng: &mut impl Rng, count: usize) -> usize {
+    below(rng, count as u32) as usize
+}
+
 fn one_of(rng: &mut impl Rng, words: &[String]) -> String {
-    words[below(rng, words.len() as u32) as usize].clone()
+    words[under(rng, words.len())].clone()
 }
 
 /// The letter `places` later in the alphabet, around its end; what is no letter stays.
 fn shifted(byte: u8, places: u8) -> char {
-    let base = if byte.is_ascii_uppercase() { b'A' } else { b'a' };
+    let base = if byte.is_ascii_uppercase() {
+        b'A'
+    } else {
+        b'a'
+    };
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' => char::from(base + (byte - base + places) % 26),
         other => char::from(other),
@@ -226,12 +273,25 @@ fn shifted(byte: u8, places: u8) -> char {
 
 fn drawn(rng: &mut impl Rng, level: u8, given: &Text, steps: &[Step], result: Text) -> Drawn {
     let commas = steps.contains(&Step::SpacesForCommas);
-    let given: Vec<String> = given.iter().map(|line| line.join(if commas { "," } else { " " })).collect();
-    let opening = one(rng, &["Here is a text:", "This is the text to work on:", "Take these lines:"]);
+    let given: Vec<String> = given
+        .iter()
+        .map(|line| line.join(if commas { "," } else { " " }))
+        .collect();
+    let opening = one(
+        rng,
+        &[
+            "Here is a text:",
+            "This is the text to work on:",
+            "Take these lines:",
+        ],
+    );
     let task = if let [only] = steps {
         format!("Change the text in this way: {}", only.told())
     } else {
-        let told = steps.iter().zip(1..).map(|(step, number)| format!("{number}. {}", step.told()));
+        let told = steps
+            .iter()
+            .zip(1..)
+            .map(|(step, number)| format!("{number}. {}", step.told()));
         let told = told.collect::<Vec<_>>().join("\n");
         format!(
             "Do these {} steps one after the other, each on what the one before it gave:\n\n{told}",

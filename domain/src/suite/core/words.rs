@@ -193,6 +193,11 @@ pub(super) fn between(rng: &mut impl Rng, least: i64, most: i64) -> i64 {
     least + i64::from(below(rng, (most - least + 1) as u32))
 }
 
+/// A uniform place from `least` to `most`, both included.
+pub(super) fn place(rng: &mut impl Rng, least: usize, most: usize) -> usize {
+    least + below(rng, (most - least + 1) as u32) as usize
+}
+
 /// `a, b and c`.
 pub(super) fn listed(things: &[impl AsRef<str>]) -> String {
     let things: Vec<&str> = things.iter().map(AsRef::as_ref).collect();

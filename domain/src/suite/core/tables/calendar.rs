@@ -52,8 +52,8 @@ impl Date {
     /// The `count`-th such weekday of a month, `count` from one.
     pub(super) const fn nth_weekday(year: i64, month: i64, weekday: usize, count: i64) -> Self {
         let first = Self::new(year, month, 1);
-        let wait = (weekday as i64 - first.weekday() as i64).rem_euclid(7);
-        first.plus(wait + 7 * (count - 1))
+        let wait = (weekday + 7 - first.weekday()) % 7;
+        first.plus(wait.cast_signed() as i64 + 7 * (count - 1))
     }
 
     /// A day of the years given, both included.

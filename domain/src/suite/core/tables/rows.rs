@@ -308,7 +308,7 @@ impl Table {
     fn sum_of_kind_above(&self, rng: &mut impl Rng) -> Option<Asked> {
         let kind = one(rng, &self.kinds);
         let (least, most) = self.theme.eaches;
-        let limit = between(rng, least, (least + most) / 2);
+        let limit = between(rng, least, least + (most - least) / 2);
         let total = self.sum(
             2,
             |row| row.kind == kind && row.each > limit,
@@ -496,7 +496,7 @@ impl Table {
     fn joined_products(&self, rng: &mut impl Rng) -> Option<Asked> {
         let place = one(rng, &self.places);
         let (least, most) = self.theme.counts;
-        let limit = between(rng, least + (most - least) / 5, (least + most) / 2);
+        let limit = between(rng, least + (most - least) / 5, least + (most - least) / 2);
         let chosen = |row: &Row| row.place != place && row.count > limit;
         let total = self.sum(6, chosen, Row::product)?;
         self.sum(1, |row| row.place == place, Row::product)?;

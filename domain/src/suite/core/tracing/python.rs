@@ -365,7 +365,10 @@ impl<'a> Machine<'a> {
                 Value::Text(text) => Value::Text(text.chars().rev().collect()),
                 other => Value::List(other.elements().into_iter().rev().collect()),
             },
-            Expr::Len(of) => Value::Number(self.value(of, variables).len() as i64),
+            Expr::Len(of) => {
+                let length = self.value(of, variables).len();
+                Value::Number(i64::try_from(length).expect("texts and lists are short"))
+            }
             Expr::Pop(name, index) => {
                 let index = self.value(index, variables).number();
                 let list = list(variables, name);
@@ -402,11 +405,13 @@ fn list<'a>(variables: &'a mut Variables, name: &str) -> &'a mut Vec<Value> {
 /// The place that an index means, from the end if negative.
 fn place(index: i64, length: usize) -> usize {
     let place = if index < 0 {
-        index + length as i64
+        usize::try_from(-index)
+            .ok()
+            .and_then(|back| length.checked_sub(back))
     } else {
-        index
+        usize::try_from(index).ok()
     };
-    usize::try_from(place).expect("every drawn index is within its list")
+    place.expect("every drawn index is within its list")
 }
 
 fn operate(left: &Value, operator: Operator, right: &Value) -> Value {

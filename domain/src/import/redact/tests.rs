@@ -1,0 +1,180 @@
+use super::*;
+
+fn redacted(text: &str) -> (String, u32) {
+    let (bytes, places) = redact(text.as_bytes());
+    assert_eq!(bytes.len(), text.len());
+    let twice = redact(&bytes);
+    assert_eq!(
+        (twice.0, twice.1),
+        (bytes.clone(), 0),
+        "a second time nothing is found: {text}"
+    );
+    (
+        String::from_utf8(bytes).expect("only whole texts are blanked"),
+        places,
+    )
+}
+
+#[test]
+fn command_lines_under_any_of_their_keys_are_taken_out() {
+    for (text, expected) in [
+        (
+            r#"{"cmd": "genai-bench --api-key abc", "n": 1}"#,
+            r#"{"cmd": "xxxxxxxxxxx xxxxxxxxx xxx", "n": 1}"#,
+        ),
+        (
+            r#"{"cli_command":"a \"b\" c"}"#,
+            r#"{"cli_command":"x xxxxx x"}"#,
+        ),
+        (
+            r#"{"argv": ["-m", "x y"], "n": [1]}"#,
+            r#"{"argv": ["xx", "x x"], "n": [1]}"#,
+        ),
+        (
+            r#"{"bench_arguments":["-m","/m"]}"#,
+            r#"{"bench_arguments":["xx","xx"]}"#,
+        ),
+        (
+            r#"{"env": {"HF_HOME": "/data", "N": 3}}"#,
+            r#"{"env": {"HF_HOME": "xxxxx", "N": 3}}"#,
+        ),
+        (
+            "# cmd: ./llama-bench -m a\n[1]",
+            "x xxxx xxxxxxxxxxxxx xx x\n[1]",
+        ),
+        ("me@box:~$ ls -l\nend", "xxxxxxxxx xx xx\nend"),
+        ("```bash\nuvx x\n```\n| a |", "```bash\nxxx x\n```\n| a |"),
+        ("vllm serve \\\n  --x y\nz", "vllm serve \\\n  --x y\nz"),
+        (
+            "vllm serve -q \\\n  --x y\nz",
+            "xxxx xxxxx xx x\n  xxx x\nz",
+        ),
+        (
+            "command:\n  - run\n  - \"me\"\nnext: 1\n",
+            "command:\n  - xxx\n  - \"xx\"\nnext: 1\n",
+        ),
+    ] {
+        assert_eq!(redacted(text).0, expected);
+    }
+}
+
+#[test]
+fn settings_and_counts_stay() {
+    for text in [
+        r#"{"args": {"rate": 1, "profile": "sweep"}}"#,
+        r#"{"model_args": "pretrained=Qwen/Qwen3-8B,dtype=auto"}"#,
+        r#"{"token": 12, "tokens": "many", "eos_token": "</s>", "token": " the"}"#,
+        "llama-bench: benchmark 1/1: starting",
+        "| llama 7B Q4_0 | 3.56 GiB | pp512 | 1.0 |",
+        r#"{"cmd": null, "password": "", "dataset_path": "None", "secret": "None"}"#,
+        "task-1234567890abcdef0 /homepage/x hf_models/qwen",
+    ] {
+        assert_eq!(redacted(text), (text.to_owned(), 0));
+    }
+}
+
+#[test]
+fn secrets_are_found_by_key_flag_shape_and_address() {
+    for (text, secret) in [
+        (r#"{"api_key": "a1"}"#, "a1"),
+        (r#"{"x": "{\"api_key\": \"a1b\"}"}"#, "a1b"),
+        (r#"{"password": 4711}"#, "4711"),
+        (
+            r#"{"headers": {"Authorization": "Bearer zz99zz99"}}"#,
+            "zz99",
+        ),
+        (r#"{"model_args": "model=m,api_key=s3cret"}"#, "s3cret"),
+        ("cmd = run api_key=s3cret", "s3cret"),
+        ("base_url=u,api_key=s3cret,x=1", "s3cret"),
+        ("HF_TOKEN=hf_x python", "hf_x"),
+        ("run --api-key s3cret!", "s3cret"),
+        (r#"["--api-key", "s3cret"]"#, "s3cret"),
+        ("curl Authorization: Bearer abcdefgh1", "abcdefgh1"),
+        ("key sk-proj-abcdefghij0123456789 end", "abcdefghij"),
+        ("hf_abcdefghijklmnopqrst1", "abcdefghij"),
+        ("ghp_0123456789abcdefghij", "0123456789"),
+        ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN7"),
+        ("postgres://me:pass@db.example/x", "pass"),
+        ("https://me%40x:p@ss@host/v1", "ss@"),
+        ("/home/someone/models/a.gguf", "someone"),
+        (r"C:\\Users\\Some.One\\a.gguf", "Some"),
+        (r"\/home\/someone\/a.gguf", "someone"),
+        ("/Users/jürgen/x", "rgen"),
+        (r"C:\Users\Some One\a.gguf", "One"),
+    ] {
+        let (kept, places) = redacted(text);
+        assert!(places > 0 && !kept.contains(secret), "{text} became {kept}");
+    }
+    assert!(
+        redacted("/home/someone/models/a.gguf")
+            .0
+            .ends_with("/models/a.gguf")
+    );
+    assert!(
+        redacted("postgres://me:pass@db.example/x")
+            .0
+            .ends_with("@db.example/x")
+    );
+}
+
+#[test]
+fn columns_of_a_table_are_taken_out_by_their_names() {
+    let text = "n_gen,command,api_key\n1,\"run \"\"a\"\", b\",k1\n2,,\n3,vllm,\"k\n2\"\n";
+    assert_eq!(
+        redacted(text).0,
+        "n_gen,command,api_key\n1,\"xxx xxxxxx x\",xx\n2,,\n3,xxxx,\"x\nx\"\n"
+    );
+}
+
+#[test]
+fn json_stays_json_with_the_same_keys() {
+    let text = r#"{"cmd": "a \"q\" \u00e9", "args": ["--x", "y"], "api_key": 12, "r": {"v": 1.5}}"#;
+    let (kept, _) = redacted(text);
+    let value: serde_json::Value = serde_json::from_str(&kept).expect("it stays JSON");
+    assert_eq!(value["r"]["v"], 1.5);
+    assert_eq!(value.as_object().map(serde_json::Map::len), Some(4));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_keep_their_length_and_lines(
+        bytes in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::prelude::any::<u8>(),
+                proptest::sample::select(b"\"':=[]{}\\ \n-x|>".as_slice()),
+            ],
+            0..200,
+        ),
+        key in proptest::sample::select(vec!["cmd", "args", "api_key", "token", "env", "/home", "://", "--token"]),
+        at in 0_usize..200,
+    ) {
+        let mut bytes = bytes;
+        let at = at.min(bytes.len());
+        bytes.splice(at..at, key.bytes());
+        let (kept, _) = redact(&bytes);
+        proptest::prop_assert_eq!(kept.len(), bytes.len());
+        let places = |it: &[u8]| it.iter().map(|it| *it == b'\n').collect::<Vec<_>>();
+        proptest::prop_assert_eq!(places(&kept), places(&bytes));
+    }
+}
+
+#[test]
+fn repetitions_without_end_take_no_time_without_end() {
+    for part in [
+        "\"args\":[",
+        "\"args\":{",
+        "\"cmd\":[",
+        "cmd=",
+        "api_key=",
+        "sk-",
+        "eyJ",
+        "--token=",
+        "cmd:|",
+        "://a:",
+        "\\Users\\",
+        "args: ",
+    ] {
+        let text = part.repeat((1 << 20) / part.len());
+        assert_eq!(redact(text.as_bytes()).0.len(), text.len(), "{part}");
+    }
+}
