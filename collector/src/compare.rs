@@ -1,19 +1,22 @@
 //! Results side by side: what differs, by how much, and what must not be divided.
 //!
 //! The first result is the base. A quotient needs equals: quality and joules per right answer one
-//! suite version, sampling and number of items; speeds and joules one workload; joules one scope
-//! key. Where both answered the same items, these are resampled together: the interval
-//! is that of the paired log ratio. Speeds resample accounts, records and repetitions of each side.
+//! suite version and sampling, joules one number of items too; speeds and joules one workload; joules
+//! one scope key. Quality is compared by the items that one lost and gained (file `difference`). Of
+//! joules per right answer, both sides' items are resampled together where they are the same: the
+//! interval is that of the paired log ratio. Speeds resample accounts, records and repetitions of
+//! each side. Two results can be told apart if the interval leaves out no change.
 
 use std::collections::BTreeMap;
 
-use domain::api::{CompareAnswer, DATA_LICENCE, Delta, DifferingLine, Figure, ResultRow};
+use domain::api::{CompareAnswer, DATA_LICENCE, Delta, DifferingLine, Figure, ResultRow, Told};
 use domain::ids::Sha256Digest;
 use domain::record::Workload;
 use domain::statistics::bootstrap::{Resampler, percentile_interval};
 use domain::suite::Family;
 
 use crate::derive::{CellResult, ItemKey, ScopeEnergy};
+use crate::difference::Difference;
 use crate::frontier;
 
 /// Two to six results, the first as the base.
@@ -82,55 +85,93 @@ fn deltas(base: &Side, other: &Side) -> Vec<Delta> {
     figures
         .into_iter()
         .map(|(figure, of)| {
-            let compared = compared(figure, of, base, other);
-            let (value, ci95, paired, reason) = match compared {
-                Ok((value, (ci95, paired))) => (Some(value), ci95, paired, None),
-                Err(reason) => (None, None, false, Some(reason)),
-            };
+            let delta = both(figure, of, base, other).and_then(|(before, after)| {
+                if figure == "quality" {
+                    quality(base, other)
+                } else {
+                    ratio(figure, &before, &after, [base, other])
+                }
+            });
             Delta {
                 id: other.row.id.clone(),
                 figure: figure.to_owned(),
-                value,
-                ci95_low: ci95.map(|ends| ends.0),
-                ci95_high: ci95.map(|ends| ends.1),
-                paired,
-                reason,
+                ..delta.unwrap_or_else(|reason| Delta {
+                    reason: Some(reason),
+                    ..Delta::default()
+                })
             }
         })
         .collect()
 }
 
-fn compared(
-    figure: &str,
-    of: Column,
-    base: &Side,
-    other: &Side,
-) -> Result<(f64, Interval), String> {
-    let sides = [base, other];
-    for (name, side) in ["the base", "this result"].into_iter().zip(sides) {
-        if of(side.row).is_none() {
+/// A figure of both sides, if the two may be compared.
+fn both(figure: &str, of: Column, base: &Side, other: &Side) -> Result<(Figure, Figure), String> {
+    let value = |name: &str, side: &Side| {
+        of(side.row).ok_or_else(|| {
             let reason = missing(figure, side.row).unwrap_or("not recorded");
-            return Err(format!("{name} has none: {reason}"));
-        }
-    }
-    unequal(figure, base, other).map_or(Ok(()), Err)?;
-    let both = of(base.row).zip(of(other.row));
-    let (before, after) = both.ok_or("not recorded")?;
-    if figure == "quality" {
-        let points = 100.0 * (after.value - before.value);
-        let interval = items_interval(sides, figure, None, |base, other| {
-            Some(100.0 * (other.correct / other.asked - base.correct / base.asked))
-        });
-        return Ok((points, interval));
-    }
+            format!("{name} has none: {reason}")
+        })
+    };
+    let values = (value("the base", base)?, value("this result", other)?);
+    unequal(figure, base, other).map_or(Ok(values), Err)
+}
+
+/// The difference in points.
+fn quality(base: &Side, other: &Side) -> Result<Delta, String> {
+    let [one, two] = [base, other].map(|side| &side.cell.samples.items);
+    let of = Difference::between(one, two).ok_or("not recorded")?;
+    Ok(Delta {
+        value: Some(of.points),
+        ci95_low: Some(of.ci95.0),
+        ci95_high: Some(of.ci95.1),
+        paired: of.paired.is_some(),
+        told: Some(of.told),
+        paired_items: of.paired.map(|paired| paired.items),
+        lost: of.paired.map(|paired| paired.lost),
+        gained: of.paired.map(|paired| paired.gained),
+        mcnemar_p: of.paired.map(|paired| paired.mcnemar_p()),
+        items_needed: of.items_needed,
+        ..Delta::default()
+    })
+}
+
+/// The quotient of any other figure.
+fn ratio(
+    figure: &str,
+    before: &Figure,
+    after: &Figure,
+    sides: [&Side; 2],
+) -> Result<Delta, String> {
     if before.value <= 0.0 || after.value <= 0.0 {
         return Err("one of them is zero".to_owned());
     }
-    let ratio = after.value / before.value;
-    let interval = match figure {
+    let (ci95, paired) = ratio_interval(figure, before, after, sides);
+    let lower_is_better = matches!(
+        figure,
+        "ttft_ms" | "joules_per_correct_answer" | "joules_per_output_token"
+    );
+    let told = ci95.map(|(low, high)| match (low > 1.0, high < 1.0) {
+        (true, _) if lower_is_better => Told::Worse,
+        (true, _) => Told::Better,
+        (_, true) if lower_is_better => Told::Better,
+        (_, true) => Told::Worse,
+        _ => Told::NotApart,
+    });
+    Ok(Delta {
+        value: Some(after.value / before.value),
+        ci95_low: ci95.map(|ends| ends.0),
+        ci95_high: ci95.map(|ends| ends.1),
+        paired,
+        told,
+        ..Delta::default()
+    })
+}
+
+fn ratio_interval(figure: &str, before: &Figure, after: &Figure, sides: [&Side; 2]) -> Interval {
+    let both_have = before.ci95.is_some() && after.ci95.is_some();
+    match figure {
         "joules_per_correct_answer" | "accuracy_per_joule" => {
-            let scope = base.row.energy_scope.as_deref();
-            let both_have = before.ci95.is_some() && after.ci95.is_some();
+            let scope = sides[0].row.energy_scope.as_deref();
             let (ends, paired) = items_interval(sides, "joules", scope, |base, other| {
                 let per_correct = |sums: &Sums| sums.joules / sums.correct;
                 let drawn = per_correct(other) / per_correct(base);
@@ -145,14 +186,12 @@ fn compared(
             };
             (ends, paired)
         }
-        "joules_per_output_token" => (product_of_intervals(&before, &after), false),
+        "joules_per_output_token" => (product_of_intervals(before, after), false),
         _ => {
-            let both_have = before.ci95.is_some() && after.ci95.is_some();
             let ends = repetitions_interval(sides, figure).filter(|_| both_have);
             (ends, false)
         }
-    };
-    Ok((ratio, interval))
+    }
 }
 
 /// Why a row lacks a figure.
@@ -193,7 +232,7 @@ fn unequal(figure: &str, base: &Side, other: &Side) -> Option<String> {
     if by_items && sampling(first) != sampling(second) {
         return Some("answers were sampled in another way".to_owned());
     }
-    if by_items && one.quality_n != two.quality_n {
+    if by_items && figure != "quality" && one.quality_n != two.quality_n {
         let n = |row: &ResultRow| row.quality_n.unwrap_or(0);
         return Some(format!("{} items against {} items", n(two), n(one)));
     }
@@ -244,14 +283,12 @@ fn shape(workload: &Workload) -> impl PartialEq {
 /// What some items came to.
 #[derive(Default)]
 struct Sums {
-    asked: f64,
     correct: f64,
     joules: f64,
 }
 
 impl Sums {
     fn add(&mut self, item: &Item) {
-        self.asked += 1.0;
         self.correct += item.correct;
         self.joules += item.joules;
     }

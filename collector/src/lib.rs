@@ -13,6 +13,7 @@
 mod collector;
 pub mod compare;
 pub mod derive;
+mod difference;
 #[cfg(test)]
 mod fixtures;
 pub mod frontier;
@@ -23,5 +24,7 @@ mod numbers;
 pub mod postgres;
 pub mod snapshot;
 pub mod store;
+pub mod tasks;
+pub mod variants;
 
 pub use collector::{Collector, CollectorError, CollectorOptions, database_address};

@@ -457,6 +457,8 @@ pub struct ResultDetail {
     pub row: ResultRow,
     /// Accuracy by family.
     pub families: Vec<FamilyScore>,
+    /// Accuracy by family and level, in the suite's order, levels from one.
+    pub levels: Vec<VariantFamily>,
     /// Joules at every scope that was measured, that of the row first; empty where none was.
     pub energies: Vec<EnergyRow>,
     /// Power over time in the newest record with readings, one series per meter, thinned.
@@ -538,7 +540,7 @@ pub struct DifferingLine {
 }
 
 /// One figure of a result over that of the base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Delta {
     /// The result.
     pub id: String,
@@ -551,14 +553,27 @@ pub struct Delta {
     pub ci95_low: Option<f64>,
     /// High end of its 95 % interval.
     pub ci95_high: Option<f64>,
-    /// The same items were answered, and are resampled together.
+    /// The same items were answered, and are compared one by one.
     pub paired: bool,
+    /// Whether the two can be told apart, and which is better; `null` without an interval.
+    pub told: Option<Told>,
+    /// Of quality on the same items: those that both answered.
+    pub paired_items: Option<u32>,
+    /// Of those, items that the base answered rightly and this one wrongly.
+    pub lost: Option<u32>,
+    /// Items that this one answered rightly and the base wrongly.
+    pub gained: Option<u32>,
+    /// Two-sided p of the exact McNemar test on lost and gained, which decides `told`.
+    pub mcnemar_p: Option<f64>,
+    /// Of quality: items, the same for both, that would tell a difference of this size with 80 %
+    /// power; `null` where none would.
+    pub items_needed: Option<u32>,
     /// Why there is no value: another scope, suite, workload or sampling.
     pub reason: Option<String>,
 }
 
 /// Accuracy of one family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct FamilyScore {
     /// Family.
     pub family: String,
@@ -684,8 +699,8 @@ pub struct VariantRow {
     pub mcnemar_p: Option<f64>,
     /// Whether the two can be told apart.
     pub told: Option<Told>,
-    /// Items that would tell a difference of this size with 80 % power, at this share of
-    /// discordant items.
+    /// Items, the same for both, that would tell a difference of this size with 80 % power, at
+    /// this share of discordant items; `null` where none would.
     pub items_needed: Option<u32>,
     /// Share of items answered with the very same text as the reference, both greedy.
     pub greedy_agreement: Option<f64>,
@@ -746,7 +761,7 @@ pub struct VariantRow {
 }
 
 /// One variant's answers to one family, of one level or of all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct VariantFamily {
     /// The variant's result.
     pub result: String,
@@ -775,7 +790,7 @@ pub struct TasksAnswer {
 }
 
 /// One family at one level, and the cheapest that passes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct TaskRow {
     /// Family.
     pub family: String,
@@ -794,7 +809,7 @@ pub struct TaskRow {
 }
 
 /// A result that passes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct PassingResult {
     /// Its id.
     pub id: String,

@@ -330,6 +330,144 @@ impl CompareQuery {
     }
 }
 
+/// The share that passes a task when the reader names none, in percent.
+pub const DEFAULT_PASS_PERCENT: f64 = 80.0;
+
+/// Where a model's variants are compared: `GET /api/v1/models/{slug}`. What is left out is chosen
+/// by the collector: the place with the most variants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelQuery {
+    /// `setup`.
+    pub setup: Option<Slug>,
+    /// `engine`: its name in URLs.
+    pub engine: Option<Slug>,
+    /// `workload`.
+    pub workload: Option<Slug>,
+    /// `suite`.
+    pub suite: Option<Slug>,
+}
+
+impl ModelQuery {
+    /// Reads a query string, without its `?`. Every bad field is named.
+    pub fn parse(query: &str) -> Result<Self, Vec<FieldError>> {
+        let mut parsed = Self::default();
+        each_once(query, |key, value| {
+            let place = match key {
+                "setup" => &mut parsed.setup,
+                "engine" => &mut parsed.engine,
+                "workload" => &mut parsed.workload,
+                "suite" => &mut parsed.suite,
+                _ => {
+                    let message = "unknown key: the known ones are engine, setup, suite, workload";
+                    return Err(message.to_owned());
+                }
+            };
+            *place = Some(slug(value)?);
+            Ok(())
+        })?;
+        Ok(parsed)
+    }
+
+    /// The question's one spelling: keys sorted, empty for the default.
+    pub fn canonical(&self) -> String {
+        spelled([
+            ("engine", &self.engine),
+            ("setup", &self.setup),
+            ("suite", &self.suite),
+            ("workload", &self.workload),
+        ])
+    }
+}
+
+/// Which tasks are passed, and how surely: `GET /api/v1/tasks`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TasksQuery {
+    /// `suite`. `None`: `core-v1` where it has results, else the one with the most.
+    pub suite: Option<Slug>,
+    /// `pass`: share of right answers that passes, in percent, 1 to 99.
+    pub pass_percent: f64,
+}
+
+impl Default for TasksQuery {
+    fn default() -> Self {
+        Self {
+            suite: None,
+            pass_percent: DEFAULT_PASS_PERCENT,
+        }
+    }
+}
+
+impl TasksQuery {
+    /// Reads a query string, without its `?`. Every bad field is named.
+    pub fn parse(query: &str) -> Result<Self, Vec<FieldError>> {
+        let mut parsed = Self::default();
+        each_once(query, |key, value| {
+            match key {
+                "suite" => parsed.suite = Some(slug(value)?),
+                "pass" => {
+                    let percent = number(value)?;
+                    if !(1.0..=99.0).contains(&percent) {
+                        return Err("percent of right answers: 1 to 99".to_owned());
+                    }
+                    parsed.pass_percent = percent;
+                }
+                _ => return Err("unknown key: the known ones are pass, suite".to_owned()),
+            }
+            Ok(())
+        })?;
+        Ok(parsed)
+    }
+
+    /// The question's one spelling: keys sorted, defaults dropped.
+    pub fn canonical(&self) -> String {
+        let is_default = self.pass_percent.to_bits() == DEFAULT_PASS_PERCENT.to_bits();
+        let pass = (!is_default).then(|| self.pass_percent.to_string());
+        let suite = self.suite.as_ref().map(Slug::to_string);
+        spelled([("pass", &pass), ("suite", &suite)])
+    }
+}
+
+/// Reads pairs whose keys may stand once; empty values count as absent.
+fn each_once(
+    query: &str,
+    mut read: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<(), Vec<FieldError>> {
+    if query.len() > MAX_QUERY_BYTES {
+        let message = format!("a query has at most {MAX_QUERY_BYTES} bytes");
+        return Err(vec![error("", "", message)]);
+    }
+    let (mut seen, mut errors) = (BTreeSet::new(), Vec::new());
+    for (key, value) in form_urlencoded::parse(query.as_bytes()).take(MAX_PAIRS) {
+        let value = value.trim();
+        if value.is_empty() {
+            continue;
+        }
+        let read = if seen.insert(key.clone()) {
+            read(&key, value)
+        } else {
+            Err("given twice: give it once".to_owned())
+        };
+        if let Err(message) = read {
+            errors.push(error(&key, value, message));
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
+/// The pairs that have a value.
+fn spelled<T: fmt::Display, const N: usize>(pairs: [(&str, &Option<T>); N]) -> String {
+    let given = pairs
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?.to_string())));
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(given)
+        .finish()
+}
+
 fn may_repeat(key: &str) -> bool {
     matches!(key, "axes" | "engine" | "model" | "setup" | "vendor")
 }
@@ -552,6 +690,37 @@ mod tests {
         assert!(message(&format!("r={a},{a}")).contains("twice"));
         assert!(message(&format!("r={a},XYZ")).contains("16 hexadecimal"));
         assert!(message(&format!("r={a},{b}&q=1")).contains("unknown key"));
+    }
+
+    #[test]
+    fn places_of_variants_have_one_spelling() {
+        let asked = ModelQuery::parse("workload=pp16-tg17&setup=mini&engine=").expect("read");
+        assert_eq!(asked.canonical(), "setup=mini&workload=pp16-tg17");
+        assert_eq!(ModelQuery::parse(&asked.canonical()), Ok(asked));
+        assert_eq!(ModelQuery::parse(""), Ok(ModelQuery::default()));
+        let message = |query: &str| ModelQuery::parse(query).expect_err(query).remove(0).message;
+        assert!(message("quant=q4").ends_with("engine, setup, suite, workload"));
+        assert!(message("setup=Mini%20M4").starts_with("1 to 64"));
+        assert!(message("setup=a&setup=b").contains("twice"));
+        assert!(message(&"setup=a&".repeat(1_000)).contains("at most"));
+    }
+
+    #[test]
+    fn tasks_are_asked_with_a_share_that_can_be_passed() {
+        let asked = TasksQuery::parse("pass=90.5%25&suite=core-v1").expect("read");
+        assert_eq!(asked.canonical(), "pass=90.5&suite=core-v1");
+        assert_eq!(TasksQuery::parse(&asked.canonical()), Ok(asked));
+        let default = TasksQuery::parse("pass=80").expect("read");
+        assert_eq!(
+            (default.canonical().as_str(), default),
+            ("", TasksQuery::default())
+        );
+        let message = |query: &str| TasksQuery::parse(query).expect_err(query).remove(0).message;
+        for share in ["0", "100", "0.8"] {
+            assert!(message(&format!("pass={share}")).contains("1 to 99"));
+        }
+        assert!(message("pass=most").starts_with("a number"));
+        assert!(message("budget=1").ends_with("pass, suite"));
     }
 
     fn queries() -> impl Strategy<Value = FrontierQuery> {

@@ -115,6 +115,7 @@ fn quality_in_words(quality: &QualitySettings) -> String {
         suite,
         items,
         thinking_tokens,
+        fidelity: _,
     } = quality;
     if *items == 0 {
         return "No quality is measured: [quality] items = 0.".to_owned();

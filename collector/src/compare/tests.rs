@@ -70,10 +70,19 @@ fn the_same_work_for_half_the_joules_is_told_with_its_interval() {
     assert!(delta(&deltas, "joules_per_correct_answer").paired);
     let quality = delta(&deltas, "quality");
     assert_eq!((quality.value, quality.paired), (Some(0.0), true));
-    assert_eq!(
-        (quality.ci95_low, quality.ci95_high),
-        (Some(0.0), Some(0.0))
+    // No item of 105 differs, which leaves room for a few that would.
+    assert!(
+        quality
+            .ci95_low
+            .is_some_and(|low| (-4.0..0.0).contains(&low)),
+        "{quality:?}"
     );
+    assert_eq!(quality.told, Some(Told::NotApart));
+    assert_eq!((quality.lost, quality.gained), (Some(0), Some(0)));
+    assert_eq!(quality.items_needed, None);
+    let told = |figure| delta(&deltas, figure).told;
+    assert_eq!(told("joules_per_correct_answer"), Some(Told::Better));
+    assert_eq!(told("accuracy_per_joule"), Some(Told::Better));
     let decode = delta(&deltas, "decode_tokens_per_second");
     assert!(decode.ci95_low < decode.value && decode.value < decode.ci95_high);
     assert!(!decode.paired && decode.reason.is_none());
@@ -102,6 +111,20 @@ fn pairs_are_told_apart_better_than_strangers() {
         points.ci95_high.is_some_and(|high| high < 0.0),
         "{points:?}"
     );
+    assert_eq!(
+        (points.told, points.paired_items, points.lost, points.gained),
+        (Some(Told::Worse), Some(105), Some(10), Some(0))
+    );
+    assert!(
+        points
+            .mcnemar_p
+            .is_some_and(|p| (p - 2.0 / 1_024.0).abs() < 1e-12)
+    );
+    assert!(
+        points
+            .items_needed
+            .is_some_and(|items| (50..105).contains(&items))
+    );
     let strangers = compared(
         &base,
         &other(|record| {
@@ -113,6 +136,8 @@ fn pairs_are_told_apart_better_than_strangers() {
     let apart = delta(&strangers, "quality");
     assert!(!apart.paired && points.paired);
     assert!(width(apart) > width(points), "{apart:?} {points:?}");
+    // They answer other items, and so are all wrong.
+    assert_eq!((apart.told, apart.lost), (Some(Told::Worse), None));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use domain::ids::{Sha256Digest, Slug};
 use domain::record::{
-    Context, EngineFacts, Host, Record, RunnerFacts, Settings, SetupRef, SuiteRef, TokenSource,
-    VariantFacts, Workload,
+    Asking, Context, EngineFacts, Host, Record, RunnerFacts, Settings, SetupRef, SuiteRef,
+    TokenSource, VariantFacts, Workload,
 };
 use domain::roofline::Subject;
 
@@ -26,6 +26,8 @@ pub struct CellFacts {
     pub workload: Workload,
     /// The suite that was asked.
     pub suite: Option<SuiteRef>,
+    /// How its items were put to the model; `None` where they were its plain prompt.
+    pub asking: Option<Asking>,
     /// The program that measured.
     pub runner: RunnerFacts,
     /// Groups the cells of one sweep.
@@ -51,6 +53,7 @@ impl CellFacts {
             variant: record.variant.clone(),
             workload: record.workload.clone(),
             suite: record.suite.clone(),
+            asking: record.quality.as_ref().and_then(|all| all.asking.clone()),
             runner: record.runner.clone(),
             sweep: record.sweep,
             context: record.context.first().cloned(),

@@ -22,11 +22,13 @@
 //! Joules stand at every scope that was measured: over questions, by phase, net of idling (files
 //! `energy` and `joules`); what makes them void is in `void`.
 //!
-//! Quality is not a median: it is the share of right answers, and where several accounts
-//! answered the same item, the newest answer counts.
+//! Quality is not a median: it is the mean of the families' shares of right answers, and where
+//! several accounts answered the same item, the newest answer counts. A cell publishes one suite,
+//! that of its newest answers. Fidelity (file `fidelity`) is that of the newest record that has it.
 
 mod cell;
 mod energy;
+mod fidelity;
 mod joules;
 mod power;
 mod provenance;
@@ -42,8 +44,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::api::{
-    FamilyScore, PowerSeries, ProvenanceLine, RecordSummary, RepetitionPoint, ResultDetail,
-    ResultRow,
+    PowerSeries, ProvenanceLine, RecordSummary, RepetitionPoint, ResultDetail, ResultRow,
+    VariantFamily,
 };
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, KeyId, Sha256Digest, Slug};
@@ -53,14 +55,17 @@ use domain::tier::Tier;
 
 pub use cell::CellFacts;
 pub use energy::{KeyEnergy, KeyJoules, QuestionEnergy, RecordEnergy};
+pub use fidelity::FidelityFigures;
+pub(crate) use fidelity::contradictions;
 pub use joules::ScopeEnergy;
+pub(crate) use quality::{MIN_ITEMS, stratified};
 pub use quality::{ScoredItem, ScoredSuite};
 pub use speed::RepetitionSample;
 pub use trouble::Trouble;
 pub use waits::{Percentile, Waits};
 
 /// Changes whenever the same records would give other numbers.
-pub const RULES_VERSION: u32 = 4;
+pub const RULES_VERSION: u32 = 5;
 
 /// How a record reached the collector, and what it was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +109,8 @@ pub struct DerivedRecord {
     pub troubles: Vec<Trouble>,
     /// The scored answers, or why there are none.
     pub quality: Result<ScoredSuite, String>,
+    /// How far its choices are from the reference's, or why that is not known.
+    pub fidelity: Result<FidelityFigures, String>,
     /// Joules by scope, or why there are none.
     pub energy: RecordEnergy,
     /// Power over time, one series per meter.
@@ -119,8 +126,12 @@ pub struct CellResult {
     pub energies: Vec<ScopeEnergy>,
     /// Power over time in the newest record with readings.
     pub power: Arc<[PowerSeries]>,
-    /// Accuracy by family.
-    pub families: Vec<FamilyScore>,
+    /// Accuracy by family and level, in the suite's order; level 0 stands for all levels.
+    pub families: Vec<VariantFamily>,
+    /// How far its choices are from the reference's, or why that is not known.
+    pub fidelity: Result<FidelityFigures, String>,
+    /// What was removed of the weights.
+    pub pruning_recipe: Option<String>,
     /// Every repetition of the cell's records.
     pub repetitions: Vec<RepetitionPoint>,
     /// Provenance of the newest record.
@@ -178,8 +189,24 @@ pub struct ItemSample {
     pub unextractable: bool,
     /// Any of its samples is right.
     pub any_correct: bool,
+    /// Digest of the text that counts: equal texts have equal ones.
+    pub answer: u64,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
+}
+
+#[cfg(test)]
+impl ItemSample {
+    /// An answer in 5 ms, right or wrong; two right ones have one text.
+    pub(crate) fn of(correct: bool) -> Self {
+        Self {
+            correct,
+            unextractable: false,
+            any_correct: correct,
+            answer: u64::from(correct),
+            seconds: 0.005,
+        }
+    }
 }
 
 impl DerivedRecord {
@@ -217,13 +244,19 @@ impl CellResult {
 
     /// The answer of `/results/{id}`.
     pub fn detail(&self, data_version: &str) -> ResultDetail {
+        let (families, levels): (Vec<_>, Vec<_>) = self
+            .families
+            .iter()
+            .cloned()
+            .partition(|one| one.level == 0);
         ResultDetail {
             energies: self.energies.iter().map(ScopeEnergy::line).collect(),
             power: self.power.to_vec(),
             data_version: data_version.to_owned(),
             licence: domain::api::DATA_LICENCE.to_owned(),
             row: self.row.clone(),
-            families: self.families.clone(),
+            families: families.into_iter().map(|one| one.score).collect(),
+            levels,
             repetitions: self.repetitions.clone(),
             provenance: self.provenance.clone(),
             records: self.records.clone(),
@@ -246,6 +279,7 @@ pub fn derive(record: &Record, received: Received) -> DerivedRecord {
         tokens_per_pass: speed::tokens_per_pass(record),
         troubles: trouble::of(record),
         quality: quality::scored(record),
+        fidelity: fidelity::figures(record, &received),
         energy: energy::of(record),
         power: power::series(record).into(),
         received,

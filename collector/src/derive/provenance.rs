@@ -1,7 +1,10 @@
 //! Where a number comes from, line by line, and the command that measures it again.
 
 use domain::api::ProvenanceLine;
-use domain::record::{BandwidthPoint, Host, KvState, PruningMethod, SpeculationMethod};
+use domain::record::{
+    Asking, BandwidthPoint, Host, KvState, PruningMethod, SpeculationMethod, TemplateSource,
+    Thinking,
+};
 use domain::statistics::median;
 
 use super::theory::Theory;
@@ -60,6 +63,9 @@ fn suite(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
         "Suite seed",
         facts.suite.as_ref().map(|suite| suite.seed.to_string()),
     );
+    if let Some(asking) = &facts.asking {
+        asked(asking, line);
+    }
     let workload = &facts.workload;
     let state = match workload.kv_state {
         KvState::Cold => "cold cache",
@@ -85,6 +91,31 @@ fn suite(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     line("Prompt SHA-256", text(workload.prompt_sha256.as_ref()));
 }
 
+/// How the suite's items were put to the model.
+fn asked(asking: &Asking, line: &mut impl FnMut(&str, Option<String>)) {
+    let template = match asking.template {
+        TemplateSource::None => "none: items are plain prompts",
+        TemplateSource::Model => "that of the weights, applied by the server",
+        TemplateSource::Server => "the server's own: the weights have none",
+    };
+    line("Chat template", Some(template.to_owned()));
+    let thinking = match asking.thinking {
+        Thinking::None => "none was seen",
+        Thinking::Apart => "said apart from the answer by the server",
+        Thinking::Tags => "between tags in the text, cut from the answer",
+    };
+    let most = asking.thinking_tokens;
+    line(
+        "Thinking",
+        Some(format!("{thinking}; at most {most} tokens")),
+    );
+    let bytes = asking.answer_bytes;
+    line(
+        "Answers kept",
+        Some(format!("up to {bytes} bytes; of a longer one its end")),
+    );
+}
+
 fn variant(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
     let variant = &facts.variant;
     let pruning = &variant.pruning;
@@ -108,6 +139,7 @@ fn variant(facts: &CellFacts, line: &mut impl FnMut(&str, Option<String>)) {
             }
         }),
     );
+    line("Pruning recipe", text(pruning.recipe.as_ref()));
     line("Pruned from SHA-256", text(pruning.source_sha256.as_ref()));
 }
 

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::api::{FamilyScore, Figure};
+use domain::api::{FamilyScore, Figure, VariantFamily};
 use domain::ids::Sha256Digest;
 use domain::record::{AnsweredItem, Finish, Record};
 use domain::statistics::bootstrap::{ratio_interval, ratio_of_sums};
 use domain::statistics::proportion::clopper_pearson;
+use domain::statistics::stratified::{StratifiedMean, stratified_mean};
 use domain::suite::{self, Family, Item, ItemId, Suite, Verdict};
 
 use super::{ItemKey, ItemSample};
 
 /// Items under which no quality is published.
-pub(super) const MIN_ITEMS: usize = 100;
+pub(crate) const MIN_ITEMS: usize = 100;
 
 /// A record's scored answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,8 @@ pub struct ScoredItem {
     pub unextractable: bool,
     /// Any of its samples is right: what the best verifier could have picked.
     pub any_correct: bool,
+    /// Digest of the text that counts; 0 where none was picked.
+    pub answer: u64,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
 }
@@ -98,13 +101,15 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
         .into_iter()
         .map(|id| {
             let item = suite::item(&asked.seed.0, id);
-            let verdict = chosen(&answers[&id]).map(|answer| judged(&item, answer));
+            let chosen = chosen(&answers[&id]);
+            let verdict = chosen.map(|answer| judged(&item, answer));
             let right = |answer: &&AnsweredItem| judged(&item, answer) == Verdict::Right;
             ScoredItem {
                 id,
                 correct: verdict == Some(Verdict::Right),
                 unextractable: verdict == Some(Verdict::Unextractable),
                 any_correct: answers[&id].iter().any(right),
+                answer: chosen.map_or(0, digest_of),
                 seconds: seconds(&answers[&id]),
             }
         })
@@ -135,6 +140,17 @@ fn judged(item: &Item, answer: &AnsweredItem) -> Verdict {
     }
 }
 
+/// Tells one text from another: eight bytes of its SHA-256, and its whole length where only its end
+/// was kept.
+fn digest_of(answer: &AnsweredItem) -> u64 {
+    let mut bytes = answer.answer_bytes.unwrap_or(0).to_le_bytes().to_vec();
+    bytes.extend_from_slice(answer.answer.as_str().as_bytes());
+    let digest = Sha256Digest::of(&bytes).0;
+    u64::from_le_bytes([
+        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+    ])
+}
+
 fn seconds(samples: &[&AnsweredItem]) -> f64 {
     let first = samples.iter().map(|sample| sample.start_ns).min();
     let last = samples.iter().map(|sample| sample.end_ns).max();
@@ -142,21 +158,28 @@ fn seconds(samples: &[&AnsweredItem]) -> f64 {
     ns as f64 / 1e9
 }
 
-/// The share of right answers with its Clopper-Pearson interval. An item that several accounts
-/// answered counts once: it is one item, however often it was asked.
+/// The mean of the families' shares of right answers, with its interval. An item that several
+/// accounts answered counts once: it is one item, however often it was asked.
 pub(super) fn figure(items: &BTreeMap<ItemKey, ItemSample>) -> Result<Figure, String> {
-    if items.len() < MIN_ITEMS {
-        return Err(format!(
-            "{} items were asked, {MIN_ITEMS} are needed",
-            items.len()
-        ));
-    }
-    let (correct, n) = tally(items.values());
+    let mean = stratified(items).filter(|_| items.len() >= MIN_ITEMS);
+    let mean =
+        mean.ok_or_else(|| format!("{} items were asked, {MIN_ITEMS} are needed", items.len()))?;
     Ok(Figure {
-        value: f64::from(correct) / f64::from(n),
-        ci95: Some(clopper_pearson(correct, n, 0.95)),
-        n,
+        value: mean.value,
+        ci95: Some(mean.ci95),
+        n: mean.items,
     })
+}
+
+/// The suite mean of some answers; `None` without any.
+pub(crate) fn stratified(items: &BTreeMap<ItemKey, ItemSample>) -> Option<StratifiedMean> {
+    let mut families: BTreeMap<Family, (u32, u32)> = BTreeMap::new();
+    for (key, item) in items {
+        let family = families.entry(key.family).or_default();
+        family.0 += u32::from(item.correct);
+        family.1 += 1;
+    }
+    stratified_mean(&families.into_values().collect::<Vec<_>>())
 }
 
 /// Share of items of which any sample is right.
@@ -183,34 +206,38 @@ pub(super) fn seconds_per_answer(
     })
 }
 
-/// Accuracy by family, in the suite's order.
-pub(super) fn families(items: &BTreeMap<ItemKey, ItemSample>) -> Vec<FamilyScore> {
-    Suite::ALL
-        .iter()
-        .flat_map(|suite| suite.families())
-        .filter_map(|&family| {
-            let of_family = || {
-                let own = items.iter().filter(|(key, _)| key.family == family);
-                own.map(|(_, item)| item)
-            };
-            let (correct, n) = tally(of_family());
+/// Accuracy by family and level, in the suite's order; level 0 stands for all levels.
+pub(super) fn families(items: &BTreeMap<ItemKey, ItemSample>, result: &str) -> Vec<VariantFamily> {
+    let mut tallies: BTreeMap<(Family, u8), (u32, u32, u32)> = BTreeMap::new();
+    for (key, item) in items {
+        for level in [0, key.level] {
+            let tally = tallies.entry((key.family, level)).or_default();
+            tally.0 += u32::from(item.correct);
+            tally.1 += 1;
+            tally.2 += u32::from(item.unextractable);
+        }
+    }
+    tallies
+        .into_iter()
+        .map(|((family, level), (correct, n, unextractable))| {
             let (low, high) = clopper_pearson(correct, n, 0.95);
-            (n > 0).then(|| FamilyScore {
-                family: family.name().to_owned(),
-                description: family.describe().to_owned(),
-                correct,
-                items: n,
-                unextractable: of_family().filter(|item| item.unextractable).count() as u32,
-                accuracy: f64::from(correct) / f64::from(n),
-                accuracy_ci95_low: low,
-                accuracy_ci95_high: high,
-            })
+            VariantFamily {
+                result: result.to_owned(),
+                level,
+                score: FamilyScore {
+                    family: family.name().to_owned(),
+                    description: family.describe().to_owned(),
+                    correct,
+                    items: n,
+                    unextractable,
+                    accuracy: f64::from(correct) / f64::from(n),
+                    accuracy_ci95_low: low,
+                    accuracy_ci95_high: high,
+                },
+            }
         })
         .collect()
 }
 
-fn tally<'a>(items: impl Iterator<Item = &'a ItemSample>) -> (u32, u32) {
-    items.fold((0, 0), |(correct, n), item| {
-        (correct + u32::from(item.correct), n + 1)
-    })
-}
+#[cfg(test)]
+mod tests;

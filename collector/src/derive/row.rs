@@ -13,8 +13,8 @@ use super::speed::{self, LARGEST_SPREAD, Published, RepetitionSample, STABLE_HAL
 use super::theory::{Theory, milliseconds_each};
 use super::waits::{self, Percentile, Waits};
 use super::{
-    CellFacts, CellResult, DerivedRecord, ItemKey, ItemSample, Samples, cell, provenance, quality,
-    rfc3339,
+    CellFacts, CellResult, DerivedRecord, FidelityFigures, ItemKey, ItemSample, Samples, cell,
+    provenance, quality, rfc3339,
 };
 use crate::numbers::number;
 
@@ -43,6 +43,8 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
             .map(|record| Arc::clone(&record.power))
             .unwrap_or_default(),
         families: Vec::new(),
+        fidelity: newest_fidelity(&counting, newest),
+        pruning_recipe: pruning_recipe(&newest.facts),
         repetitions: points(records),
         provenance: provenance::lines(newest, &theory),
         records: records
@@ -78,6 +80,27 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
     }
     publish_answers(&mut result, &accounts, newest);
     Some(result)
+}
+
+/// That of the newest record that has it; else why the newest has none.
+fn newest_fidelity(
+    counting: &[&DerivedRecord],
+    newest: &DerivedRecord,
+) -> Result<FidelityFigures, String> {
+    let known = counting
+        .iter()
+        .rev()
+        .find_map(|record| record.fidelity.as_ref().ok());
+    known.cloned().map_or_else(|| newest.fidelity.clone(), Ok)
+}
+
+fn pruning_recipe(facts: &CellFacts) -> Option<String> {
+    facts
+        .variant
+        .pruning
+        .recipe
+        .as_ref()
+        .map(ToString::to_string)
 }
 
 /// Records of each key, oldest first.
@@ -478,25 +501,28 @@ fn raise(row: &mut ResultRow, flag: &str) {
     row.flags.push_str(flag);
 }
 
-/// Quality and joules, each from the latest record per account that has them. Flags of the joules
-/// stand in the row of their scope.
+/// Quality and joules, each from the latest record per account that has them, of the suite that was
+/// answered last. Flags of the joules stand in the row of their scope.
 fn publish_answers(
     result: &mut CellResult,
     accounts: &[Vec<&DerivedRecord>],
     newest: &DerivedRecord,
 ) {
-    let scored: Vec<&DerivedRecord> = accounts
+    let when = |record: &&DerivedRecord| (record.received.received_ms, record.received.content_id);
+    let suite_of = |record: &DerivedRecord| Some(record.quality.as_ref().ok()?.suite.clone());
+    let answered = accounts.iter().flatten().copied();
+    let newest_suite = answered
+        .filter(|record| record.quality.is_ok())
+        .max_by_key(when)
+        .and_then(suite_of);
+    let mut latest: Vec<&DerivedRecord> = accounts
         .iter()
         .filter_map(|records| {
-            records
-                .iter()
-                .rev()
-                .find(|record| record.quality.is_ok())
-                .copied()
+            let mut newest_first = records.iter().rev().copied();
+            newest_first.find(|record| newest_suite.is_some() && suite_of(record) == newest_suite)
         })
         .collect();
-    let mut latest = scored;
-    latest.sort_by_key(|record| (record.received.received_ms, record.received.content_id));
+    latest.sort_by_key(when);
     let mut items: BTreeMap<ItemKey, ItemSample> = BTreeMap::new();
     for record in &latest {
         let Ok(suite) = &record.quality else { continue };
@@ -508,6 +534,7 @@ fn publish_answers(
                     correct: item.correct,
                     unextractable: item.unextractable,
                     any_correct: item.any_correct,
+                    answer: item.answer,
                     seconds: item.seconds,
                 },
             );
@@ -516,7 +543,7 @@ fn publish_answers(
     match quality::figure(&items) {
         Ok(figure) => {
             result.row.set_figure("quality", figure);
-            result.families = quality::families(&items);
+            result.families = quality::families(&items, &result.row.id);
             if result.row.samples > 1 {
                 result.row.oracle_quality = quality::oracle(&items);
             }

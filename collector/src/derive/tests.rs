@@ -19,34 +19,42 @@ pub(crate) fn record() -> Record {
         .expect("the fixture is a record")
 }
 
-/// Answers the first `items` of the public suite, 5 ms each; `right` tells which correctly.
-pub(crate) fn answering(mut record: Record, items: u32, right: impl Fn(u32) -> bool) -> Record {
+/// Answers the first `items` of `reference-v1`, 5 ms each; `right` tells which correctly.
+pub(crate) fn answering(record: Record, items: u32, right: impl Fn(u32) -> bool) -> Record {
+    answering_suite(record, Suite::ReferenceV1, items, right)
+}
+
+/// The same of any suite, with its public seed.
+pub(crate) fn answering_suite(
+    mut record: Record,
+    suite: Suite,
+    items: u32,
+    right: impl Fn(u32) -> bool,
+) -> Record {
     record.suite = Some(SuiteRef {
-        version: Name::cleaned(Suite::ReferenceV1.name()),
-        digest: Sha256Digest(Suite::ReferenceV1.digest()),
-        seed: Sha256Digest(Suite::ReferenceV1.public_seed()),
+        version: Name::cleaned(suite.name()),
+        digest: Sha256Digest(suite.digest()),
+        seed: Sha256Digest(suite.public_seed()),
     });
-    let answered = (0..items)
-        .zip(Suite::ReferenceV1.plan(items))
-        .map(|(position, id)| {
-            let item = suite::item(&Suite::ReferenceV1.public_seed(), id);
-            let start_ns = 2_000_000_000 + u64::from(position) * 5_000_000;
-            AnsweredItem {
-                family: Name::cleaned(id.family.name()),
-                level: id.level,
-                index: id.index,
-                sample: 0,
-                answer: Answer::cleaned(if right(position) { &item.answer } else { "?" }),
-                answer_bytes: None,
-                picked: true,
-                tokens_in: 10,
-                tokens_out: 5,
-                reasoning_tokens: 0,
-                finish: Finish::Stop,
-                start_ns,
-                end_ns: start_ns + 5_000_000,
-            }
-        });
+    let answered = (0..items).zip(suite.plan(items)).map(|(position, id)| {
+        let item = suite::item(&suite.public_seed(), id);
+        let start_ns = 2_000_000_000 + u64::from(position) * 5_000_000;
+        AnsweredItem {
+            family: Name::cleaned(id.family.name()),
+            level: id.level,
+            index: id.index,
+            sample: 0,
+            answer: Answer::cleaned(if right(position) { &item.answer } else { "?" }),
+            answer_bytes: None,
+            picked: true,
+            tokens_in: 10,
+            tokens_out: 5,
+            reasoning_tokens: 0,
+            finish: Finish::Stop,
+            start_ns,
+            end_ns: start_ns + 5_000_000,
+        }
+    });
     record.quality = Some(Quality {
         items: answered.collect(),
         transcript_sha256: None,
@@ -85,7 +93,7 @@ pub(crate) fn received(number: u8, account: u8) -> Received {
     }
 }
 
-fn published(records: &[Record]) -> CellResult {
+pub(crate) fn published(records: &[Record]) -> CellResult {
     let derived: Vec<_> = records
         .iter()
         .zip(1..)
@@ -200,11 +208,13 @@ fn answers_are_scored_against_items_made_again() {
     assert!(close(Some(quality.value), 180.0 / 210.0));
     let (low, high) = quality.ci95.expect("exact");
     assert!(low < quality.value && quality.value < high && high - low < 0.11);
-    assert_eq!(result.families.len(), 7);
+    let detail = result.detail("v");
+    assert_eq!((detail.families.len(), detail.levels.len()), (7, 21));
     // The plan goes round the families: every seventh item is of one of them.
     let wrong: Vec<_> = result
+        .detail("v")
         .families
-        .iter()
+        .into_iter()
         .filter(|family| family.correct == 0)
         .collect();
     assert_eq!(wrong.len(), 1);

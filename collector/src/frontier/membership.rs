@@ -3,7 +3,7 @@
 //! In each draw accounts, their records and those records' repetitions are resampled, as for the
 //! published intervals, and the suite's items are resampled
 //! within their families once for all cells: results that answered the same items keep their
-//! pairs. Prices do not move. p is the share of draws in which nothing dominates the result.
+//! pairs, and families weigh the same, as in the published mean. Prices do not move. p is the share of draws in which nothing dominates the result.
 //! On: p >= 0.9. Tied: p >= 0.1, or not dominated by the published values. Dominated: else.
 //!
 //! Each cell and each family has its own stream of draws, seeded by the data version and its
@@ -244,12 +244,16 @@ struct Source<'a> {
     decode: &'a [Vec<Vec<f64>>],
     items: Vec<ItemShare>,
     has_joules: bool,
+    /// Items drawn of each family, and right answers among them.
+    tally: Vec<(f64, f64)>,
     resampler: Resampler,
     scratch: Vec<f64>,
 }
 
 struct ItemShare {
     position: usize,
+    /// Place of its family in the tally.
+    family: usize,
     correct: f64,
     joules: Option<f64>,
 }
@@ -266,11 +270,16 @@ impl<'a> Source<'a> {
         let scope = candidate.row.energy_scope.as_deref().unwrap_or_default();
         let joules = samples.joules.get(scope);
         let joules_of = |key: &ItemKey| joules.and_then(|all| all.get(key)).copied();
+        let mut families: Vec<Family> = samples.items.keys().map(|key| key.family).collect();
+        families.sort_unstable();
+        families.dedup();
+        let place = |family| families.binary_search(&family).unwrap_or_default();
         let items = samples
             .items
             .iter()
             .map(|(key, item)| ItemShare {
                 position: universe.positions[key],
+                family: place(key.family),
                 correct: f64::from(u8::from(item.correct)),
                 joules: joules_of(key),
             })
@@ -278,6 +287,7 @@ impl<'a> Source<'a> {
         Self {
             decode: &samples.decode,
             items,
+            tally: vec![(0.0, 0.0); families.len()],
             has_joules: candidate.row.joules_per_correct_answer.is_some()
                 && samples.items.keys().all(|key| joules_of(key).is_some()),
             resampler: stream(data_version, &format!("repetitions {}", candidate.row.id)),
@@ -286,25 +296,32 @@ impl<'a> Source<'a> {
     }
 
     fn draw(&mut self, weights: &[f64]) -> Drawn {
-        let (mut asked, mut correct, mut joules) = (0.0, 0.0, 0.0);
+        self.tally.fill((0.0, 0.0));
+        let mut joules = 0.0;
         for item in &self.items {
             let weight = weights[item.position];
-            asked += weight;
-            correct += weight * item.correct;
+            let family = &mut self.tally[item.family];
+            family.0 += weight;
+            family.1 += weight * item.correct;
             // Read only where every item has its own.
             joules += weight * item.joules.unwrap_or(f64::NAN);
         }
+        let drawn = || self.tally.iter().filter(|(asked, _)| *asked > 0.0);
+        let correct: f64 = drawn().map(|(_, correct)| correct).sum();
+        let families = drawn().count() as f64;
+        let mean = drawn().map(|(asked, correct)| correct / asked).sum::<f64>() / families;
+        let asked = families > 0.0;
         let per_correct = if correct > 0.0 {
             joules / correct
         } else {
             f64::INFINITY
         };
         Drawn {
-            quality: (asked > 0.0).then(|| correct / asked),
+            quality: asked.then_some(mean),
             decode: self
                 .resampler
                 .median_of_medians(self.decode, &mut self.scratch),
-            joules: (self.has_joules && asked > 0.0).then_some(per_correct),
+            joules: (self.has_joules && asked).then_some(per_correct),
         }
     }
 }

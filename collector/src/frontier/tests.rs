@@ -21,15 +21,7 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
             level: id.level,
             index: id.index,
         };
-        (
-            key,
-            ItemSample {
-                correct: rank < right,
-                unextractable: false,
-                any_correct: rank < right,
-                seconds: 0.005,
-            },
-        )
+        (key, ItemSample::of(rank < right))
     });
     let repetitions: Vec<f64> = (0..7)
         .map(|i| decode * (1.0 + spread * (f64::from(i) - 3.0) / 3.0))
@@ -66,6 +58,8 @@ fn cell(id: &str, quality: f64, decode: f64, spread: f64, price: Option<f64>) ->
         power: std::sync::Arc::default(),
         workload: crate::derive::tests::record().workload,
         families: Vec::new(),
+        fidelity: Err("not compared".to_owned()),
+        pruning_recipe: None,
         repetitions: Vec::new(),
         provenance: Vec::new(),
         records: Vec::new(),

@@ -63,13 +63,5 @@ pub(super) async fn answer(
 
 /// The columns of the table of deltas.
 pub(super) fn columns() -> Vec<String> {
-    csv::columns_of(&Delta {
-        id: String::new(),
-        figure: String::new(),
-        value: None,
-        ci95_low: None,
-        ci95_high: None,
-        paired: false,
-        reason: None,
-    })
+    csv::columns_of(&Delta::default())
 }

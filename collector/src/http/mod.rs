@@ -32,6 +32,7 @@ mod problem;
 mod records;
 mod results;
 mod serve;
+mod tasks;
 
 pub use serve::serve;
 
@@ -92,7 +93,7 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 16] = [
+    let table: [(&str, MethodRouter<Collector>); 18] = [
         ("/records", get(records::list).post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
@@ -101,6 +102,8 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
         ("/frontier", get(frontier::answer)),
         ("/compare", get(compare::answer)),
         ("/models", get(models::list)),
+        ("/models/{slug}", get(models::detail)),
+        ("/tasks", get(tasks::answer)),
         ("/engines", get(engines::list)),
         ("/engines/{slug}", get(engines::detail)),
         ("/engines/{slug}/{build}", get(engines::build)),
@@ -118,12 +121,13 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 8] = [
+    let table: [(&str, MethodRouter<Collector>); 9] = [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
         ("/compare", get(compare::answer)),
         ("/models", get(models::list)),
+        ("/tasks", get(tasks::answer)),
         ("/engines", get(engines::list)),
         ("/hardware", get(hardware::list)),
         ("/imports", get(imports::list)),

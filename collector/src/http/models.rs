@@ -1,17 +1,20 @@
-//! `/models`: what was measured, by model.
+//! `/models`: what was measured, by model, and what one model loses by quantisation and pruning.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use domain::api::{ModelRow, ModelsAnswer, Problem};
+use domain::api::{ModelDetail, ModelRow, ModelsAnswer, Problem, VariantRow};
+use domain::query::ModelQuery;
 use serde::Serialize;
 
-use super::ask::{Ask, Format, json};
+use super::ask::{Ask, Format, json, split_ending};
 use super::csv;
-use super::problem::ApiError;
-use crate::collector::Collector;
+use super::problem::{ApiError, bad_fields};
+use crate::collector::{Collector, off_the_loop};
 use crate::snapshot::{ModelFacts, Snapshot};
+use crate::variants;
 
 /// A model's line in CSV; its results are those of `/results`.
 #[derive(Debug, Default, Serialize)]
@@ -58,6 +61,63 @@ pub(super) async fn list(
             }
         }
     }))
+}
+
+/// One model's variants against its unquantised, unpruned one.
+#[utoipa::path(
+    get,
+    path = "/api/v1/models/{slug}",
+    params(
+        ("slug" = String, Path, description = "The model's name in URLs"),
+        ("setup" = Option<String>, Query, description = "Where variants are compared; the place with the most of them, then the newest, if not given"),
+        ("engine" = Option<String>, Query, description = "The engine's name in URLs"),
+        ("workload" = Option<String>, Query, description = "Workload"),
+        ("suite" = Option<String>, Query, description = "Suite version"),
+        ("format" = Option<String>, Query, description = "json or csv (the variants); so do .json, .csv and Accept"),
+    ),
+    responses(
+        (status = 200, description = "Its variants", body = ModelDetail),
+        (status = 304, description = "The reader's copy still holds"),
+        (status = 400, description = "bad-query", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "not-found", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn detail(
+    State(collector): State<Collector>,
+    Path(slug): Path<String>,
+    ask: Ask,
+) -> Result<Response, ApiError> {
+    let query = ModelQuery::parse(&ask.query).map_err(|errors| bad_fields(&errors))?;
+    let (slug, _) = split_ending(&slug);
+    let snapshot = collector.snapshot();
+    let model = snapshot.models().iter().find(|model| model.slug == slug);
+    let model = model.ok_or(ApiError::NotFound)?.clone();
+    let canonical = query.canonical();
+    if let Some(unchanged) = ask.unchanged(&collector, &snapshot, &canonical) {
+        return Ok(unchanged);
+    }
+    // Planning items takes milliseconds per variant.
+    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
+    let room = room.map_err(|_| ApiError::Overloaded)?;
+    let asked = snapshot.clone();
+    let answer = off_the_loop(move || {
+        let answer = variants::answer(&model, asked.results(), &query, asked.data_version());
+        drop(room);
+        answer
+    })
+    .await
+    .map_err(|errors| bad_fields(&errors))?;
+    Ok(
+        ask.answer(&collector, &snapshot, &canonical, || match ask.format {
+            Format::Json => json(&answer),
+            Format::Csv => csv::table(&variant_columns(), &answer.variants),
+        }),
+    )
+}
+
+/// The columns of the table of variants.
+pub(super) fn variant_columns() -> Vec<String> {
+    csv::columns_of(&VariantRow::default())
 }
 
 /// The columns of the table of models.

@@ -6,7 +6,9 @@ use utoipa::OpenApi;
 
 use super::ask::{Ask, json};
 use super::problem::ApiError;
-use super::{compare, engines, frontier, hardware, health, imports, models, records, results};
+use super::{
+    compare, engines, frontier, hardware, health, imports, models, records, results, tasks,
+};
 use crate::collector::Collector;
 
 /// The document.
@@ -32,6 +34,8 @@ use crate::collector::Collector;
         frontier::answer,
         compare::answer,
         models::list,
+        models::detail,
+        tasks::answer,
         engines::list,
         engines::detail,
         engines::build,

@@ -7,8 +7,9 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{Request, StatusCode};
 use domain::api::{
-    BuildRow, CompareAnswer, EngineRow, EnginesAnswer, FrontierAnswer, Health, ModelsAnswer,
-    Problem, Receipt, RecordDetail, RecordsAnswer, ResultDetail, ResultsAnswer,
+    BuildRow, CompareAnswer, EngineRow, EnginesAnswer, FrontierAnswer, Health, ModelDetail,
+    ModelsAnswer, Problem, Receipt, RecordDetail, RecordsAnswer, ResultDetail, ResultsAnswer,
+    TasksAnswer, Told,
 };
 use domain::envelope::{self, Envelope};
 use domain::hardware::Catalogue;
@@ -278,6 +279,12 @@ async fn what_the_schema_does_not_say_is_refused() {
     no_suite["suite"] = json!(null);
     let mut backwards = fixtures::record_json(1);
     backwards["repetitions"][2]["end_ns"] = json!(0);
+    let mut contradiction = fixtures::record_json(1);
+    contradiction["fidelity"] = json!({
+        "reference_sha256": "00".repeat(32), "corpus_sha256": "00".repeat(32),
+        "docs": [{"tokens": 2, "kld_nnat": 5, "dnll_nnat": 0, "top1_agree": 2,
+                  "token_kld_nnat": [2, 2]}],
+    });
     let mut after_9999 = fixtures::record_json(1);
     after_9999["started_ms"] = json!(253_402_300_800_000_u64);
     for (what, record) in [
@@ -290,6 +297,7 @@ async fn what_the_schema_does_not_say_is_refused() {
         ("unknown suite", other_suite),
         ("answers without a suite", no_suite),
         ("time running backwards", backwards),
+        ("tokens that do not sum to their document", contradiction),
         ("time out of the calendar", after_9999),
     ] {
         let request = submission(signed(&record));
@@ -909,6 +917,79 @@ async fn results_side_by_side_are_of_a_promised_shape() {
 }
 
 #[tokio::test]
+async fn a_models_variants_and_the_tasks_they_pass_are_answered() {
+    let door = Door::open().await;
+    let mut quantised = fixtures::record(2);
+    quantised.variant.sha256 = domain::ids::Sha256Digest([2; 32]);
+    quantised.variant.files[0].bytes = 1_790_000;
+    quantised.variant.quant = Name::cleaned("Q4_K_M");
+    let answers = &mut quantised.quality.as_mut().expect("answered").items;
+    for item in answers.iter_mut().take(20) {
+        item.answer = domain::text::Answer::cleaned("?");
+    }
+    for record in [fixtures::record(1), quantised] {
+        let answer = door.submit(fixtures::envelope(&record)).await;
+        assert_eq!(answer.json::<Receipt>().findings, Vec::<String>::new());
+    }
+    door.collector.snapshot_of(2).await;
+    let path = "/api/v1/models/fixture-1l";
+    let answer = door.get(path).await;
+    let model: ModelDetail = answer.json();
+    assert_eq!(model.variants.len(), 2);
+    assert_eq!(
+        (model.variants[1].lost, model.variants[1].told),
+        (Some(16), Some(Told::Worse))
+    );
+    let tasks: TasksAnswer = door.get("/api/v1/tasks").await.json();
+    assert_eq!(
+        (tasks.suite.as_str(), tasks.rows.len()),
+        ("reference-v1", 28)
+    );
+    for (table, lines) in [
+        (format!("{path}.csv"), 3),
+        ("/api/v1/tasks.csv".to_owned(), 29),
+    ] {
+        let csv = door.get(&table).await;
+        assert_eq!(
+            csv.header(CONTENT_TYPE),
+            "text/csv; charset=utf-8; header=present"
+        );
+        assert_eq!(csv.text().lines().count(), lines, "{table}: {}", csv.text());
+    }
+    for path in [path, "/api/v1/tasks"] {
+        let answer = door.get(path).await;
+        let have = Request::get(path)
+            .header(IF_NONE_MATCH, answer.header(ETAG))
+            .body(Body::empty())
+            .expect("a request");
+        assert_eq!(door.send(have).await.status, StatusCode::NOT_MODIFIED);
+    }
+    for (path, what) in [
+        (
+            "/api/v1/models/fixture-1l?quant=Q4",
+            "the known ones are engine, setup",
+        ),
+        (
+            "/api/v1/models/fixture-1l?engine=other",
+            "there are: scripted",
+        ),
+        ("/api/v1/tasks?budget=5", "the known ones are pass, suite"),
+        (
+            "/api/v1/tasks?suite=poetry",
+            "there are: reference-v1, core-v1",
+        ),
+    ] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let problem = door
+            .refuses(request, StatusCode::BAD_REQUEST, "bad-query")
+            .await;
+        assert!(problem.errors[0].code.contains(what), "{problem:?}");
+    }
+    let absent = door.get("/api/v1/models/other").await;
+    assert_eq!(absent.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn reading_goes_on_while_the_database_is_away() {
     let door = Door::open().await;
     door.submit(fixtures::envelope(&fixtures::record(1))).await;
@@ -952,6 +1033,9 @@ fn the_document_has_every_route_and_every_type() {
     for schema in [
         "FrontierAnswer",
         "CompareAnswer",
+        "ModelDetail",
+        "VariantRow",
+        "TasksAnswer",
         "EnergyRow",
         "BuildRow",
         "ResultRow",
@@ -972,6 +1056,8 @@ fn the_columns_of_the_tables_are_a_promise() {
         ("records", records::columns()),
         ("results", results::columns()),
         ("models", models::columns()),
+        ("variants", models::variant_columns()),
+        ("tasks", tasks::columns()),
         ("deltas", compare::columns()),
         ("builds", engines::columns()),
         ("hardware", hardware::hardware_columns()),

@@ -285,6 +285,9 @@ fn check_ranges(record: &Record) -> Result<(), IngestError> {
         let at = format!("/quality/items/{index}");
         need(item.start_ns <= item.end_ns, at, "ends before it starts");
     }
+    for (pointer, code) in record.fidelity.iter().flat_map(derive::contradictions) {
+        need(false, pointer, code);
+    }
     if places.is_empty() {
         Ok(())
     } else {

@@ -30,14 +30,23 @@ pub struct StratifiedMean {
 pub fn stratified_mean(families: &[Stratum]) -> Option<StratifiedMean> {
     let asked = || families.iter().filter(|(_, items)| *items > 0);
     let count = asked().count() as f64;
+    let items: u32 = asked().map(|(_, items)| items).sum();
     let shares = asked().map(|&(correct, items)| f64::from(correct.min(items)) / f64::from(items));
-    let value = shares.sum::<f64>() / count;
+    let right: u32 = asked().map(|&(correct, items)| correct.min(items)).sum();
+    let mut sizes = asked().map(|(_, items)| items);
+    let first = sizes.next();
+    let value = if sizes.all(|size| Some(size) == first) {
+        // The same, without rounding: the share that a reader counts.
+        f64::from(right) / f64::from(items)
+    } else {
+        shares.sum::<f64>() / count
+    };
     let inverse: f64 = asked().map(|(_, items)| f64::from(*items).recip()).sum();
     let effective_items = count * count / inverse;
     value.is_finite().then(|| StratifiedMean {
         value,
         ci95: clopper_pearson_of(value, effective_items, 0.95),
-        items: asked().map(|(_, items)| items).sum(),
+        items,
         effective_items,
     })
 }

@@ -143,6 +143,7 @@ pub(super) fn compare(rows: Vec<ResultRow>) -> CompareAnswer {
                 reason: value
                     .is_none()
                     .then(|| "joules of two scopes: cpu.pkg and wall.ac".to_owned()),
+                ..Delta::default()
             };
             [
                 of(

@@ -735,6 +735,7 @@ impl Sample {
                 family("sort", "sorts digits", 27),
                 family("brackets", "says whether brackets balance", 19),
             ],
+            levels: Vec::new(),
             repetitions: wobble
                 .iter()
                 .zip(0..)

@@ -316,6 +316,7 @@ mod tests {
             reason: value
                 .is_none()
                 .then(|| "joules of cpu.pkg and wall.ac".to_owned()),
+            ..Delta::default()
         }
     }
 
