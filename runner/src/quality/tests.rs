@@ -373,6 +373,7 @@ mod core_suite {
             suite: Suite::CoreV1,
             items: count,
             thinking_tokens,
+            fidelity: true,
         };
         Questions::of(&settings, Suite::CoreV1.public_seed())
     }
