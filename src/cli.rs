@@ -406,9 +406,11 @@ pub(crate) enum Variant {
     Make {
         /// Source GGUF.
         source: PathBuf,
-        /// Quantisation: F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K, Q5_0, Q4_1, Q4_K, Q4_0, Q3_K or Q2_K (all matrices in this
-        /// type), or a mix of llama.cpp: Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, Q3_K_L, Q3_K_M, Q3_K_S; or as-is.
-        #[arg(long, default_value = "F16")]
+        #[arg(
+            long,
+            default_value = "F16",
+            help = "Quantisation: F16, BF16, Q8_0, Q6_K, Q5_1, Q5_K, Q5_0, Q4_1, Q4_K, Q4_0, Q3_K or Q2_K (all matrices in this type), or a mix of llama.cpp: Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, Q3_K_L, Q3_K_M, Q3_K_S; or as-is"
+        )]
         quant: String,
         /// Pruning: none; layers-1 (drop one from the middle), layers-at-1+2 (these, counted from 0) or
         /// layers-by-importance-1 (the one that does least, measured); heads-25%; magnitude-30% (zero the smallest);

@@ -1,5 +1,6 @@
 //! `joulemark import`: reads other tools' files, shows what they say, and keeps them for a collector.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -264,13 +265,14 @@ fn tell(statement: &Statement, imported: &Imported) {
         imported.rows.len()
     );
     if failed > 0 {
-        told.push_str(&format!(", {failed} of them failed runs"));
+        let _ = write!(told, ", {failed} of them failed runs");
     }
     if statement.redactions > 0 {
-        told.push_str(&format!(
+        let _ = write!(
+            told,
             ", {} places with command lines or secrets left out",
             statement.redactions
-        ));
+        );
     }
     output::say(&told);
     for note in &imported.notes {

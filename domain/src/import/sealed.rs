@@ -104,6 +104,10 @@ pub enum SealedError {
 
 impl Import {
     /// Redacts, reads and packs a file; the rows are those that a collector will read of it.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "writing into memory does not fail"
+    )]
     pub fn pack(
         file: &str,
         bytes: &[u8],

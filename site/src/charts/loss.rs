@@ -113,7 +113,7 @@ fn drawing(shape: Shape, title: &str, rows: &[&LossRow]) -> Result<Option<LossDr
     };
     let room = Room {
         width: width * SCALE,
-        height: (60 + 26 * rows.len() as i32) * SCALE,
+        height: (60 + 26 * i32::try_from(rows.len()).unwrap_or(i32::MAX / 1_000)) * SCALE,
         top: 8 * SCALE,
         right: 16 * SCALE,
         bottom: 22 * SCALE,

@@ -1,5 +1,7 @@
 //! One model's variants: quality against speed, or against joules.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use askama::filters::HtmlSafe;
 use domain::api::Objective;
@@ -200,12 +202,12 @@ fn drawing(
         if let Some((low, high)) = point.x_ci95 {
             let low = x.place_within(low, canvas.left, canvas.right);
             let high = x.place_within(high, canvas.left, canvas.right);
-            whiskers.push_str(&format!("M{low} {at_y}H{high}"));
+            let _ = write!(whiskers, "M{low} {at_y}H{high}");
         }
         if let Some((low, high)) = point.y_ci95 {
             let low = y.place_within(low, canvas.bottom, canvas.top);
             let high = y.place_within(high, canvas.bottom, canvas.top);
-            whiskers.push_str(&format!("M{at_x} {low}V{high}"));
+            let _ = write!(whiskers, "M{at_x} {low}V{high}");
         }
         marks.push(Mark {
             x: at_x,

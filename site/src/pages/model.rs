@@ -262,8 +262,8 @@ fn loss(detail: &ModelDetail) -> Result<Option<Loss>, PageError> {
         &points(&detail.variants, reference, per_answer),
     )?;
     let no_joules = joules.is_none().then(|| {
-        let reasons = detail.variants.iter();
-        let reason = reasons.filter_map(|row| row.energy_reason.clone()).next();
+        let mut reasons = detail.variants.iter();
+        let reason = reasons.find_map(|row| row.energy_reason.clone());
         reason.unwrap_or_else(|| "fewer than two variants have joules of one scope".to_owned())
     });
     let with_fidelity = detail
@@ -271,10 +271,8 @@ fn loss(detail: &ModelDetail) -> Result<Option<Loss>, PageError> {
         .iter()
         .any(|row| row.kl_mean_nats.is_some() || row.top1_agreement.is_some());
     let fidelity_note = (!with_fidelity).then(|| {
-        let reasons = detail.variants.iter().filter(|row| row.result != reference);
-        let why = reasons
-            .filter_map(|row| row.fidelity_reason.as_deref())
-            .next();
+        let mut reasons = detail.variants.iter().filter(|row| row.result != reference);
+        let why = reasons.find_map(|row| row.fidelity_reason.as_deref());
         format!(
             "No KL divergence: {}.",
             why.unwrap_or("no engine gave logits")
