@@ -19,7 +19,7 @@ use runner::submit::{DrainOptions, drain};
 use serde_json::json;
 
 use super::submit;
-use crate::cli::Import;
+use crate::cli::{Format, Import};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::output::{self, Report};
@@ -53,7 +53,10 @@ pub(crate) async fn run(args: Import, config: Config) -> Outcome {
             }
         }
     }
-    report(&read).print(args.format).or_infrastructure()?;
+    let for_people = matches!(args.format, Format::Human | Format::Md);
+    if !(read.is_empty() && for_people) {
+        report(&read).print(args.format).or_infrastructure()?;
+    }
     for (statement, imported) in &read {
         tell(statement, imported);
     }
@@ -227,11 +230,6 @@ fn line(statement: &Statement, row: &Row) -> Vec<String> {
     let number = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "—".to_owned(), |value| format!("{value:.decimals$}"))
     };
-    let streams = row.concurrency.filter(|&streams| streams > 1);
-    let test = match streams {
-        Some(streams) if !row.test.contains(" c") => format!("{} c{streams}", row.test),
-        _ => row.test.clone(),
-    };
     let beware = row
         .failed
         .clone()
@@ -241,7 +239,7 @@ fn line(statement: &Statement, row: &Row) -> Vec<String> {
         statement.format.to_string(),
         text(&row.model),
         text(&row.quant),
-        test,
+        row.test.clone(),
         number(row.prefill_tokens_per_second, 1),
         number(row.decode_tokens_per_second, 1),
         number(row.ttft_ms, 1),

@@ -127,10 +127,7 @@ fn view(import: &ImportRow) -> ImportView {
         tool: row
             .format
             .map_or_else(String::new, |format| format.to_string()),
-        test: match row.concurrency {
-            Some(streams) if streams > 1 => format!("{}, {streams} at once", row.test),
-            _ => row.test.clone(),
-        },
+        test: row.test.clone(),
         model: known(&[&row.model, &row.quant]),
         place: match &import.setup {
             Some(setup) => setup.clone(),
