@@ -384,7 +384,8 @@ pub struct VariantFacts {
     pub model: Name,
     /// Architecture, such as `llama`.
     pub arch: Name,
-    /// Quantisation label, such as `Q4_K`; bits per weight come from bytes, not from this.
+    /// What the types of its matrices make it, such as `Q4_K` or `Q4_K_M`; bits per weight come from
+    /// bytes, not from this.
     pub quant: Name,
     /// Types of its tensors, most bytes first; absent where they are not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -66,7 +66,7 @@ fn report(facts: &VariantFacts, examined: Option<&Examined>) -> Report {
         ("sha256", facts.sha256.to_string()),
         ("model", facts.model.to_string()),
         ("architecture", facts.arch.to_string()),
-        ("quantisation, by most bytes", facts.quant.to_string()),
+        ("quantisation, by its types", facts.quant.to_string()),
         ("files", format!("{}, {bytes} bytes", facts.files.len())),
         ("parameters", facts.params_total.to_string()),
         ("parameters used per token", facts.params_active.to_string()),

@@ -115,7 +115,7 @@ fn facts(header: &Header, files: Vec<WeightFile>) -> Result<VariantFacts, GgufEr
             .map(|name| Name::cleaned(&name)),
         model: Name::cleaned(header.required("general.name", header.text("general.name")?)?),
         arch: Name::cleaned(architecture),
-        quant: Name::cleaned(majority_type(tensors)),
+        quant: Name::cleaned(&examine::mix(tensors)),
         types: types(tensors),
         vocab_size,
         template_sha256: header
@@ -213,18 +213,6 @@ fn types(tensors: &BTreeMap<String, StoredTensor>) -> Vec<TypeShare> {
     let mut shares: Vec<_> = shares.into_values().collect();
     shares.sort_by_key(|share| Reverse(share.bytes));
     shares
-}
-
-/// The type that most bytes of the matrices are stored in, or F32 where there are none.
-fn majority_type(tensors: &BTreeMap<String, StoredTensor>) -> &'static str {
-    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
-    for stored in tensors.values().filter(|stored| stored.shape.len() > 1) {
-        *bytes.entry(stored.dtype).or_default() += stored.bytes;
-    }
-    bytes
-        .into_iter()
-        .max_by_key(|&(_, bytes)| bytes)
-        .map_or("F32", |(label, _)| label)
 }
 
 /// Digest of everything that decides how text becomes tokens; each part is preceded by its length.

@@ -74,7 +74,7 @@ pub(super) fn in_name(name: &str) -> Option<&'static str> {
 
 /// The mix that the layers' matrices look like, by the rules of llama.cpp's `quantize`; embedding and head, which
 /// those mixes store finer, are left out where there are layers.
-pub(super) fn mix(tensors: &BTreeMap<String, StoredTensor>) -> String {
+pub(in crate::variant::inspect) fn mix(tensors: &BTreeMap<String, StoredTensor>) -> String {
     let mut elements: BTreeMap<&str, u64> = BTreeMap::new();
     let matrices = || tensors.iter().filter(|(_, stored)| stored.shape.len() > 1);
     let has_layers = matrices().any(|(name, _)| name.starts_with("blk."));

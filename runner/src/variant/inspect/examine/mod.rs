@@ -33,6 +33,7 @@ mod grid;
 mod tests;
 
 pub use claim::Agreement;
+pub(super) use claim::mix;
 use grid::Run;
 
 /// Numbers that are read at once: whole blocks of every type.
@@ -458,7 +459,7 @@ fn summed(header: &Header, bytes: u64, seen: &BTreeMap<&str, Seen>) -> Result<Ex
     let plain = || seen.iter().filter(|(name, _)| is_plain(name));
     let plain_elements: u64 = plain().map(|(_, seen)| seen.elements).sum();
     let plain_zeros: u64 = plain().map(|(_, seen)| seen.zeros).sum();
-    let mix = claim::mix(tensors);
+    let mix = mix(tensors);
     let (same_layers, same_tensors) = same(header, seen);
     Ok(Examined {
         tensors: tensors.len() as u32,
