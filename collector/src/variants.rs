@@ -203,6 +203,9 @@ fn one_per_variant(cells: Vec<&CellResult>) -> Vec<&CellResult> {
         let row = &cell.row;
         (
             row.pruning != "none",
+            // Of one kind of pruning the least first; what removes nothing is told apart by size.
+            &row.pruning,
+            (row.pruning_percent * 1e4) as u64,
             Reverse(row.variant_bytes),
             &row.variant_sha256,
         )

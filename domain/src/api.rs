@@ -617,7 +617,7 @@ pub struct ModelDetail {
     pub reference: Option<String>,
     /// Why there is none.
     pub reference_reason: Option<String>,
-    /// The group's variants, most bytes first, the unpruned before the pruned.
+    /// The group's variants: the unpruned, most bytes first, then the pruned, by kind and share.
     pub variants: Vec<VariantRow>,
     /// Accuracy by variant, family and level, in the suite's order; level 0 stands for all levels.
     pub families: Vec<VariantFamily>,
