@@ -351,30 +351,33 @@ fn answer(detail: &ModelDetail, base: Option<&VariantRow>) -> String {
         let points = |row: &VariantRow| row.quality_points.unwrap_or(0.0);
         points(a).total_cmp(&points(b))
     });
-    let items = detail
-        .variants
-        .iter()
-        .filter_map(|row| row.paired_items)
-        .max();
-    let Some(items) = items else {
+    let others = || {
+        detail
+            .variants
+            .iter()
+            .filter(|row| row.result != base.result)
+    };
+    if others().all(|row| row.told.is_none()) {
         return format!(
-            "{} stands alone here: no other variant answered its items.",
+            "{} stands alone here: nothing else was compared with it.",
             name(base)
         );
-    };
+    }
     let first = match smallest {
         Some(row) => format!(
-            "The smallest that cannot be told apart from {} on {} is {} ({}, {} of the size).",
+            "The smallest that cannot be told apart from {}{} is {} ({}, {} of the size).",
             name(base),
-            format::plural(items as usize, "item"),
+            row.lost.and(row.paired_items).map_or_else(
+                || " by their means".to_owned(),
+                |items| format!(" on {}", format::plural(items as usize, "item"))
+            ),
             name(row),
             format::bytes(row.variant_bytes),
             percent(row.bytes_of_reference),
         ),
         None => format!(
-            "Every other variant can be told apart from {} on {}.",
-            name(base),
-            format::plural(items as usize, "item"),
+            "Each that was compared with {} can be told apart from it.",
+            name(base)
         ),
     };
     match worst {
@@ -526,7 +529,11 @@ fn view(row: &VariantRow, is_reference: bool) -> VariantView {
             ..Cell::missing("")
         },
         None if is_reference => Cell::words("reference".to_owned()),
-        None => Cell::missing("no items in common with the reference"),
+        None => Cell::missing(
+            row.quality_reason
+                .as_deref()
+                .unwrap_or("nothing to compare it with"),
+        ),
     };
     let kl = row.kl_mean_nats.map(|value| Figure {
         value,
