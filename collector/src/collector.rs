@@ -25,6 +25,9 @@ const MAX_IN_WORK: usize = 256;
 /// Frontiers in computation at once: each takes a core for up to a second. More wait.
 const MAX_IN_DRAWING: usize = 4;
 
+/// Files of other tools read at once. More wait.
+const MAX_IN_READING: usize = 2;
+
 /// What whoever runs a collector decides.
 #[derive(Debug, Clone)]
 pub struct CollectorOptions {
@@ -62,6 +65,7 @@ struct Inner {
     allowed_keys: AllowedKeys,
     in_work: Arc<Semaphore>,
     in_drawing: Arc<Semaphore>,
+    in_reading: Arc<Semaphore>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Wakes the snapshot's task without the way through the database.
     stored: Arc<Notify>,
@@ -104,6 +108,7 @@ impl Collector {
             allowed_keys: AllowedKeys::new(options.allowed_keys),
             in_work: Arc::new(Semaphore::new(MAX_IN_WORK)),
             in_drawing: Arc::new(Semaphore::new(MAX_IN_DRAWING)),
+            in_reading: Arc::new(Semaphore::new(MAX_IN_READING)),
             snapshot,
             stored,
             refresher,
@@ -174,6 +179,11 @@ impl Collector {
     /// Room for one more envelope, if there is any.
     pub(crate) fn in_work(&self) -> &Arc<Semaphore> {
         &self.0.in_work
+    }
+
+    /// Room for files of other tools that are being read.
+    pub(crate) fn in_reading(&self) -> &Arc<Semaphore> {
+        &self.0.in_reading
     }
 
     /// Room to compute one more frontier.

@@ -3,8 +3,12 @@
 //! A layer of its own. Nothing here enters a cell, a median or a front; rows are mapped from the
 //! packed bytes by `domain::import` alone, at admission and again at every start.
 
+use std::sync::Arc;
+
 use domain::api::{ImportRow, RecordSummary};
-use domain::import::sealed::{Import, SealedError};
+use domain::ids::{KeyId, Sha256Digest};
+use domain::import::Imported;
+use domain::import::sealed::{About, Import, SealedError};
 use domain::tier::Tier;
 
 use crate::derive::{Received, rfc3339};
@@ -17,14 +21,23 @@ pub struct ImportedFile {
     /// What holds for the whole file, in words.
     pub notes: Vec<String>,
     /// Its rows, in the file's order.
-    pub rows: Vec<ImportRow>,
+    pub rows: Vec<Arc<ImportRow>>,
     imported_ms: u64,
+    same: (Sha256Digest, About),
 }
 
 impl ImportedFile {
-    /// Reads what an import holds.
-    pub fn read(import: &Import, received: Received) -> Result<Self, SealedError> {
-        let imported = import.rows()?;
+    /// Reads what an import holds, and refuses what must not be stored.
+    pub fn admit(import: &Import, received: Received) -> Result<Self, SealedError> {
+        Ok(Self::of(import, received, import.admitted()?))
+    }
+
+    /// Reads again what was stored.
+    pub fn load(import: &Import, received: Received) -> Result<Self, SealedError> {
+        Ok(Self::of(import, received, import.stored()?))
+    }
+
+    fn of(import: &Import, received: Received, imported: Imported) -> Self {
         let rows = (0..).zip(imported.rows).map(|(number, row)| ImportRow {
             id: format!("{}-{number}", received.content_id),
             import: received.content_id.to_string(),
@@ -39,19 +52,25 @@ impl ImportedFile {
             licence: import.about.licence.as_ref().map(ToString::to_string),
             row,
         });
-        Ok(Self {
-            rows: rows.collect(),
+        Self {
+            rows: rows.map(Arc::new).collect(),
             notes: imported.notes,
             imported_ms: import.imported_ms,
+            same: (import.packed_sha256, import.about.clone()),
             received,
-        })
+        }
+    }
+
+    /// What makes it the same file again, of one key: what is packed and what is said about it.
+    pub(crate) fn identity(&self) -> (KeyId, &(Sha256Digest, About)) {
+        (self.received.key_id, &self.same)
     }
 
     /// Sets the time of receipt, once the database gave it.
     pub(crate) fn received_at(&mut self, received_ms: i64) {
         self.received.received_ms = received_ms;
         for row in &mut self.rows {
-            row.received_at = rfc3339(received_ms);
+            Arc::make_mut(row).received_at = rfc3339(received_ms);
         }
     }
 

@@ -7,7 +7,7 @@
 //! their signature are logged and listed with that finding, and count nowhere.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,9 @@ const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Envelopes read at once: at most 1 MiB each.
 const BATCH: usize = 32;
 
+/// Imported rows of one key that are shown; its older files are listed as envelopes alone.
+const MAX_ROWS_OF_KEY: usize = 20_000;
+
 /// Everything published, of one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -52,7 +55,7 @@ pub struct Snapshot {
     records: Vec<RecordSummary>,
     results: Vec<CellResult>,
     models: Vec<ModelFacts>,
-    imports: Vec<ImportRow>,
+    imports: Vec<Arc<ImportRow>>,
 }
 
 /// What a model is, whatever was made of it.
@@ -91,7 +94,7 @@ impl Snapshot {
     }
 
     /// Rows of other tools' files, newest file first.
-    pub fn imports(&self) -> &[ImportRow] {
+    pub fn imports(&self) -> &[Arc<ImportRow>] {
         &self.imports
     }
 
@@ -213,7 +216,7 @@ impl Builder {
                 self.read.received_ms = self.read.received_ms.max(at.received_ms);
                 match record {
                     Ok(Read::Record(record)) => Arc::make_mut(&mut self.derived).push(*record),
-                    Ok(Read::Import(file)) => Arc::make_mut(&mut self.imported).push(file),
+                    Ok(Read::Import(file)) => Arc::make_mut(&mut self.imported).push(*file),
                     Err(summary) => {
                         Arc::make_mut(&mut self.unread).push((at.received_ms, *summary));
                     }
@@ -294,7 +297,7 @@ type Loaded = (ContentId, ReadUpTo, Result<Read, Box<RecordSummary>>);
 /// What a stored envelope holds.
 enum Read {
     Record(Box<DerivedRecord>),
-    Import(ImportedFile),
+    Import(Box<ImportedFile>),
 }
 
 /// The line in a listing of a stored record.
@@ -320,10 +323,10 @@ fn load(stored: &StoredEnvelope) -> Loaded {
     let read = if stored.payload_type == sealed::PAYLOAD_TYPE {
         verified::<Import>(stored, sealed::PAYLOAD_TYPE).and_then(|verified| {
             let file = catch_unwind(AssertUnwindSafe(|| {
-                ImportedFile::read(verified.value(), received)
+                ImportedFile::load(verified.value(), received)
             }));
             match file {
-                Ok(Ok(file)) => Ok(Read::Import(file)),
+                Ok(Ok(file)) => Ok(Read::Import(Box::new(file))),
                 Ok(Err(error)) => {
                     tracing::warn!(record.id = %id, %error, "a stored file of another tool is no longer read");
                     Err(unread(stored, "import: this collector no longer reads it"))
@@ -374,12 +377,22 @@ fn stumbled(stored: &StoredEnvelope) -> Box<RecordSummary> {
     unread(stored, "derivation: this collector stumbled over it")
 }
 
-/// The rows of all files, newest file first.
-fn import_rows(files: &[ImportedFile]) -> Vec<ImportRow> {
+/// The rows of all files, newest file first: of the same file sent again the newest copy, and of one
+/// key at most [`MAX_ROWS_OF_KEY`].
+fn import_rows(files: &[ImportedFile]) -> Vec<Arc<ImportRow>> {
     let mut newest_first: Vec<_> = files.iter().collect();
     newest_first.sort_by_key(|file| (Reverse(file.received.received_ms), file.received.content_id));
-    let rows = newest_first.into_iter().flat_map(|file| &file.rows);
-    rows.cloned().collect()
+    let (mut seen, mut kept) = (BTreeSet::new(), BTreeMap::new());
+    let mut rows = Vec::new();
+    for file in newest_first {
+        let of_key: &mut usize = kept.entry(file.received.key_id).or_default();
+        if *of_key + file.rows.len() > MAX_ROWS_OF_KEY || !seen.insert(file.identity()) {
+            continue;
+        }
+        *of_key += file.rows.len();
+        rows.extend(file.rows.iter().cloned());
+    }
+    rows
 }
 
 const CHANGED: &str = "signature: the stored bytes are no longer what was signed";

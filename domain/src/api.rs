@@ -375,6 +375,9 @@ pub struct FrontierAnswer {
     /// for them: beside the rows, with no standing, never weighed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imported: Vec<ImportedBeside>,
+    /// Why there are none, when the reader asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_reason: Option<String>,
     /// Choices that the data offers.
     pub facets: Facets,
 }

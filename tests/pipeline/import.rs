@@ -65,6 +65,30 @@ fn a_foreign_file_is_shown_apart_with_its_signed_bytes_and_without_its_secrets()
     assert_eq!(asked["imported"][0]["import"]["test"], row["test"]);
     assert!(asked["rows"].as_array().expect("rows").is_empty());
     assert!(serving.page("/imports").contains("Sample GPU"));
+
+    // The same file again is another envelope, and no other result.
+    let again = [
+        "import",
+        "--collector",
+        &serving.url,
+        "--source",
+        "https://example.org/post",
+        file,
+    ];
+    installation.run_fine(&again);
+    assert_eq!(serving.stored_once(2), 2);
+    let rows = &serving.json("/api/v1/imports")["rows"];
+    assert_eq!(rows.as_array().expect("rows").len(), 1);
+
+    let told = [
+        "import",
+        "--dry-run",
+        "--source",
+        "https://bob:word@example.org/x",
+        file,
+    ];
+    let refused = installation.run(&told);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
 }
 
 fn text(bytes: &[u8]) -> String {

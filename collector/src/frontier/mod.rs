@@ -128,6 +128,7 @@ pub fn answer(
         rows,
         left_out,
         imported: Vec::new(),
+        imported_reason: None,
         facets,
     }
 }

@@ -60,8 +60,9 @@ pub(super) async fn answer(
     let answer = off_the_loop(move || {
         let mut answer = frontier::answer(asked.results(), &query, tier, asked.data_version());
         if query.imported {
-            answer.imported =
-                frontier::imported::beside(asked.imports(), &query, judge.catalogue());
+            let rows = frontier::imported::beside(asked.imports(), &query, judge.catalogue());
+            answer.imported_reason = frontier::imported::why_none(&rows, &query);
+            answer.imported = rows;
         }
         // Given back when the work ends, though nobody may wait for it any more.
         drop(room);

@@ -1,5 +1,7 @@
 //! `/imports`: results of other tools, and the files they were read from.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -33,12 +35,15 @@ pub(super) async fn list(
     ask: Ask,
 ) -> Result<Response, ApiError> {
     let snapshot = collector.snapshot();
-    let write = |page: &[ImportRow], next| match ask.format {
-        Format::Csv => csv::table(&columns(), page),
+    let owned = |page: &[Arc<ImportRow>]| -> Vec<ImportRow> {
+        page.iter().map(|row| ImportRow::clone(row)).collect()
+    };
+    let write = |page: &[Arc<ImportRow>], next| match ask.format {
+        Format::Csv => csv::table(&columns(), &owned(page)),
         Format::Json => json(&ImportsAnswer {
             data_version: snapshot.data_version().to_owned(),
             licence: DATA_LICENCE.to_owned(),
-            rows: page.to_vec(),
+            rows: owned(page),
             next,
         }),
     };
@@ -76,7 +81,7 @@ pub(super) async fn file(
     let bytes = off_the_loop(move || {
         let key = envelope::public_key(&stored.public_key).ok()?;
         let verified = stored.open().verify::<Import>(&key, PAYLOAD_TYPE).ok()?;
-        verified.value().unpack().ok()
+        verified.value().shown().ok()
     })
     .await
     .ok_or(ApiError::NotFound)?;

@@ -1,6 +1,8 @@
 //! From a verified foreign file to a stored one: whom it is for, whether it reads as what it says,
 //! and whether anything in it must not be stored.
 
+use std::sync::Arc;
+
 use domain::api::{ProblemPlace, Receipt};
 use domain::envelope::Verified;
 use domain::import::sealed::{Import, SCHEMA, SealedError};
@@ -21,6 +23,9 @@ pub(super) async fn admit(
         return Ok(known);
     }
     let audience = collector.audience();
+    // Reading takes up to a few hundred megabytes for a moment, whatever the envelope's length.
+    let room = Arc::clone(collector.in_reading()).acquire_owned().await;
+    let room = room.map_err(|_| IngestError::TooLarge)?;
     let (verified, mut file) = off_the_loop(move || {
         let import = verified.value();
         check_audience(import.audience, audience)?;
@@ -41,7 +46,8 @@ pub(super) async fn admit(
             received_ms: 0,
             findings: Vec::new(),
         };
-        let file = ImportedFile::read(import, received).map_err(|error| unread(&error))?;
+        let file = ImportedFile::admit(import, received).map_err(|error| unread(&error))?;
+        drop(room);
         Ok::<_, IngestError>((verified, file))
     })
     .await?;
@@ -65,9 +71,9 @@ fn unread(error: &SealedError) -> IngestError {
     match error {
         SealedError::Import(_) => refused("/packed", "no file of a known tool".to_owned()),
         SealedError::Packed { what, .. } => refused("/packed", (*what).to_owned()),
-        SealedError::Secret { places, .. } => refused(
+        SealedError::Secret { what, places, .. } => refused(
             "/packed",
-            format!("{places} places look like a command line or a secret"),
+            format!("{places} places in {what} look like a command line, an address or a secret"),
         ),
         SealedError::OtherFormat { found, .. } => {
             refused("/format", format!("it reads as {found}"))

@@ -55,7 +55,7 @@ pub struct Import {
 }
 
 /// What the file itself does not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// The setup it was measured on.
@@ -82,11 +82,15 @@ pub enum SealedError {
         /// What is wrong.
         what: &'static str,
     },
-    /// Something in it must not be stored.
-    #[error("store {file}: it holds {places} places that look like a command line or a secret")]
+    /// Something in it, or in what is said about it, must not be stored.
+    #[error(
+        "store {file}: {places} places in {what} look like a command line, an address or a secret"
+    )]
     Secret {
         /// The file's name.
         file: Name,
+        /// Where.
+        what: &'static str,
         /// How many.
         places: u32,
     },
@@ -114,12 +118,12 @@ impl Import {
         about: About,
         audience: Audience,
         imported_ms: u64,
-    ) -> Result<(Self, Imported), ImportError> {
+    ) -> Result<(Self, Imported), SealedError> {
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(ImportError::TooLong {
+            return Err(SealedError::Import(ImportError::TooLong {
                 file: file.to_owned(),
                 bytes: bytes.len(),
-            });
+            }));
         }
         let (redacted, redactions) = redact(bytes);
         let imported = read(file, &redacted)?;
@@ -141,6 +145,7 @@ impl Import {
             packed: STANDARD.encode(packed),
             about,
         };
+        import.says_no_secret()?;
         Ok((import, imported))
     }
 
@@ -167,19 +172,42 @@ impl Import {
         Ok(bytes)
     }
 
-    /// Its rows, read again from what is packed.
-    pub fn rows(&self) -> Result<Imported, SealedError> {
+    /// Its rows, as a collector admits them: what is packed is what is said, and holds nothing that
+    /// must not be stored.
+    pub fn admitted(&self) -> Result<Imported, SealedError> {
+        let fault = |what| SealedError::Packed {
+            file: self.file.clone(),
+            what,
+        };
+        self.says_no_secret()?;
         let bytes = self.unpack()?;
-        match redact(&bytes).1 {
-            0 => {}
-            places => {
-                return Err(SealedError::Secret {
-                    file: self.file.clone(),
-                    places,
-                });
-            }
+        let places = redact(&bytes).1;
+        if places > 0 {
+            return Err(self.secret("the file", places));
         }
-        let imported = read(self.file.as_str(), &bytes)?;
+        // Taking something out keeps the length, and nothing taken out keeps the file.
+        if self.file_bytes != bytes.len() as u64 {
+            return Err(fault("it is of another length than the file"));
+        }
+        if self.redactions == 0 && self.file_sha256 != self.packed_sha256 {
+            return Err(fault("nothing was taken out, and it is another file"));
+        }
+        self.read_as_stated(&bytes)
+    }
+
+    /// Its rows, as a collector reads what it stored: whatever later rules would take out is taken
+    /// out now.
+    pub fn stored(&self) -> Result<Imported, SealedError> {
+        self.read_as_stated(&self.shown()?)
+    }
+
+    /// The file as it may be shown.
+    pub fn shown(&self) -> Result<Vec<u8>, SealedError> {
+        Ok(redact(&self.unpack()?).0)
+    }
+
+    fn read_as_stated(&self, bytes: &[u8]) -> Result<Imported, SealedError> {
+        let imported = read(self.file.as_str(), bytes)?;
         if imported.format == self.format {
             Ok(imported)
         } else {
@@ -188,6 +216,36 @@ impl Import {
                 given: self.format,
                 found: imported.format,
             })
+        }
+    }
+
+    /// What the importer says beside the file is published too.
+    fn says_no_secret(&self) -> Result<(), SealedError> {
+        let said = [
+            ("its name", Some(&self.file)),
+            ("its licence", self.about.licence.as_ref()),
+        ];
+        for (what, text) in said {
+            let places = text.map_or(0, |text| redact(text.as_str().as_bytes()).1);
+            if places > 0 {
+                return Err(self.secret(what, places));
+            }
+        }
+        // A source is an address, and public by its importer's will; what must not be in it is a
+        // user, a password or a query that may hold a token.
+        let source = self.about.source.as_ref().map_or("", Name::as_str);
+        let private = source.contains('@') || source.contains('?') || source.contains(' ');
+        if private {
+            return Err(self.secret("its source (give the page without user and query)", 1));
+        }
+        Ok(())
+    }
+
+    fn secret(&self, what: &'static str, places: u32) -> SealedError {
+        SealedError::Secret {
+            file: self.file.clone(),
+            what,
+            places,
         }
     }
 }
@@ -235,5 +293,21 @@ mod tests {
         assert!(other.unpack().is_err());
         other.packed = "!".to_owned();
         assert!(other.unpack().is_err());
+    }
+
+    #[test]
+    fn what_is_said_beside_the_file_holds_no_secret_either() {
+        let mut import = import(b"[1]");
+        assert!(import.says_no_secret().is_ok());
+        import.about.source = Some(Name::cleaned("https://example.org/post"));
+        assert!(import.says_no_secret().is_ok());
+        for source in [
+            "https://bob:secret@example.org/x",
+            "https://example.org/x?token=abc",
+        ] {
+            import.about.source = Some(Name::cleaned(source));
+            let refused = import.says_no_secret().expect_err(source).to_string();
+            assert!(refused.contains("without user and query"), "{refused}");
+        }
     }
 }

@@ -564,6 +564,7 @@ fn frontier(objectives: Vec<Objective>, mut rows: Vec<ResultRow>) -> FrontierAns
         },
         rows,
         imported: Vec::new(),
+        imported_reason: None,
     }
 }
 

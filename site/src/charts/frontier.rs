@@ -326,11 +326,11 @@ impl Scene<'_> {
             .chain(others)
             .filter_map(|row| objective.of(row))
             .collect();
-        values.extend(
-            self.imported
-                .iter()
-                .filter_map(|one| of_import(objective, one)),
-        );
+        // What nobody measured here stretches no axis, unless there is nothing else.
+        if values.is_empty() {
+            let imported = self.imported.iter();
+            values.extend(imported.filter_map(|one| of_import(objective, one)));
+        }
         for placed in self
             .rows
             .iter()
@@ -569,9 +569,12 @@ impl Scene<'_> {
             id: one.import.id.clone(),
             href: "/imports".to_owned(),
             title: names::drawable(&format!(
-                "{} {}: imported, not measured here, with no standing. Decode {} tok/s",
+                "{} {}{}: imported, not measured here, with no standing. Decode {} tok/s",
                 row.model.as_deref().unwrap_or("model not recorded"),
                 row.test,
+                row.depth_tokens
+                    .filter(|&depth| depth > 0)
+                    .map_or_else(String::new, |depth| format!(" behind {depth} tokens")),
                 format::rough(row.decode_tokens_per_second.unwrap_or_default()),
             )),
             colour: GREY,
@@ -963,6 +966,7 @@ mod tests {
             rows,
             left_out: Vec::new(),
             imported: Vec::new(),
+            imported_reason: None,
             facets: Facets::default(),
         }
     }

@@ -50,6 +50,8 @@ struct Home {
     left_out: Vec<Group>,
     /// Results of other tools, when the reader asked for them.
     imported: Vec<ImportedLine>,
+    /// Why there are none, though the reader asked.
+    imported_reason: Option<String>,
     state: Shown,
 }
 
@@ -234,6 +236,7 @@ fn view(
         table: table(answer),
         left_out: groups(answer),
         imported: answer.imported.iter().map(imported_line).collect(),
+        imported_reason: answer.imported_reason.clone(),
         state,
     })
 }

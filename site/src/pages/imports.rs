@@ -26,7 +26,10 @@ struct ImportView {
     tool: String,
     test: String,
     model: String,
+    /// As the file says.
     place: String,
+    /// As the importer says.
+    setup: Option<String>,
     prefill: Option<String>,
     decode: Option<String>,
     ttft: Option<String>,
@@ -129,15 +132,13 @@ fn view(import: &ImportRow) -> ImportView {
             .map_or_else(String::new, |format| format.to_string()),
         test: row.test.clone(),
         model: known(&[&row.model, &row.quant]),
-        place: match &import.setup {
-            Some(setup) => setup.clone(),
-            None => known(&[
-                &row.hardware,
-                &row.backend,
-                &row.engine,
-                &row.engine_version,
-            ]),
-        },
+        place: known(&[
+            &row.hardware,
+            &row.backend,
+            &row.engine,
+            &row.engine_version,
+        ]),
+        setup: import.setup.clone(),
         prefill: speed(
             row.prefill_tokens_per_second,
             row.prefill_tokens_per_second_sd,
