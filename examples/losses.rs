@@ -221,7 +221,7 @@ fn misranked(detail: &ModelDetail) -> Vec<(bool, String)> {
         let holds = |series: &&[&str]| {
             series.contains(&name(a).as_str()) && series.contains(&name(b).as_str())
         };
-        SERIES.iter().any(|series| holds(series))
+        SERIES.iter().any(holds)
     };
     let mut found = Vec::new();
     for worse in &detail.variants {
