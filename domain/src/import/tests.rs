@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 
 mod real;
+pub(super) mod testing;
 
 fn of(text: &str) -> Imported {
     read("file.txt", text.as_bytes()).expect("a tool's file")

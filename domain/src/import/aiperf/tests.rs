@@ -1,5 +1,7 @@
+//! AIPerf exports, hand-made for each quirk and real ones.
+
 use super::super::Format::Aiperf;
-use super::super::figures::testing::{
+use super::super::tests::testing::{
     close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
 

@@ -1,3 +1,5 @@
+//! JSON, tables, YAML and bombs, taken apart.
+
 use super::*;
 
 fn of(text: &str) -> Document {

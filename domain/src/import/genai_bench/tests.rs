@@ -1,6 +1,8 @@
+//! Tests on genai-bench runs: hand-made ones for each quirk, and real ones.
+
 use super::super::Format::GenaiBench;
-use super::super::figures::testing::{close, one, real, rows, says, survives_damage, unknown};
 use super::super::tests::foreign;
+use super::super::tests::testing::{close, one, real, rows, says, survives_damage, unknown};
 
 const RUN: &str = r#"{"aggregated_metrics": {"scenario": "D(100,50)", "num_concurrency": 4, "batch_size": 1,
  "iteration_type": "num_concurrency", "run_duration": 10.0, "mean_output_throughput_tokens_per_s": 100.0,

@@ -1,5 +1,7 @@
+//! Tests on guidellm reports: hand-made ones for each quirk, and real ones.
+
 use super::super::Format::Guidellm;
-use super::super::figures::testing::{
+use super::super::tests::testing::{
     close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
 

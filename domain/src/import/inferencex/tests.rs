@@ -1,5 +1,7 @@
+//! InferenceX aggregates, hand-made for each quirk and real ones.
+
 use super::super::Format::InferenceX;
-use super::super::figures::testing::{
+use super::super::tests::testing::{
     close, keeps_private, one, real, rows, says, survives_damage, unknown,
 };
 

@@ -1,8 +1,10 @@
+//! Tests on lm-evaluation-harness results: hand-made ones for each quirk, and real ones.
+
 use super::super::Format::LmEval;
-use super::super::figures::testing::{
+use super::super::tests::foreign;
+use super::super::tests::testing::{
     close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
-use super::super::tests::foreign;
 use super::super::{Imported, Row};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! What is taken out of bytes, and what stays in them.
+
 use super::*;
 
 fn redacted(text: &str) -> (String, u32) {

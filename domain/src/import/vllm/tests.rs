@@ -1,5 +1,7 @@
+//! Tests on vLLM serving runs: hand-made ones for each quirk, and real ones.
+
 use super::super::Format::VllmBenchServe;
-use super::super::figures::testing::{
+use super::super::tests::testing::{
     close, keeps_private, one, real, rows, says, survives_damage, unknown,
 };
 
