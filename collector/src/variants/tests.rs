@@ -5,12 +5,12 @@ use std::ops::Range;
 use domain::api::Told;
 use domain::hardware::Catalogue;
 use domain::ids::Sha256Digest;
-use domain::record::{Fidelity, FidelityDoc, Outcome, PruningMethod, Record};
+use domain::record::{Outcome, PruningMethod, Record};
 use domain::suite::Suite;
 use domain::text::{Answer, Name};
 
 use super::*;
-use crate::derive::tests::received;
+use crate::derive::tests::{compared, received};
 use crate::derive::{derive, results};
 use crate::fixtures;
 
@@ -272,23 +272,7 @@ fn the_place_with_the_most_variants_is_shown_unless_another_is_asked() {
 
 #[test]
 fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
-    let compared = |mut record: Record, reference: u8| {
-        record.fidelity = Some(Fidelity {
-            reference_sha256: Sha256Digest([reference; 32]),
-            corpus_sha256: Sha256Digest(domain::corpus::digest(Suite::ReferenceV1)),
-            docs: vec![
-                FidelityDoc {
-                    tokens: 10,
-                    kld_nnat: 50_000_000,
-                    dnll_nnat: 20_000_000,
-                    top1_agree: 9,
-                    token_kld_nnat: Vec::new(),
-                };
-                8
-            ],
-        });
-        record
-    };
+    let compared = |record: Record, reference: u8| compared(record, Suite::ReferenceV1, reference);
     let mut at_depth = compared(variant(2, "Q8_0", 900_000), 1);
     at_depth.workload.depth_tokens = 64;
     let detail = shown(&[
@@ -306,9 +290,12 @@ fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
     );
     assert!(
         q8.top1_agreement
-            .is_some_and(|share| (share - 0.9).abs() < 1e-12)
+            .is_some_and(|share| (share - (1.0 - 693.0 / 4_505.0)).abs() < 1e-12)
     );
-    assert_eq!((q8.fidelity_tokens, q8.kl_p999_nats), (Some(80), None));
+    assert_eq!(
+        (q8.fidelity_tokens, q8.kl_p999_nats),
+        (Some(4_505), Some(0.005))
+    );
     assert!(q8.kl_mean_nats_ci95_high.is_some() && q8.fidelity_reason.is_none());
     assert_eq!(q4.kl_mean_nats, None);
     assert!(
