@@ -305,3 +305,40 @@ fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
         "{q4:?}"
     );
 }
+
+#[test]
+fn one_column_holds_comparisons_on_one_corpus() {
+    let reference = variant(1, "F16", 1_800_000);
+    let q8 = compared(variant(2, "Q8_0", 900_000), Suite::ReferenceV1, 1);
+    let q4 = compared(variant(3, "Q4_K_M", 500_000), Suite::CoreV1, 1);
+    let detail = shown(&[reference.clone(), q8.clone(), q4.clone()]);
+    let kl: Vec<_> = detail.variants.iter().map(|row| row.kl_mean_nats).collect();
+    assert!(kl[1].is_some() && kl[2].is_none(), "{kl:?}");
+    assert_eq!(
+        detail.variants[2].fidelity_reason.as_deref(),
+        Some("compared on the corpus of core-v1, not on that of reference-v1")
+    );
+    // Of one variant's comparisons that of the group's suite stands, also if another is newer.
+    let again = compared(q8.clone(), Suite::CoreV1, 1);
+    let detail = shown(&[reference.clone(), q8.clone(), again.clone()]);
+    assert_eq!(detail.variants[1].fidelity_tokens, Some(4_505));
+    let mut at_depth = again;
+    at_depth.workload.depth_tokens = 64;
+    let detail = shown(&[reference.clone(), q8.clone(), at_depth]);
+    assert_eq!(detail.variants[1].fidelity_tokens, Some(4_505));
+    // Where no variant was asked anything, the first comparison decides.
+    let unasked = |mut record: Record| {
+        record.suite = None;
+        record.quality = None;
+        record
+    };
+    let detail = shown(&[reference, q8, q4].map(unasked));
+    let tokens = detail.variants.iter().map(|row| row.fidelity_tokens);
+    assert_eq!(tokens.collect::<Vec<_>>(), [None, Some(4_505), None]);
+    assert!(
+        detail.variants[2]
+            .fidelity_reason
+            .as_ref()
+            .is_some_and(|reason| reason.contains("not on that of reference-v1"))
+    );
+}
