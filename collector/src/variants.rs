@@ -14,6 +14,7 @@ use domain::ids::Slug;
 use domain::query::{FieldError, ModelQuery};
 use domain::record::Workload;
 use domain::statistics::proportion::clopper_pearson;
+use domain::suite::Suite;
 
 use crate::derive::{CellResult, FidelityFigures, MIN_ITEMS};
 use crate::difference::{Difference, pairs};
@@ -49,9 +50,10 @@ pub fn answer(
         .map(|cell| cell.row.variant_sha256.as_str())
         .collect();
     let cells = group.map_or_else(Vec::new, |group| group.cells.clone());
+    let corpus = group.and_then(Group::corpus);
     let row = |cell: &&CellResult| {
         let mut row = row(cell);
-        publish_fidelity(&mut row, fidelity(cell, &own), &unquantised);
+        publish_fidelity(&mut row, fidelity(cell, &own, corpus), &unquantised);
         if let Some(reference) = reference {
             against(&mut row, cell, reference);
         }
@@ -101,6 +103,18 @@ impl<'a> Group<'a> {
             && is(&query.engine, Some(&self.name.engine))
             && is(&query.workload, Some(&self.name.workload))
             && is(&query.suite, self.name.suite.as_deref())
+    }
+
+    /// The suite on whose corpus variants are compared, as one column holds one: the group's own;
+    /// where nothing was answered, that of the first variant that was compared.
+    fn corpus(&self) -> Option<Suite> {
+        match &self.name.suite {
+            Some(name) => Suite::from_name(name),
+            None => self
+                .cells
+                .iter()
+                .find_map(|cell| Some(cell.fidelity.as_ref().ok()?.suite)),
+        }
     }
 
     fn reference(&self) -> Option<&'a CellResult> {
@@ -285,33 +299,44 @@ fn row(cell: &CellResult) -> VariantRow {
     }
 }
 
-/// The cell's own, else that of the newest result of the same weights by the same engine: it is a
-/// property of these two.
+/// On that corpus the cell's own, else that of the newest result of the same weights by the same
+/// engine: it is a property of these two.
 fn fidelity<'a>(
     cell: &'a CellResult,
     own: &[&'a CellResult],
-) -> Result<&'a FidelityFigures, &'a str> {
-    let same = own.iter().filter(|other| {
-        other.row.variant_sha256 == cell.row.variant_sha256
-            && other.row.engine_slug == cell.row.engine_slug
-    });
-    let newest = same
-        .filter_map(|other| Some((&other.row.received_at, other.fidelity.as_ref().ok()?)))
-        .max_by_key(|(received_at, _)| *received_at);
-    cell.fidelity
-        .as_ref()
-        .or_else(|reason| newest.map(|(_, figures)| figures).ok_or(reason.as_str()))
+    corpus: Option<Suite>,
+) -> Result<&'a FidelityFigures, String> {
+    let mut same: Vec<&CellResult> = own
+        .iter()
+        .copied()
+        .filter(|other| {
+            other.row.variant_sha256 == cell.row.variant_sha256
+                && other.row.engine_slug == cell.row.engine_slug
+        })
+        .collect();
+    same.sort_by_key(|other| (other.row.id != cell.row.id, Reverse(&other.row.received_at)));
+    let known = || same.iter().filter_map(|other| other.fidelity.as_ref().ok());
+    if let Some(figures) = known().find(|figures| Some(figures.suite) == corpus) {
+        return Ok(figures);
+    }
+    Err(match (known().next(), corpus) {
+        (Some(figures), Some(corpus)) => format!(
+            "compared on the corpus of {}, not on that of {corpus}",
+            figures.suite
+        ),
+        _ => cell.fidelity.as_ref().err().cloned().unwrap_or_default(),
+    })
 }
 
 fn publish_fidelity(
     row: &mut VariantRow,
-    found: Result<&FidelityFigures, &str>,
+    found: Result<&FidelityFigures, String>,
     unquantised: &BTreeSet<&str>,
 ) {
     let figures = match found {
         Ok(figures) => figures,
         Err(reason) => {
-            row.fidelity_reason = Some(reason.to_owned());
+            row.fidelity_reason = Some(reason);
             return;
         }
     };

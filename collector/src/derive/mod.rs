@@ -65,7 +65,7 @@ pub use trouble::Trouble;
 pub use waits::{Percentile, Waits};
 
 /// Changes whenever the same records would give other numbers.
-pub const RULES_VERSION: u32 = 5;
+pub const RULES_VERSION: u32 = 6;
 
 /// How a record reached the collector, and what it was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,7 +43,7 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
             .map(|record| Arc::clone(&record.power))
             .unwrap_or_default(),
         families: Vec::new(),
-        fidelity: newest_fidelity(&counting, newest),
+        fidelity: newest.fidelity.clone(),
         pruning_recipe: pruning_recipe(&newest.facts),
         repetitions: points(records),
         provenance: provenance::lines(newest, &theory),
@@ -79,19 +79,22 @@ pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Opti
         beware(&mut result.row, "above-roofline", &words);
     }
     publish_answers(&mut result, &accounts, newest);
+    if let Some(figures) = newest_fidelity(&counting, result.row.suite.as_deref()) {
+        result.fidelity = Ok(figures.clone());
+    }
     Some(result)
 }
 
-/// That of the newest record that has it; else why the newest has none.
-fn newest_fidelity(
-    counting: &[&DerivedRecord],
-    newest: &DerivedRecord,
-) -> Result<FidelityFigures, String> {
+/// That of the newest record that has it, on the corpus of the published suite where there is one.
+fn newest_fidelity<'a>(
+    counting: &[&'a DerivedRecord],
+    suite: Option<&str>,
+) -> Option<&'a FidelityFigures> {
     let known = counting
         .iter()
-        .rev()
-        .find_map(|record| record.fidelity.as_ref().ok());
-    known.cloned().map_or_else(|| newest.fidelity.clone(), Ok)
+        .filter_map(|record| record.fidelity.as_ref().ok());
+    // Of equals the last is the largest.
+    known.max_by_key(|figures| Some(figures.suite.name()) == suite)
 }
 
 fn pruning_recipe(facts: &CellFacts) -> Option<String> {

@@ -1,10 +1,11 @@
 //! From the fixture's record to published numbers, and back to hand computation.
 
+use domain::corpus;
 use domain::hardware::Catalogue;
 use domain::json::parse_strict;
 use domain::record::{
-    AnsweredItem, Context, EnergyClaim, Finish, KvState, MeasuredEnergy, MeterTrace, PhaseKind,
-    PruningMethod, Quality, Record, Request, Split, SplitMethod, SuiteRef,
+    AnsweredItem, Context, EnergyClaim, Fidelity, FidelityDoc, Finish, KvState, MeasuredEnergy,
+    MeterTrace, PhaseKind, PruningMethod, Quality, Record, Request, Split, SplitMethod, SuiteRef,
 };
 use domain::scope::{Scope, ScopeKey};
 use domain::suite::{self, Suite};
@@ -59,6 +60,27 @@ pub(crate) fn answering_suite(
         items: answered.collect(),
         transcript_sha256: None,
         asking: None,
+    });
+    record
+}
+
+/// Compared with the reference weights of that number on the suite's whole corpus: each byte is a
+/// token that diverges by 0.005 nats, and one of each document's is another choice.
+pub(crate) fn compared(mut record: Record, suite: Suite, reference: u8) -> Record {
+    let doc = |document: corpus::Document| {
+        let tokens = document.scored.len() as u32 + 1;
+        FidelityDoc {
+            tokens,
+            kld_nnat: i64::from(tokens) * 5_000_000,
+            dnll_nnat: i64::from(tokens) * 2_000_000,
+            top1_agree: tokens - 1,
+            token_kld_nnat: vec![5_000_000; tokens as usize],
+        }
+    };
+    record.fidelity = Some(Fidelity {
+        reference_sha256: Sha256Digest([reference; 32]),
+        corpus_sha256: Sha256Digest(corpus::digest(suite)),
+        docs: corpus::documents(suite).into_iter().map(doc).collect(),
     });
     record
 }

@@ -5,12 +5,12 @@ use std::ops::Range;
 use domain::api::Told;
 use domain::hardware::Catalogue;
 use domain::ids::Sha256Digest;
-use domain::record::{Fidelity, FidelityDoc, Outcome, PruningMethod, Record};
+use domain::record::{Outcome, PruningMethod, Record};
 use domain::suite::Suite;
 use domain::text::{Answer, Name};
 
 use super::*;
-use crate::derive::tests::received;
+use crate::derive::tests::{compared, received};
 use crate::derive::{derive, results};
 use crate::fixtures;
 
@@ -272,23 +272,7 @@ fn the_place_with_the_most_variants_is_shown_unless_another_is_asked() {
 
 #[test]
 fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
-    let compared = |mut record: Record, reference: u8| {
-        record.fidelity = Some(Fidelity {
-            reference_sha256: Sha256Digest([reference; 32]),
-            corpus_sha256: Sha256Digest(domain::corpus::digest(Suite::ReferenceV1)),
-            docs: vec![
-                FidelityDoc {
-                    tokens: 10,
-                    kld_nnat: 50_000_000,
-                    dnll_nnat: 20_000_000,
-                    top1_agree: 9,
-                    token_kld_nnat: Vec::new(),
-                };
-                8
-            ],
-        });
-        record
-    };
+    let compared = |record: Record, reference: u8| compared(record, Suite::ReferenceV1, reference);
     let mut at_depth = compared(variant(2, "Q8_0", 900_000), 1);
     at_depth.workload.depth_tokens = 64;
     let detail = shown(&[
@@ -306,9 +290,12 @@ fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
     );
     assert!(
         q8.top1_agreement
-            .is_some_and(|share| (share - 0.9).abs() < 1e-12)
+            .is_some_and(|share| (share - (1.0 - 693.0 / 4_505.0)).abs() < 1e-12)
     );
-    assert_eq!((q8.fidelity_tokens, q8.kl_p999_nats), (Some(80), None));
+    assert_eq!(
+        (q8.fidelity_tokens, q8.kl_p999_nats),
+        (Some(4_505), Some(0.005))
+    );
     assert!(q8.kl_mean_nats_ci95_high.is_some() && q8.fidelity_reason.is_none());
     assert_eq!(q4.kl_mean_nats, None);
     assert!(
@@ -316,5 +303,42 @@ fn fidelity_is_that_of_the_same_weights_by_the_same_engine() {
             .as_ref()
             .is_some_and(|reason| reason.contains("weights c8c8c8c8")),
         "{q4:?}"
+    );
+}
+
+#[test]
+fn one_column_holds_comparisons_on_one_corpus() {
+    let reference = variant(1, "F16", 1_800_000);
+    let q8 = compared(variant(2, "Q8_0", 900_000), Suite::ReferenceV1, 1);
+    let q4 = compared(variant(3, "Q4_K_M", 500_000), Suite::CoreV1, 1);
+    let detail = shown(&[reference.clone(), q8.clone(), q4.clone()]);
+    let kl: Vec<_> = detail.variants.iter().map(|row| row.kl_mean_nats).collect();
+    assert!(kl[1].is_some() && kl[2].is_none(), "{kl:?}");
+    assert_eq!(
+        detail.variants[2].fidelity_reason.as_deref(),
+        Some("compared on the corpus of core-v1, not on that of reference-v1")
+    );
+    // Of one variant's comparisons that of the group's suite stands, also if another is newer.
+    let again = compared(q8.clone(), Suite::CoreV1, 1);
+    let detail = shown(&[reference.clone(), q8.clone(), again.clone()]);
+    assert_eq!(detail.variants[1].fidelity_tokens, Some(4_505));
+    let mut at_depth = again;
+    at_depth.workload.depth_tokens = 64;
+    let detail = shown(&[reference.clone(), q8.clone(), at_depth]);
+    assert_eq!(detail.variants[1].fidelity_tokens, Some(4_505));
+    // Where no variant was asked anything, the first comparison decides.
+    let unasked = |mut record: Record| {
+        record.suite = None;
+        record.quality = None;
+        record
+    };
+    let detail = shown(&[reference, q8, q4].map(unasked));
+    let tokens = detail.variants.iter().map(|row| row.fidelity_tokens);
+    assert_eq!(tokens.collect::<Vec<_>>(), [None, Some(4_505), None]);
+    assert!(
+        detail.variants[2]
+            .fidelity_reason
+            .as_ref()
+            .is_some_and(|reason| reason.contains("not on that of reference-v1"))
     );
 }
