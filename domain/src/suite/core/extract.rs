@@ -139,8 +139,7 @@ fn answer_line(text: &str) -> Option<&str> {
 fn only_opens(line: &str) -> bool {
     let fence = line.strip_prefix("```");
     line.is_empty()
-        || fence
-            .is_some_and(|info| info.trim_start_matches('`').is_empty() || !info.contains("```"))
+        || fence.is_some_and(|info| !info.trim_start_matches('`').contains("```"))
         || ["**", "$$", "\\[", "\\("].contains(&line)
 }
 
@@ -340,27 +339,28 @@ fn list_lines(after: &str) -> String {
     } else {
         lines.find(|line| !only_opens(line)).unwrap_or_default()
     };
+    // `1. Ada, 2. Bob` is a list already.
     let single = !first.contains([',', ';', '>', '\u{2192}']);
-    let mut found = vec![first.trim_start_matches(['-', '*', '+', ' ', '\u{2022}'])];
+    let unmarked = |line| str::trim_start_matches(line, ['-', '*', '+', ' ', '\u{2022}']);
+    let mut found = Vec::new();
     match list_item(first) {
         Some((mut before, entry)) if single || !is_own => {
-            found = vec![entry];
+            found.push(entry);
             for line in lines.filter(|line| !line.is_empty()) {
                 match list_item(line) {
-                    Some((number, entry)) if before.may_precede(number) => {
+                    Some((next, entry)) if before.may_precede(next) => {
                         found.push(entry);
-                        before = number;
+                        before = next;
                     }
                     _ => break,
                 }
             }
         }
-        _ if is_own => found = vec![own],
-        _ => found.extend(
-            lines
-                .take_while(|line| !only_opens(line))
-                .map(|line| line.trim_start_matches(['-', '*', '+', ' ', '\u{2022}'])),
-        ),
+        _ if is_own => found.push(first),
+        _ => {
+            found.push(unmarked(first));
+            found.extend(lines.take_while(|line| !only_opens(line)).map(unmarked));
+        }
     }
     found.join("\n")
 }

@@ -582,10 +582,11 @@ proptest! {
         after in "[a-z ,.\n]{0,20}",
         share in 0.0..=1.0_f64,
     ) {
-        let mut reply = String::new();
-        for (language, block, prose) in &earlier {
-            reply += &format!("```{language}\n{block}\n```\n{prose}\n");
-        }
+        let reply: Vec<String> = earlier
+            .iter()
+            .map(|(language, block, prose)| format!("```{language}\n{block}\n```\n{prose}\n"))
+            .collect();
+        let reply = reply.concat();
         let most = reply.len();
         let cut = (share * most as f64) as usize;
         for (check, block) in [
