@@ -3,6 +3,7 @@
 //! Length-capped, and free of control characters (NUL ends in a database error) and of bidi
 //! controls (they reorder what a reader sees). Escaping is the page's work, not this type's.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -89,9 +90,10 @@ impl Answer {
         Ok(Self(text))
     }
 
-    /// Wraps whatever a model produced: refused characters become U+FFFD, the rest is cut at
-    /// the cap. A weak model may emit any byte; its answer is then wrong, not lost.
+    /// Wraps whatever a model produced: line breaks become `\n`, refused characters U+FFFD, the rest
+    /// is cut at the cap. A weak model may emit any byte; its answer is then wrong, not lost.
     pub fn cleaned(text: &str) -> Self {
+        let text = &*with_plain_breaks(text);
         let mut cleaned = String::new();
         for c in text.chars().map(kept) {
             if cleaned.len() + c.len_utf8() > MAX_ANSWER_BYTES {
@@ -105,6 +107,7 @@ impl Answer {
     /// As [`Answer::cleaned`], but of a text that is too long its end is kept: where reasoning
     /// comes first, the answer stands there. At most `max_bytes`, and never more than the cap.
     pub fn ending(text: &str, max_bytes: usize) -> Self {
+        let text = &*with_plain_breaks(text);
         let most = max_bytes.min(MAX_ANSWER_BYTES);
         let mut room = most;
         let mut start = text.len();
@@ -120,6 +123,15 @@ impl Answer {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The text with `\n` for every `\r\n` and every other `\r`.
+fn with_plain_breaks(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -191,6 +203,15 @@ mod tests {
             "\u{fffd}\u{fffd}c"
         );
         assert_eq!(Answer::ending("short\nend", 2_048).as_str(), "short\nend");
+    }
+
+    #[test]
+    fn every_line_break_of_an_answer_is_a_plain_one() {
+        for text in ["a\nb\n\nc", "a\r\nb\r\n\r\nc", "a\rb\r\rc"] {
+            assert_eq!(Answer::cleaned(text).as_str(), "a\nb\n\nc", "{text:?}");
+            assert_eq!(Answer::ending(text, 100).as_str(), "a\nb\n\nc", "{text:?}");
+            assert_eq!(Answer::ending(text, 4).as_str(), "b\n\nc", "{text:?}");
+        }
     }
 
     proptest! {

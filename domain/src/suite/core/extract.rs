@@ -5,11 +5,18 @@
 //!
 //! **Where the answer stands.** After the last line that starts with `Answer:`, in any case, with
 //! Markdown around it (`**Answer:** 42`, `# Answer: 42`, `- answer: 42`): in that line or, where
-//! nothing follows the colon, in the next one that says something. Two kinds of answer are a block:
+//! nothing follows the colon, in the next one that says something. Some kinds of answer are longer:
 //!
-//! - lines: the last fenced block, else all lines after `Answer:`;
+//! - list: where a line holds one numbered or bulleted entry, the lines that go on with it as well,
+//!   whether blank lines stand between or not; under an empty `Answer:` all lines up to a blank one;
+//! - lines: of several the last fenced block, else all lines after `Answer:`; of a single one the
+//!   last fenced block only where there is no `Answer:`;
 //! - JSON: the last fenced block that is an object or a list, else the last object or list that
 //!   stands anywhere in the text, nested at most 64 deep.
+//!
+//! Of a long text only the end is kept, and that may begin within a block. So blocks are found from
+//! the end: a bare fence closes what the nearest fence of its kind before it opens. One that names a
+//! language, or is the only one, opens a block that nothing closes.
 //!
 //! A text under constraints is what follows `Answer:`, or the whole; of that the last fenced block
 //! where there is one. Where nothing stands in the place, nothing could be extracted.
@@ -19,13 +26,17 @@
 //! - Number: exactly one value stands in the line, however often: `$1,234.50`, `1234.5 kg`, `\boxed{7}`,
 //!   `-3 %`; of an equation what follows the last `=`. `42 or 43` is wrong, `1e3` is no number.
 //! - Text: equal but for case, spaces, quotes, emphasis, closing punctuation and an article.
-//! - List: the same texts in the same order, separated by commas, semicolons, `and`, arrows or lines,
-//!   numbered or not.
+//! - List: the same texts in the same order, separated by commas, semicolons, `and`, `then`, arrows or
+//!   lines, numbered or not; a closing `(from first to last)` does not count. A number of a list is
+//!   compared as one: `Mei, 5,220`, `Mei, 5220.00 km` and `Mei (5220)` are `Mei, 5220`.
 //! - Lines: equal but for spaces at both ends of each, and blank lines before the first and after
-//!   the last.
+//!   the last; of a single one emphasis around it does not count.
 //! - JSON: the same value; 1 is 1.0, strings are trimmed, keys stand in any order, and none is missing,
 //!   added or given twice.
 //! - Constraints: every one holds; quotes and emphasis around the whole text do not count.
+//!
+//! Typographic quotes, hyphens, minus signs and spaces are the plain ones everywhere but under
+//! constraints.
 //!
 //! Work is linear in the text's length: each part is read a bounded number of times, whatever it
 //! holds.
@@ -55,15 +66,14 @@ pub(super) fn score(check: &Check, text: &str) -> Verdict {
             !found.is_empty() && found.iter().all(|value| *value == Some(*hundredths))
         }),
         Check::Text(expected) => answer_line(text).map(|line| same_text(expected, line)),
-        Check::List(expected) => after_answer(text).map(list).and_then(|given| {
-            let expected = expected.iter().map(|text| plain(text));
-            (!given.is_empty()).then(|| expected.eq(given))
-        }),
-        Check::Lines(expected) => lines(text).map(|given| {
-            given
-                .into_iter()
-                .eq(expected.iter().map(|line| line.trim()))
-        }),
+        Check::List(expected) => after_answer(text).and_then(|after| same_list(expected, after)),
+        Check::Lines(expected) => match expected.as_slice() {
+            [only] => only_line(text).map(|line| same_line(only, line)),
+            several => lines(text).map(|given| {
+                let same = |(given, wanted): (&&str, &String)| same_marks(given, wanted.trim());
+                given.len() == several.len() && given.iter().zip(several).all(same)
+            }),
+        },
         Check::Json(expected) => {
             json(text).map(|given| !given.repeated && same_json(expected, &given.value))
         }
@@ -127,7 +137,10 @@ fn answer_line(text: &str) -> Option<&str> {
 
 /// Nothing but the opening of a block of code or a formula.
 fn only_opens(line: &str) -> bool {
-    line.is_empty() || line.starts_with("```") || ["**", "$$", "\\[", "\\("].contains(&line)
+    let fence = line.strip_prefix("```");
+    line.is_empty()
+        || fence.is_some_and(|info| !info.trim_start_matches('`').contains("```"))
+        || ["**", "$$", "\\[", "\\("].contains(&line)
 }
 
 /// What the last `\boxed{}` holds, and of that what a `\text{}` around it holds; else the whole.
@@ -247,15 +260,21 @@ fn is_negated(before: &str) -> bool {
         .is_some_and(|left| !left.ends_with(|c: char| c.is_alphanumeric() || c == ')'))
 }
 
-/// The plain form of typographic quotes, spaces and minus signs.
+/// The plain form of typographic quotes, spaces, hyphens and minus signs.
 fn ascii_mark(c: char) -> char {
     match c {
         '\u{2018}' | '\u{2019}' => '\'',
         '\u{201c}' | '\u{201d}' => '"',
-        '\u{2212}' | '\u{2013}' => '-',
+        '\u{2010}'..='\u{2013}' | '\u{2212}' => '-',
         '\u{a0}' | '\u{2009}' | '\u{202f}' => ' ',
         other => other,
     }
+}
+
+/// Equal but for the form of quotes, spaces, hyphens and minus signs.
+fn same_marks(expected: &str, given: &str) -> bool {
+    let plain = |text: &str| text.chars().map(ascii_mark).collect::<String>();
+    plain(expected) == plain(given)
 }
 
 /// A text without what does not count: case, spaces, quotes, emphasis, closing punctuation.
@@ -283,36 +302,153 @@ fn same_text(expected: &str, given: &str) -> bool {
         || expected.strip_prefix("the ") == Some(&given)
 }
 
-/// The entries of a list that stands in one line or, where that is empty, in the next ones.
-fn list(after: &str) -> Vec<String> {
-    let mut rest = after
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| only_opens(line));
-    let text = if after
-        .lines()
-        .next()
-        .is_some_and(|line| !only_opens(line.trim()))
-    {
-        rest.next().unwrap_or_default().to_owned()
-    } else {
-        let entries = rest.take_while(|line| !only_opens(line));
-        entries
-            .map(|line| line.trim_start_matches(['-', '*', '+', ' ', '\u{2022}']))
-            .collect::<Vec<_>>()
-            .join("\n")
+/// Whether what follows `Answer:` is this list; `None` where it has no entry.
+fn same_list(expected: &[String], after: &str) -> Option<bool> {
+    let text: String = list_lines(after).chars().map(ascii_mark).collect();
+    let text = text.to_lowercase();
+    let given = entries(without_note(unboxed(&text)));
+    let same = |given: &[String]| {
+        let mut pairs = expected.iter().zip(given);
+        given.len() == expected.len() && pairs.all(|(expected, given)| same_entry(expected, given))
     };
-    let text =
-        unboxed(&text).trim_matches(['[', ']', '(', ')', '{', '}', ' ', '.', '*', '`', '"', '$']);
+    let has_number = expected.iter().any(|entry| whole_number(entry).is_some());
+    let right = same(&given) || has_number && same(&entries(&numbers_apart(unboxed(&text))));
+    (!given.is_empty()).then_some(right)
+}
+
+/// Equal as numbers where one is expected, else as texts.
+fn same_entry(expected: &str, given: &str) -> bool {
+    match whole_number(expected) {
+        Some(number) => numbers(given) == [Some(number)],
+        None => same_text(expected, given),
+    }
+}
+
+/// An entry that is a whole number, in hundredths.
+fn whole_number(entry: &str) -> Option<i64> {
+    entry.parse::<i64>().ok()?.checked_mul(100)
+}
+
+/// The lines that hold a list, without the bullets and numbers before them.
+fn list_lines(after: &str) -> String {
+    let mut lines = after.lines().map(str::trim);
+    let own = lines.next().unwrap_or_default();
+    let is_own = !only_opens(own);
+    let first = if is_own {
+        own
+    } else {
+        lines.find(|line| !only_opens(line)).unwrap_or_default()
+    };
+    // `1. Ada, 2. Bob` is a list already.
+    let single = !first.contains([',', ';', '>', '\u{2192}']);
+    let unmarked = |line| str::trim_start_matches(line, ['-', '*', '+', ' ', '\u{2022}']);
+    let mut found = Vec::new();
+    match list_item(first) {
+        Some((mut before, entry)) if single || !is_own => {
+            found.push(entry);
+            for line in lines.filter(|line| !line.is_empty()) {
+                match list_item(line) {
+                    Some((next, entry)) if before.may_precede(next) => {
+                        found.push(entry);
+                        before = next;
+                    }
+                    _ => break,
+                }
+            }
+        }
+        _ if is_own => found.push(first),
+        _ => {
+            found.push(unmarked(first));
+            found.extend(lines.take_while(|line| !only_opens(line)).map(unmarked));
+        }
+    }
+    found.join("\n")
+}
+
+/// What stands before an entry that has a line of its own.
+#[derive(Clone, Copy)]
+enum Item {
+    Bullet,
+    Number(u32),
+}
+
+impl Item {
+    /// The next entry of the same list may have this; Markdown may number all with one.
+    fn may_precede(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Bullet, Self::Bullet) => true,
+            (Self::Number(number), Self::Number(next)) => {
+                next == number || next == number.saturating_add(1)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The bullet or number of a line, and what follows it.
+fn list_item(line: &str) -> Option<(Item, &str)> {
+    let bullet = line.strip_prefix(['-', '*', '+', '\u{2022}']);
+    if let Some(rest) = bullet.and_then(|rest| rest.strip_prefix(' ')) {
+        return Some((Item::Bullet, rest.trim_start()));
+    }
+    let entry = unnumbered(line);
+    let (number, _) = line.split_once(['.', ')'])?;
+    (entry.len() < line.len()).then_some((Item::Number(number.parse().ok()?), entry))
+}
+
+/// A list without a closing `(from first to last)`.
+fn without_note(text: &str) -> &str {
+    let end = text.trim_end_matches([' ', '.', '*', '`', '_']);
+    let inner = end.strip_suffix(')').and_then(|end| end.rsplit_once('('));
+    let is_order = |note: &str| {
+        note.starts_with("from ")
+            || note.ends_with("order")
+            || ["first to last", "front to back", "left to right"].contains(&note)
+    };
+    match inner {
+        Some((list, note)) if is_order(note) => list,
+        _ => text,
+    }
+}
+
+/// The entries of a list in small letters.
+fn entries(text: &str) -> Vec<String> {
+    let text = text.trim_matches(['[', ']', '(', ')', '{', '}', ' ', '.', '*', '`', '"', '$']);
     text.split([',', ';', '>', '\n', '\u{2192}'])
         .map(|part| part.trim().trim_end_matches(['-', '=']))
+        .map(|part| part.strip_prefix("and ").unwrap_or(part).trim_start())
         .flat_map(|part| part.split(" and "))
+        .flat_map(|part| part.split(" then "))
         .map(|part| {
             let part = part.trim();
-            plain(unnumbered(part.strip_prefix("and ").unwrap_or(part)))
+            plain(unnumbered(part.strip_prefix("then ").unwrap_or(part)))
         })
         .filter(|entry| !entry.is_empty())
         .collect()
+}
+
+/// A list with its digits in one piece (`5,220` is `5220`), and a comma before a number that stands
+/// in brackets.
+fn numbers_apart(text: &str) -> String {
+    let text = text.replace("{,}", ",").replace("\\,", ",");
+    let (mut apart, mut at) = (String::new(), 0);
+    while let Some(c) = text[at..].chars().next() {
+        let (end, piece) = match c {
+            '0'..='9' => (number(text.as_bytes(), at).1, None),
+            '(' => {
+                let told = text[at + 1..].trim_start_matches(['$', '\\', '-', '+', ' ']);
+                let opens = told.starts_with(|c: char| c.is_ascii_digit());
+                (at + 1, Some(if opens { ',' } else { c }))
+            }
+            other => (at + other.len_utf8(), Some(other)),
+        };
+        match piece {
+            Some(piece) => apart.push(piece),
+            None => apart.extend(text[at..end].chars().filter(|&c| c != ',')),
+        }
+        at = end;
+    }
+    apart
 }
 
 /// An entry without its number: `2. Ada` and `2) Ada` are `Ada`.
@@ -324,51 +460,108 @@ fn unnumbered(entry: &str) -> &str {
     }
 }
 
-/// The lines of the answer, trimmed, from the first to the last that is not blank.
-fn lines(text: &str) -> Option<Vec<&str>> {
-    let block = blocks(text).pop().or_else(|| after_answer(text))?.trim();
-    let mut lines: Vec<&str> = block.lines().map(str::trim).collect();
-    if let [only] = lines.as_mut_slice() {
-        *only = only.trim_matches('`');
-    }
-    (!block.is_empty()).then_some(lines)
+/// The answer that is one line: that of `Answer:`, or where there is none the last block.
+fn only_line(text: &str) -> Option<&str> {
+    let line = match after_answer(text) {
+        Some(_) => answer_line(text)?,
+        None => blocks(text).first()?.trim(),
+    };
+    Some(line)
 }
 
-/// The fenced blocks of a text that are not blank; one left open ends with the text.
+/// Equal but for emphasis around it.
+fn same_line(expected: &str, given: &str) -> bool {
+    let bare = given.trim_matches(['`', '*', '_', ' ']);
+    same_marks(expected.trim(), given) || !bare.is_empty() && same_marks(expected.trim(), bare)
+}
+
+/// The lines of the answer, trimmed, from the first to the last that is not blank.
+fn lines(text: &str) -> Option<Vec<&str>> {
+    let block = blocks(text).first().copied();
+    let block = block.or_else(|| after_answer(text))?.trim();
+    (!block.is_empty()).then(|| block.lines().map(str::trim).collect())
+}
+
+/// A line that opens or closes a block.
+struct Fence<'a> {
+    mark: char,
+    /// How many marks there are.
+    count: usize,
+    /// Cannot close a block: it names a language or stands after `Answer:`.
+    only_opens: bool,
+    /// The block, where it ends in the same line.
+    inner: Option<&'a str>,
+}
+
+fn fence(line: &str) -> Option<Fence<'_>> {
+    let answer = answer_value(line);
+    let marked = answer.unwrap_or(line).trim();
+    let mark = if marked.starts_with('~') { '~' } else { '`' };
+    let rest = marked.trim_start_matches(mark);
+    let count = marked.len() - rest.len();
+    (count >= 3).then(|| Fence {
+        mark,
+        count,
+        only_opens: answer.is_some() || !rest.is_empty(),
+        inner: rest.split_once("```").map(|(inner, _)| inner),
+    })
+}
+
+/// The fenced blocks of a text that are not blank, the last one first.
 fn blocks(text: &str) -> Vec<&str> {
     let mut blocks = Vec::new();
-    let mut open: Option<(char, usize, usize)> = None;
-    let mut end = 0;
-    for line in text.split_inclusive('\n') {
-        let start = end;
-        end += line.len();
-        let marked = answer_value(line).unwrap_or(line).trim();
-        let fence = if marked.starts_with('~') { '~' } else { '`' };
-        let rest = marked.trim_start_matches(fence);
-        let marks = marked.len() - rest.len();
-        match open {
-            Some((opening, least, from))
-                if opening == fence && marks >= least && rest.is_empty() =>
-            {
-                blocks.push(&text[from..start]);
-                open = None;
+    // A bare fence that waits for the one that opens its block.
+    let mut waiting: Option<Waiting> = None;
+    let (mut start, mut next) = (text.len(), text.len());
+    for line in text.split_inclusive('\n').rev() {
+        let end = start;
+        start -= line.len();
+        let Some(fence) = fence(line) else {
+            continue;
+        };
+        if let Some(closing) = &waiting {
+            if (fence.mark, fence.count) != closing.kind || fence.inner.is_some() {
+                continue;
             }
-            None if marks >= 3 => match rest.split_once("```") {
-                Some((inner, _)) => blocks.push(inner),
-                None => open = Some((fence, marks, end)),
-            },
-            _ => {}
+            let block = &text[end..closing.start];
+            // Two bare fences with nothing between: the first one may close another block.
+            if fence.only_opens || !block.trim().is_empty() {
+                blocks.push(block);
+                (waiting, next) = (None, start);
+                continue;
+            }
+            next = closing.start;
+        } else if fence.only_opens {
+            blocks.push(fence.inner.unwrap_or(&text[end..next]));
+            next = start;
+            continue;
         }
+        waiting = Some(Waiting {
+            kind: (fence.mark, fence.count),
+            start,
+            after: &text[end..next],
+        });
     }
-    blocks.extend(open.map(|(_, _, from)| &text[from..]));
     blocks.retain(|block| !block.trim().is_empty());
+    if blocks.is_empty() {
+        let left_open = waiting.map(|fence| fence.after);
+        blocks.extend(left_open.filter(|block| !block.trim().is_empty()));
+    }
     blocks
+}
+
+/// A bare fence, while its block is read from the end.
+struct Waiting<'a> {
+    kind: (char, usize),
+    start: usize,
+    /// What stands between it and the next fence: the block, should it open one.
+    after: &'a str,
 }
 
 /// The text that constraints are held against.
 fn constrained(text: &str) -> Option<&str> {
     let body = after_answer(text).unwrap_or(text);
-    let body = blocks(body).pop().unwrap_or(body);
+    let body = blocks(body).first().copied().unwrap_or(body);
     let body = body
         .trim()
         .trim_matches(['"', '*', '_', '\u{201c}', '\u{201d}'])
@@ -378,7 +571,7 @@ fn constrained(text: &str) -> Option<&str> {
 
 /// The JSON of an answer.
 fn json(text: &str) -> Option<Tree> {
-    let fenced = blocks(text).into_iter().rev().find_map(|block| {
+    let fenced = blocks(text).into_iter().find_map(|block| {
         let tree: Tree = serde_json::from_str(block).ok()?;
         tree.is_answer().then_some(tree)
     });
@@ -499,7 +692,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
 fn same_json(expected: &Value, given: &Value) -> bool {
     match (expected, given) {
         (Value::Number(expected), Value::Number(given)) => same_number(expected, given),
-        (Value::String(expected), Value::String(given)) => expected.trim() == given.trim(),
+        (Value::String(expected), Value::String(given)) => {
+            same_marks(expected.trim(), given.trim())
+        }
         (Value::Array(expected), Value::Array(given)) => {
             expected.len() == given.len()
                 && expected

@@ -2,9 +2,15 @@
 //!
 //! The text is a storekeeper's notes: many entries of one form, some of which share the person or
 //! the goods with the one that is asked for, never both. The level chooses the length (about 200,
-//! 500, 1,200, 2,500 and 5,000 words); the item's number chooses the depth: entry `index % 5`
-//! fourths of the way through, so 0, 25, 50, 75 or 100 %. From level 3 on the answer needs a second
-//! entry, which stands two such places further on, around the end.
+//! 500, 1,200, 2,500 and 5,000 words); the item's number chooses the depth: `index % 5` fourths of
+//! the way through, so 0, 25, 50, 75 or 100 %. From level 3 on the answer needs a second entry, which
+//! stands at the depth two further on, around the end.
+//!
+//! A depth is a stretch of entries, not one of them: else who copies from the last entry whatever is
+//! asked would be right once in five. The place is drawn from the fifth of the text that lies at that
+//! depth, of long texts from 20 entries. So all entries of a short text hold the fact equally often,
+//! and no rule could be better: one in about 11 at level 1, 25 at level 2, 65 at level 3; at levels 4
+//! and 5 no place holds it more than once in a hundred times.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +22,10 @@ use super::{Check, Drawn};
 
 /// Words of the text by level.
 const WORDS: [usize; 5] = [200, 500, 1_200, 2_500, 5_000];
-/// Places where the fact may stand, in equal steps from the first entry to the last.
+/// Depths at which the fact may stand, in equal steps from the beginning to the end.
 const DEPTHS: u32 = 5;
+/// Most entries among which a depth is drawn.
+const STRETCH_ENTRIES: u32 = 20;
 
 /// Goods that somebody signed for.
 #[derive(Debug, Clone)]
@@ -118,9 +126,9 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8, index: u32) -> Drawn {
     );
     let depth = index % DEPTHS;
     if let Some((text, _)) = second {
-        notes.insert(at_depth(notes.len(), (depth + 2) % DEPTHS), text);
+        notes.insert(at_depth(rng, notes.len(), (depth + 2) % DEPTHS), text);
     }
-    notes.insert(at_depth(notes.len(), depth), needle_text);
+    notes.insert(at_depth(rng, notes.len(), depth), needle_text);
     Drawn {
         prompt: prompt(rng, &notes, &asked, kind, moves),
         answer: format!("Answer: {answer}"),
@@ -134,9 +142,19 @@ pub(super) fn draw(rng: &mut impl Rng, level: u8, index: u32) -> Drawn {
     }
 }
 
-/// Where to insert among `count` notes to stand at that depth.
-fn at_depth(count: usize, depth: u32) -> usize {
-    count * depth as usize / (DEPTHS as usize - 1)
+/// Where to insert among `count` notes to stand at about that depth.
+fn at_depth(rng: &mut impl Rng, count: usize, depth: u32) -> usize {
+    let (start, length) = stretch(count, depth);
+    ((start + below(rng, length)) / (4 * DEPTHS)) as usize
+}
+
+/// The places at that depth for one more among `count` notes: the first and how many, in twentieths
+/// of a place, so that the stretches of a short text cover it evenly.
+fn stretch(count: usize, depth: u32) -> (u32, u32) {
+    let places = count as u32 + 1;
+    let length = (4 * places).min(4 * DEPTHS * STRETCH_ENTRIES);
+    let start = (4 * DEPTHS * places - length) * depth / (DEPTHS - 1);
+    (start, length)
 }
 
 fn prompt(rng: &mut impl Rng, notes: &[String], asked: &str, kind: &str, moves: bool) -> String {

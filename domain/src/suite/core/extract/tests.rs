@@ -32,6 +32,8 @@ fn all_checks() -> Vec<Check> {
         Check::Number { hundredths: 4_200 },
         Check::Text("the red box".to_owned()),
         Check::List(owned(&["Ada", "Bob", "Cy"])),
+        Check::List(owned(&["Ada", "5220"])),
+        Check::Lines(owned(&["a b"])),
         Check::Lines(owned(&["a b", "c"])),
         Check::Json(json!({"a": [1, null], "b": "x"})),
         Check::Constraints(vec![Constraint::Words(3)]),
@@ -237,6 +239,166 @@ fn lines_are_those_of_the_last_block_or_after_the_answer() {
 }
 
 #[test]
+fn the_line_of_the_answer_beats_the_blocks_around_it() {
+    for given in [
+        "```python\nprint(41)\n```\nAnswer: [4, 2]",
+        "It runs like this:\n```\nx = 4\n```\n**Answer:** `[4, 2]`",
+        "Answer: **[4, 2]**\nThat is the list after the last turn.",
+        "Answer: [4, 2]\n\n```\nprint(x)\n```",
+        "Answer:\n```\n[4, 2]\n```\nIt prints a list.",
+        "Answer: ```[4, 2]```",
+        "Answer:\n```[4, 2]```",
+        "```\nx = 1\n```\nIt prints:\n```\n[4, 2]\n```",
+    ] {
+        assert_eq!(lines(&["[4, 2]"], given), Right, "{given}");
+    }
+    for given in [
+        "```\n[4, 2]\n```\nAnswer: [4, 3]",
+        "Answer: [4, 2] or [4, 3]",
+        "Answer: [4,2]",
+        "```\n[4, 2]\n[4, 3]\n```",
+    ] {
+        assert_eq!(lines(&["[4, 2]"], given), Wrong, "{given}");
+    }
+    assert_eq!(lines(&["**"], "Answer: **"), Unextractable);
+    assert_eq!(lines(&["_x_"], "Answer: _x_"), Right);
+    assert_eq!(
+        lines(&["a b", "c"], "```\na b\nc\n```\nAnswer: done"),
+        Right
+    );
+}
+
+#[test]
+fn a_number_of_a_list_is_compared_as_a_number() {
+    let wanted = ["Mei", "5220"];
+    for given in [
+        "Mei, 5220",
+        "Mei, 5,220",
+        "Mei, 5220.00",
+        "Mei, $5,220.00.",
+        "Mei, 5220 km",
+        "Mei, 5,220 km",
+        "Mei, 5220 (km)",
+        "Mei (5220)",
+        "Mei ($5,220)",
+        "**Mei (5,220 km)**",
+        "(Mei, 5220)",
+        "Mei and 5\u{202f}220",
+        "Mei,5,220",
+        "Mei, 5{,}220",
+        "\n- Mei\n- 5,220",
+    ] {
+        assert_eq!(list(&wanted, &format!("Answer: {given}")), Right, "{given}");
+    }
+    for given in [
+        "Mei, 5221",
+        "Mei, 5,221",
+        "Mei, 5220.5",
+        "Mei, 5, 220",
+        "Mei, 5,2200",
+        "Mei, 52,20",
+        "Mei, -5220",
+        "Mei, 5220 or 5221",
+        "Mei, 5,220, 3",
+        "Mei, 3, 5,220",
+        "Mei (5220), 5221",
+        "Mei (5220, 5221)",
+        "Mei (3), 5220",
+        "Ada, Mei, 5220",
+        "Mei, five",
+        "Mei",
+        "5220, Mei",
+    ] {
+        assert_eq!(list(&wanted, &format!("Answer: {given}")), Wrong, "{given}");
+    }
+    // A comma between digits may separate two entries as well.
+    assert_eq!(list(&["12", "220"], "Answer: 12,220"), Right);
+    assert_eq!(list(&["12220"], "Answer: 12,220"), Right);
+    assert_eq!(
+        list(
+            &["Sunday", "2027-03-14"],
+            "Answer: Sunday, 2027\u{2011}03\u{2011}14"
+        ),
+        Right
+    );
+}
+
+#[test]
+fn a_list_may_stand_in_every_ordinary_form() {
+    let names = ["Ada", "the bob", "Cy"];
+    for given in [
+        "the Ada, bob, the Cy",
+        "Ada, then the bob, then Cy",
+        "Ada, the bob, and then Cy",
+        "Ada then bob then Cy",
+        "1. Ada\n2. Bob\n3. Cy",
+        "1) Ada\n\n2) Bob\n\n3) Cy\nThat is it.",
+        "- Ada\n- Bob\n- Cy",
+        "\n- Ada\n\n- Bob\n\n- Cy\n\nBecause:\n\n- x",
+        "\n1. Ada\n1. Bob\n1. Cy",
+        "\n\n1. Ada\n\n2. Bob\n\n3. Cy\n\n1. Ada is first, as we saw.",
+        "1. Ada, 2. Bob, 3. Cy\n2. is a number",
+        "Ada, Bob, Cy (from first to last)",
+        "**Ada, Bob, Cy** (from front to back).",
+        "Ada, Bob, Cy (in that order)",
+        "\nAda\nBob\nCy",
+    ] {
+        assert_eq!(list(&names, &format!("Answer: {given}")), Right, "{given}");
+    }
+    for given in [
+        "1. Ada\n2. Bob\n3. Cy\n4. Di",
+        "- Ada\n- Bob\n\n- Cy\n\n- Di",
+        "1. Ada\n2. Bob",
+        "\n1. Bob\n2. Ada\n3. Cy",
+        "Ada, Bob, Cy (or Di)",
+        "Ada, Bob (from first to last)",
+        "Ada, then Cy, then Bob",
+        "Ada, Bob then Cy, Di",
+    ] {
+        assert_eq!(list(&names, &format!("Answer: {given}")), Wrong, "{given}");
+    }
+}
+
+#[test]
+fn every_hyphen_and_minus_sign_is_a_plain_one() {
+    for mark in ['-', '\u{2010}', '\u{2011}', '\u{2212}', '\u{2013}'] {
+        assert_eq!(number(-300, &format!("Answer: {mark}3")), Right);
+        assert_eq!(text("AB-12", &format!("Answer: AB{mark}12")), Right);
+        assert_eq!(
+            list(&["a-b", "-1"], &format!("Answer: a{mark}b, {mark}1")),
+            Right
+        );
+        assert_eq!(lines(&["[-3, 4]"], &format!("Answer: [{mark}3, 4]")), Right);
+        assert_eq!(
+            lines(&["a-b", "c"], &format!("```\na{mark}b\nc\n```")),
+            Right
+        );
+        let check = Check::Json(json!({"a": ["x-y"]}));
+        assert_eq!(score(&check, &format!("{{\"a\": [\"x{mark}y\"]}}")), Right);
+        assert_eq!(lines(&["[3, 4]"], &format!("Answer: [{mark}3, 4]")), Wrong);
+    }
+}
+
+#[test]
+fn the_last_block_is_found_from_the_end() {
+    let wanted = ["a b", "c"];
+    for given in [
+        "x\n```\nthen\n```\na b\nc\n```\nDone.",
+        "x\n```\nthen\n```text\na b\nc\n```",
+        "x\n```\n~~~\ny\n~~~\nthen\n```\na b\nc\n```",
+        "```\nx\n```\nthen\n```text\na b\nc",
+        "```\nx\n```\nAnswer: ```\na b\nc",
+        "```\na b\nc\n```\n```\n```",
+        "```\na b\nc\n```\n\n```",
+    ] {
+        assert_eq!(lines(&wanted, given), Right, "{given}");
+    }
+    let check = Check::Json(json!({"a": 1}));
+    let given = "{\"a\": 0}\n```\nthen\n```json\n{\"a\": 1}\n```\nnot {\"a\": 2}";
+    assert_eq!(score(&check, given), Right);
+}
+
+#[test]
 fn json_is_compared_by_value() {
     let check = Check::Json(json!({"a": [1, null, 12.5], "b": "x y"}));
     for given in [
@@ -308,6 +470,12 @@ fn hostile_texts_end_in_a_verdict() {
         "```\n".repeat(mib / 4),
         "```".repeat(mib / 3),
         "```{}\n```\n".repeat(mib / 10),
+        "~~~\n```\n".repeat(mib / 8),
+        "```a\n```\n\n".repeat(mib / 10),
+        format!("Answer: {}", "1,234(".repeat(2_000)),
+        format!("Answer: {}", "( ".repeat(8_000)),
+        format!("Answer:\n{}", "1. \n- \n".repeat(2_000)),
+        format!("Answer:\n{}", "1. a then and \n".repeat(1_000)),
         "Answer:".repeat(mib / 7),
         "Answer:\n".repeat(mib / 8),
         "answer: 1,".repeat(mib / 10),
@@ -404,6 +572,30 @@ proptest! {
         let given = pieces.concat();
         for check in all_checks() {
             let _ = score(&check, &given);
+        }
+    }
+
+    #[test]
+    fn a_cut_that_keeps_the_last_block_keeps_the_answer(
+        earlier in prop::collection::vec(("[a-z]{0,6}", "[a-z \n]{0,60}", "[a-z ,.\n]{0,40}"), 0..8),
+        language in prop::sample::select(vec!["", "text"]),
+        after in "[a-z ,.\n]{0,20}",
+        share in 0.0..=1.0_f64,
+    ) {
+        let reply: Vec<String> = earlier
+            .iter()
+            .map(|(language, block, prose)| format!("```{language}\n{block}\n```\n{prose}\n"))
+            .collect();
+        let reply = reply.concat();
+        let most = reply.len();
+        let cut = (share * most as f64) as usize;
+        for (check, block) in [
+            (Check::Lines(owned(&["the red box", "a b"])), "the red box\na b"),
+            (Check::Json(json!({"a": [1, 2]})), "{\"a\": [1, 2]}"),
+        ] {
+            let whole = format!("{reply}```{language}\n{block}\n```\n{after}");
+            prop_assert_eq!(score(&check, &whole), Right, "{}", &whole);
+            prop_assert_eq!(score(&check, &whole[cut..]), Right, "{}", &whole[cut..]);
         }
     }
 
