@@ -189,10 +189,27 @@ pub struct ItemSample {
     pub unextractable: bool,
     /// Any of its samples is right.
     pub any_correct: bool,
-    /// Digest of the text that counts: equal texts have equal ones.
-    pub answer: u64,
+    /// The text that counts; `None` where none was picked, or it did not end by itself.
+    pub answer: Option<Text>,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
+}
+
+/// Enough of an answer's text to tell it from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    /// Digest of what was kept of it.
+    pub digest: u64,
+    /// Bytes that were kept, of how many, where only its end was.
+    pub cut: Option<(u64, u64)>,
+}
+
+impl Text {
+    /// Whether two texts are the same; `None` where they were cut differently, so that nobody can
+    /// tell.
+    pub fn agrees(self, other: Self) -> Option<bool> {
+        (self.cut == other.cut).then(|| self.digest == other.digest)
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +220,10 @@ impl ItemSample {
             correct,
             unextractable: false,
             any_correct: correct,
-            answer: u64::from(correct),
+            answer: Some(Text {
+                digest: u64::from(correct),
+                cut: None,
+            }),
             seconds: 0.005,
         }
     }

@@ -125,4 +125,6 @@ fn equal_texts_have_equal_digests_and_cut_ones_do_not() {
         differing(&answers(|item| item.answer_bytes = Some(4_096))),
         1
     );
+    let stopped = answers(|item| item.finish = Finish::Length);
+    assert_eq!(stopped.values().next().and_then(|item| item.answer), None);
 }
