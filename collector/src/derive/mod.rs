@@ -23,8 +23,9 @@
 //! `energy` and `joules`); what makes them void is in `void`.
 //!
 //! Quality is not a median: it is the mean of the families' shares of right answers, and where
-//! several accounts answered the same item, the newest answer counts. A cell publishes one suite,
-//! that of its newest answers. Fidelity (file `fidelity`) is that of the newest record that has it.
+//! several accounts answered the same item, it is right or wrong as for most of them; of one account
+//! the newest answer counts. A cell publishes one suite, that of its newest answers. Fidelity (file
+//! `fidelity`) is that of the newest record that has it, on that suite's corpus if there is one.
 
 mod cell;
 mod energy;
@@ -209,6 +210,18 @@ impl Text {
     /// tell.
     pub fn agrees(self, other: Self) -> Option<bool> {
         (self.cut == other.cut).then(|| self.digest == other.digest)
+    }
+}
+
+impl From<&ScoredItem> for ItemSample {
+    fn from(item: &ScoredItem) -> Self {
+        Self {
+            correct: item.correct,
+            unextractable: item.unextractable,
+            any_correct: item.any_correct,
+            answer: item.answer,
+            seconds: item.seconds,
+        }
     }
 }
 
