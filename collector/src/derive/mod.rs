@@ -209,7 +209,7 @@ impl Text {
     /// Whether two texts are the same; `None` where they were cut differently, so that nobody can
     /// tell.
     pub fn agrees(self, other: Self) -> Option<bool> {
-        (self.cut == other.cut).then(|| self.digest == other.digest)
+        (self.cut == other.cut).then_some(self.digest == other.digest)
     }
 }
 
