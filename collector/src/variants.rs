@@ -393,8 +393,10 @@ fn against(row: &mut VariantRow, cell: &CellResult, reference: &CellResult) {
         }
     }
     if is_greedy(&reference.workload) && is_greedy(&cell.workload) {
-        let (same, n) = pairs(base, items).fold((0, 0), |(same, n), (one, other)| {
-            (same + u32::from(one.answer == other.answer), n + 1)
+        let agreeing =
+            pairs(base, items).filter_map(|(one, other)| one.answer?.agrees(other.answer?));
+        let (same, n) = agreeing.fold((0, 0), |(same, n), agrees| {
+            (same + u32::from(agrees), n + 1)
         });
         if n as usize >= MIN_ITEMS {
             let (low, high) = clopper_pearson(same, n, 0.95);

@@ -190,6 +190,14 @@ fn flag(flag: &str) -> Flag {
         "busy" => ("busy", "other programs had the processor meanwhile"),
         "throttled" => ("throttled", "the processor slowed itself down meanwhile"),
         "swapping" => ("swapping", "memory was moved to disk meanwhile"),
+        "answers-disagree" => (
+            "answers disagree",
+            "accounts that asked the same items differ on more than 5\u{a0}% of them",
+        ),
+        "other-suite" => (
+            "other suite too",
+            "another suite was answered before the one that is shown",
+        ),
         "public-seed" => ("public seed", "the items can be looked up"),
         other => (other, ""),
     };

@@ -294,8 +294,10 @@ mod tests {
         assert_eq!((figures.kl_mean.n, figures.kl_p999), (693, None));
     }
 
-    /// Each change with the place that is named for it.
-    fn refuses(spoilt: &[(fn(&mut Fidelity), &str)]) {
+    /// A change, and the place that is named for it.
+    type Spoilt = (fn(&mut Fidelity), &'static str);
+
+    fn refuses(spoilt: &[Spoilt]) {
         for (change, pointer) in spoilt {
             let record = spoiled(change);
             let found = contradictions(record.fidelity.as_ref().expect("compared"));

@@ -23,8 +23,9 @@
 //! `energy` and `joules`); what makes them void is in `void`.
 //!
 //! Quality is not a median: it is the mean of the families' shares of right answers, and where
-//! several accounts answered the same item, the newest answer counts. A cell publishes one suite,
-//! that of its newest answers. Fidelity (file `fidelity`) is that of the newest record that has it.
+//! several accounts answered the same item, it is right or wrong as for most of them; of one account
+//! the newest answer counts. A cell publishes one suite, that of its newest answers. Fidelity (file
+//! `fidelity`) is that of the newest record that has it, on that suite's corpus if there is one.
 
 mod cell;
 mod energy;
@@ -189,10 +190,39 @@ pub struct ItemSample {
     pub unextractable: bool,
     /// Any of its samples is right.
     pub any_correct: bool,
-    /// Digest of the text that counts: equal texts have equal ones.
-    pub answer: u64,
+    /// The text that counts; `None` where none was picked, or it did not end by itself.
+    pub answer: Option<Text>,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
+}
+
+/// Enough of an answer's text to tell it from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    /// Digest of what was kept of it.
+    pub digest: u64,
+    /// Bytes that were kept, of how many, where only its end was.
+    pub cut: Option<(u64, u64)>,
+}
+
+impl Text {
+    /// Whether two texts are the same; `None` where they were cut differently, so that nobody can
+    /// tell.
+    pub fn agrees(self, other: Self) -> Option<bool> {
+        (self.cut == other.cut).then_some(self.digest == other.digest)
+    }
+}
+
+impl From<&ScoredItem> for ItemSample {
+    fn from(item: &ScoredItem) -> Self {
+        Self {
+            correct: item.correct,
+            unextractable: item.unextractable,
+            any_correct: item.any_correct,
+            answer: item.answer,
+            seconds: item.seconds,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +233,10 @@ impl ItemSample {
             correct,
             unextractable: false,
             any_correct: correct,
-            answer: u64::from(correct),
+            answer: Some(Text {
+                digest: u64::from(correct),
+                cut: None,
+            }),
             seconds: 0.005,
         }
     }

@@ -10,7 +10,7 @@ use domain::statistics::proportion::clopper_pearson;
 use domain::statistics::stratified::{StratifiedMean, stratified_mean};
 use domain::suite::{self, Family, Item, ItemId, Suite, Verdict};
 
-use super::{ItemKey, ItemSample};
+use super::{ItemKey, ItemSample, Text};
 
 /// Items under which no quality is published.
 pub(crate) const MIN_ITEMS: usize = 100;
@@ -37,8 +37,8 @@ pub struct ScoredItem {
     pub unextractable: bool,
     /// Any of its samples is right: what the best verifier could have picked.
     pub any_correct: bool,
-    /// Digest of the text that counts; 0 where none was picked.
-    pub answer: u64,
+    /// The text that counts; `None` where none was picked, or it did not end by itself.
+    pub answer: Option<Text>,
     /// From the first sample's question to the last one's answer.
     pub seconds: f64,
 }
@@ -109,7 +109,7 @@ pub(super) fn scored(record: &Record) -> Result<ScoredSuite, String> {
                 correct: verdict == Some(Verdict::Right),
                 unextractable: verdict == Some(Verdict::Unextractable),
                 any_correct: answers[&id].iter().any(right),
-                answer: chosen.map_or(0, digest_of),
+                answer: chosen.and_then(text_of),
                 seconds: seconds(&answers[&id]),
             }
         })
@@ -140,15 +140,17 @@ fn judged(item: &Item, answer: &AnsweredItem) -> Verdict {
     }
 }
 
-/// Tells one text from another: eight bytes of its SHA-256, and its whole length where only its end
-/// was kept.
-fn digest_of(answer: &AnsweredItem) -> u64 {
-    let mut bytes = answer.answer_bytes.unwrap_or(0).to_le_bytes().to_vec();
-    bytes.extend_from_slice(answer.answer.as_str().as_bytes());
-    let digest = Sha256Digest::of(&bytes).0;
-    u64::from_le_bytes([
-        digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
-    ])
+/// Tells one text from another, by eight bytes of its SHA-256. What an answer that was stopped or
+/// failed would have said is not known: two failures do not agree.
+fn text_of(answer: &AnsweredItem) -> Option<Text> {
+    let kept = answer.answer.as_str().as_bytes();
+    let digest = Sha256Digest::of(kept).0;
+    (answer.finish == Finish::Stop).then(|| Text {
+        digest: u64::from_le_bytes([
+            digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7],
+        ]),
+        cut: answer.answer_bytes.map(|bytes| (kept.len() as u64, bytes)),
+    })
 }
 
 fn seconds(samples: &[&AnsweredItem]) -> f64 {

@@ -1,5 +1,6 @@
 //! One cell's records to its published row.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::speed::{self, LARGEST_SPREAD, Published, RepetitionSample, STABLE_HAL
 use super::theory::{Theory, milliseconds_each};
 use super::waits::{self, Percentile, Waits};
 use super::{
-    CellFacts, CellResult, DerivedRecord, FidelityFigures, ItemKey, ItemSample, Samples, cell,
-    provenance, quality, rfc3339,
+    CellFacts, CellResult, DerivedRecord, FidelityFigures, ItemKey, ItemSample, Samples,
+    ScoredItem, cell, provenance, quality, rfc3339,
 };
 use crate::numbers::number;
 
@@ -23,6 +24,9 @@ const NOISY_DECODE: f64 = 0.05;
 
 /// Spread of prefill over which a record is `noisy`.
 const NOISY_PREFILL: f64 = 0.10;
+
+/// Share of the items that several accounts answered on which they may disagree.
+const ANSWERS_APART: f64 = 0.05;
 
 /// Publishes a cell. `records` are its plausible ones, oldest first; `None` without any.
 pub(super) fn publish(records: &[&DerivedRecord], catalogue: &Catalogue) -> Option<CellResult> {
@@ -504,6 +508,61 @@ fn raise(row: &mut ResultRow, flag: &str) {
     row.flags.push_str(flag);
 }
 
+/// The answers of several accounts, one of each item.
+struct Counted {
+    items: BTreeMap<ItemKey, ItemSample>,
+    /// Items that several accounts answered.
+    shared: u32,
+    /// Of those, the ones on which not all were right, and not all wrong.
+    disputed: u32,
+}
+
+/// Each item as most accounts answered it, rightly or wrongly (of as many of each, as the first
+/// one did), by the newest such answer: one account alone does not speak for the others. `latest`
+/// has one record of each account, oldest first.
+fn counted(latest: &[&DerivedRecord]) -> Counted {
+    let mut answers: BTreeMap<ItemKey, Vec<&ScoredItem>> = BTreeMap::new();
+    for suite in latest.iter().filter_map(|one| one.quality.as_ref().ok()) {
+        for item in &suite.items {
+            answers.entry(suite.key(item.id)).or_default().push(item);
+        }
+    }
+    let (mut shared, mut disputed) = (0, 0);
+    let mut items = BTreeMap::new();
+    for (key, given) in answers {
+        let right = given.iter().filter(|item| item.correct).count();
+        shared += u32::from(given.len() > 1);
+        disputed += u32::from((1..given.len()).contains(&right));
+        let verdict = match (2 * right).cmp(&given.len()) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => given[0].correct,
+        };
+        let newest = given.iter().rev().find(|item| item.correct == verdict);
+        items.extend(newest.map(|item| (key, ItemSample::from(*item))));
+    }
+    Counted {
+        items,
+        shared,
+        disputed,
+    }
+}
+
+/// `other-suite`: answers to a suite that is not the published one.
+fn beware_of_other_suites(row: &mut ResultRow, accounts: &[Vec<&DerivedRecord>]) {
+    let suites: BTreeSet<&str> = accounts
+        .iter()
+        .flatten()
+        .filter_map(|record| Some(record.quality.as_ref().ok()?.suite.as_str()))
+        .collect();
+    for suite in suites {
+        if row.suite.as_deref() != Some(suite) {
+            let words = format!("{suite} was answered too, and another suite after it");
+            beware(row, "other-suite", &words);
+        }
+    }
+}
+
 /// Quality and joules, each from the latest record per account that has them, of the suite that was
 /// answered last. Flags of the joules stand in the row of their scope.
 fn publish_answers(
@@ -526,23 +585,12 @@ fn publish_answers(
         })
         .collect();
     latest.sort_by_key(when);
-    let mut items: BTreeMap<ItemKey, ItemSample> = BTreeMap::new();
-    for record in &latest {
-        let Ok(suite) = &record.quality else { continue };
-        result.row.suite = Some(suite.suite.clone());
-        for item in &suite.items {
-            items.insert(
-                suite.key(item.id),
-                ItemSample {
-                    correct: item.correct,
-                    unextractable: item.unextractable,
-                    any_correct: item.any_correct,
-                    answer: item.answer,
-                    seconds: item.seconds,
-                },
-            );
-        }
-    }
+    result.row.suite.clone_from(&newest_suite);
+    let Counted {
+        items,
+        shared,
+        disputed,
+    } = counted(&latest);
     match quality::figure(&items) {
         Ok(figure) => {
             result.row.set_figure("quality", figure);
@@ -566,6 +614,13 @@ fn publish_answers(
         newest,
     };
     if result.row.quality.is_some() {
+        if f64::from(disputed) > ANSWERS_APART * f64::from(shared) {
+            let words = format!(
+                "accounts disagree on {disputed} of {shared} items that several of them answered"
+            );
+            beware(&mut result.row, "answers-disagree", &words);
+        }
+        beware_of_other_suites(&mut result.row, accounts);
         let public = |key: &ItemKey| key.seed.0 == key.family.suite().public_seed();
         if items.keys().any(public) {
             raise(&mut result.row, "public-seed");

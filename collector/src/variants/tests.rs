@@ -5,7 +5,7 @@ use std::ops::Range;
 use domain::api::Told;
 use domain::hardware::Catalogue;
 use domain::ids::Sha256Digest;
-use domain::record::{Outcome, PruningMethod, Record};
+use domain::record::{AnsweredItem, Finish, Outcome, PruningMethod, Record};
 use domain::suite::Suite;
 use domain::text::{Answer, Name};
 
@@ -341,4 +341,44 @@ fn one_column_holds_comparisons_on_one_corpus() {
             .as_ref()
             .is_some_and(|reason| reason.contains("not on that of reference-v1"))
     );
+}
+
+#[test]
+fn only_texts_that_can_be_told_apart_count_in_greedy_agreement() {
+    let agreement = |change: fn(&mut AnsweredItem), other: fn(&mut AnsweredItem)| {
+        let of = |number, quant, change: fn(&mut AnsweredItem)| {
+            let mut record = variant(number, quant, 900_000);
+            let items = &mut record.quality.as_mut().expect("answered").items;
+            items[..3].iter_mut().for_each(change);
+            record
+        };
+        let detail = shown(&[of(1, "F16", change), of(2, "Q8_0", other)]);
+        let row = &detail.variants[1];
+        (row.greedy_agreement, row.greedy_agreement_n)
+    };
+    let plain: fn(&mut AnsweredItem) = |_| {};
+    let failed: fn(&mut AnsweredItem) = |item| {
+        item.finish = Finish::Error;
+        item.answer = Answer::cleaned("");
+    };
+    let cut: fn(&mut AnsweredItem) = |item| {
+        item.answer = Answer::cleaned("end");
+        item.answer_bytes = Some(4_096);
+    };
+    let cut_longer: fn(&mut AnsweredItem) = |item| {
+        item.answer = Answer::cleaned("the end");
+        item.answer_bytes = Some(4_096);
+    };
+    let differing: fn(&mut AnsweredItem) = |item| {
+        item.answer = Answer::cleaned("dne");
+        item.answer_bytes = Some(4_096);
+    };
+    assert_eq!(agreement(plain, plain), (Some(1.0), Some(105)));
+    // Two failures agree on nothing, nor do a text and a part of it.
+    assert_eq!(agreement(failed, failed), (Some(1.0), Some(102)));
+    assert_eq!(agreement(plain, failed), (Some(1.0), Some(102)));
+    assert_eq!(agreement(plain, cut), (Some(1.0), Some(102)));
+    assert_eq!(agreement(cut_longer, cut), (Some(1.0), Some(102)));
+    assert_eq!(agreement(cut, cut), (Some(1.0), Some(105)));
+    assert_eq!(agreement(differing, cut), (Some(102.0 / 105.0), Some(105)));
 }

@@ -1,11 +1,12 @@
 //! Scores of whole records: which answers count, and what becomes of those that say nothing.
 
+use domain::hardware::Catalogue;
 use domain::record::AnsweredItem;
 use domain::text::{Answer, Name};
 
 use super::*;
-use crate::derive::CellResult;
-use crate::derive::tests::{answering, answering_suite, published, record};
+use crate::derive::tests::{answering, answering_suite, published, received, record};
+use crate::derive::{CellResult, derive, results};
 
 /// Every answer of a record, replaced.
 fn saying(mut record: Record, text: &str) -> Record {
@@ -60,6 +61,80 @@ fn a_cell_publishes_the_suite_that_was_answered_last() {
     assert_eq!(
         (result.row.quality_n, result.detail("v").families.len()),
         (Some(210), 7)
+    );
+}
+
+#[test]
+fn a_suite_that_is_not_shown_is_said() {
+    let reference = answering(record(), 210, |_| true);
+    let core = answering_suite(record(), Suite::CoreV1, 180, |_| true);
+    let row = published(&[reference.clone(), core]).row;
+    assert_eq!(row.flags, "other-suite public-seed");
+    assert_eq!(
+        row.noise_reason.as_deref(),
+        Some("reference-v1 was answered too, and another suite after it")
+    );
+    assert_eq!(published(&[reference]).row.flags, "public-seed");
+}
+
+/// The cell of records of accounts, oldest first.
+fn of_accounts(records: &[(u8, &Record)]) -> CellResult {
+    let derived: Vec<_> = (1..)
+        .zip(records)
+        .map(|(number, (account, record))| derive(record, received(number, *account)))
+        .collect();
+    results(&derived, &Catalogue::default()).remove(0)
+}
+
+#[test]
+fn one_account_does_not_overwrite_what_most_found() {
+    let right = answering(record(), 210, |_| true);
+    let wrong = answering(record(), 210, |_| false);
+    let quality = |records: &[(u8, &Record)]| {
+        let row = of_accounts(records).row;
+        (row.quality.map(f64::round), row.flags)
+    };
+    let disputed = "answers-disagree public-seed".to_owned();
+    let two_of_three = [(1, &right), (2, &right), (3, &wrong)];
+    assert_eq!(quality(&two_of_three), (Some(1.0), disputed.clone()));
+    let two_of_three = [(1, &right), (2, &wrong), (3, &wrong)];
+    assert_eq!(quality(&two_of_three), (Some(0.0), disputed.clone()));
+    // Of one against one the older stands.
+    assert_eq!(
+        quality(&[(1, &right), (2, &wrong)]),
+        (Some(1.0), disputed.clone())
+    );
+    assert_eq!(quality(&[(1, &wrong), (2, &right)]), (Some(0.0), disputed));
+    // One account corrects itself, and has one voice however often it speaks.
+    let agreed = "public-seed".to_owned();
+    assert_eq!(
+        quality(&[(1, &wrong), (1, &right)]),
+        (Some(1.0), agreed.clone())
+    );
+    let (score, _) = quality(&[
+        (1, &right),
+        (2, &right),
+        (3, &wrong),
+        (3, &wrong),
+        (3, &wrong),
+    ]);
+    assert_eq!(score, Some(1.0));
+    assert_eq!(quality(&[(1, &right), (2, &right)]), (Some(1.0), agreed));
+}
+
+#[test]
+fn accounts_that_differ_on_a_few_items_are_not_said_to_disagree() {
+    let all = answering(record(), 200, |_| true);
+    let row = |missed: u32| {
+        let other = answering(record(), 200, |place| place >= missed);
+        of_accounts(&[(1, &all), (2, &other)]).row
+    };
+    assert_eq!(row(10).flags, "public-seed");
+    let row = row(11);
+    assert_eq!(row.flags, "answers-disagree public-seed");
+    assert_eq!(
+        row.noise_reason.as_deref(),
+        Some("accounts disagree on 11 of 200 items that several of them answered")
     );
 }
 
@@ -125,4 +200,6 @@ fn equal_texts_have_equal_digests_and_cut_ones_do_not() {
         differing(&answers(|item| item.answer_bytes = Some(4_096))),
         1
     );
+    let stopped = answers(|item| item.finish = Finish::Length);
+    assert_eq!(stopped.values().next().and_then(|item| item.answer), None);
 }
