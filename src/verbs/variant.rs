@@ -126,7 +126,7 @@ fn examined_rows(facts: &VariantFacts, examined: &Examined) -> Vec<(&'static str
     let unknown = || "not said".to_owned();
     let mut rows = vec![
         (
-            "bits per weight, tensors alone",
+            "bits per weight, tensors",
             format!("{:.2}", examined.tensor_bits_per_weight),
         ),
         ("types", types.join("\n")),
