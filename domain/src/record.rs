@@ -480,7 +480,8 @@ pub enum KvKind {
 pub struct Pruning {
     /// How.
     pub method: PruningMethod,
-    /// Removed share of the source's parameters.
+    /// Removed share of the source's parameters; of weights that were zeroed (unstructured, N:M) those that are zero
+    /// in this file, since quantising moves zeros where its blocks have a least value. The recipe says what was meant.
     pub ratio_ppm: u32,
     /// The source weights.
     pub source_sha256: Option<Sha256Digest>,

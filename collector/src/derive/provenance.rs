@@ -376,11 +376,14 @@ pub(super) fn command(facts: &CellFacts) -> String {
     )
 }
 
-/// The matrix's label of a pruning, where the record leads to one. Only the layers' matrices
+/// The matrix's label of a pruning: the recipe, or where the record has none what it leads to. Only the layers' matrices
 /// are pruned, embedding and head stay whole: the share of all parameters is turned into one of
 /// the layers, and has to come out as a whole number.
 fn prune_label(facts: &CellFacts) -> Option<String> {
     let variant = &facts.variant;
+    if let Some(recipe) = &variant.pruning.recipe {
+        return Some(recipe.to_string());
+    }
     let share = f64::from(variant.pruning.ratio_ppm.min(999_999)) / 1e6;
     let total = variant.params_total as f64;
     match variant.pruning.method {

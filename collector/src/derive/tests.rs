@@ -606,10 +606,17 @@ fn the_command_names_the_pruning_as_a_matrix_does() {
     ] {
         assert_eq!(label(method, ratio_ppm, 3), "", "no recipe is made up");
     }
-    let mut record = record();
-    record.variant.pruning.method = PruningMethod::Head;
-    let command = published(&[record]).reproduce;
+    let mut nameless = record();
+    nameless.variant.pruning.method = PruningMethod::Head;
+    let command = published(&[nameless]).reproduce;
     assert!(command.contains("which names no recipe"), "{command}");
+    // Of magnitude on types without a zero the share says what is left of it, not what was meant.
+    let mut record = record();
+    record.variant.pruning.method = PruningMethod::Unstructured;
+    record.variant.pruning.ratio_ppm = 16_700;
+    record.variant.pruning.recipe = Some(Name::cleaned("magnitude-50%"));
+    let command = published(&[record]).reproduce;
+    assert!(command.contains("--prune 'magnitude-50%'"), "{command}");
 }
 
 #[test]

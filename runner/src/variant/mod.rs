@@ -30,7 +30,9 @@ mod tests;
 
 pub use cache::VariantCache;
 pub use domain::matrix::PruneRecipe;
-pub use inspect::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine, inspect};
+pub use inspect::{
+    Agreement, Claim, Examined, SaidPruning, Suspicion, ZeroPattern, Zeroed, examine, inspect,
+};
 pub use mixes::Mix;
 
 /// One variant to make.

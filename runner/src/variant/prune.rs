@@ -120,6 +120,11 @@ impl Cuts {
         Ok((kept, removed as u64))
     }
 
+    /// Whether weights become zero and stay where they are.
+    pub(super) fn zeroes(&self) -> bool {
+        self.zeroes.is_some()
+    }
+
     /// Parameters that go with whole layers, and those that stay and no token passes any more.
     pub(super) fn removed_whole(&self, elements: &BTreeMap<String, u64>) -> u64 {
         self.idle + elements_in(&self.dropped, elements)
@@ -466,7 +471,7 @@ pub(super) fn layer_of(name: &str) -> Option<(u32, &str)> {
 }
 
 /// A matrix of a layer that single weights may be taken from; a router's few decide about whole experts.
-fn is_layer_matrix(name: &str, rank: usize) -> bool {
+pub(super) fn is_layer_matrix(name: &str, rank: usize) -> bool {
     rank > 1 && layer_of(name).is_some() && !name.contains("ffn_gate_inp.")
 }
 
@@ -488,6 +493,14 @@ fn zero_in_groups(matrix: &Tensor, keep: usize, of: usize) -> candle_core::Resul
     let count = (values.len() / of * (of - keep)) as u64;
     let pruned = Tensor::from_vec(values, matrix.shape(), &Device::Cpu)?;
     Ok((pruned, count))
+}
+
+/// Zeros of a pruned matrix that are zero `now` that it is stored: a type with a least value per block (`Q4_K`) has no
+/// code for zero, so there most of them move.
+pub(super) fn still_zero(pruned: &Tensor, now: &Tensor) -> candle_core::Result<u64> {
+    let (pruned, now) = (flat(pruned)?, flat(now)?);
+    let stay = |(before, now): &(f32, f32)| *before == 0.0 && *now == 0.0;
+    Ok(pruned.into_iter().zip(now).filter(stay).count() as u64)
 }
 
 fn flat(matrix: &Tensor) -> candle_core::Result<Vec<f32>> {

@@ -13,7 +13,7 @@ use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{GgmlDType, QTensor};
 use domain::ids::Sha256Digest;
 
-use super::prune::{Cuts, parts_per_million, renumbered};
+use super::prune::{Cuts, parts_per_million, renumbered, still_zero};
 use super::{MadeType, Mix, PruneRecipe, VariantError, VariantSpec, mixes};
 use crate::gguf::{Gguf, Keys, cleaned, type_label};
 
@@ -27,6 +27,8 @@ pub(super) mod keys {
     pub(in crate::variant) const FALLBACKS: &str = "joulemark.quantisation.fallbacks";
     pub(in crate::variant) const METHOD: &str = "joulemark.pruning.method";
     pub(in crate::variant) const RATIO: &str = "joulemark.pruning.ratio_ppm";
+    /// What is still zero of that share, if quantising moved some of the zeros.
+    pub(in crate::variant) const ZEROS: &str = "joulemark.pruning.zeros_ppm";
     pub(in crate::variant) const RECIPE: &str = "joulemark.pruning.recipe";
     /// What the choice was made by: measured numbers in words.
     pub(in crate::variant) const IMPORTANCE: &str = "joulemark.pruning.importance";
@@ -122,6 +124,7 @@ pub(super) fn make(
     };
     let types = Types::of(spec, wanted, &pruned, names.values().map(String::as_str))?;
     let mut removed = cuts.removed_whole(&elements);
+    let mut moved = 0;
     let mut fallbacks = 0_u32;
     let mut tensors = BTreeMap::new();
     for (name, new_name) in &names {
@@ -144,10 +147,12 @@ pub(super) fn make(
             fallbacks += u32::from(dtype != ideal);
             dtype
         };
-        tensors.insert(
-            new_name.clone(),
-            QTensor::quantize(&tensor, dtype).map_err(convert)?,
-        );
+        let stored = QTensor::quantize(&tensor, dtype).map_err(convert)?;
+        if cuts.zeroes() && gone > 0 {
+            let now = stored.dequantize(&Device::Cpu).map_err(convert)?;
+            moved += gone.saturating_sub(still_zero(&tensor, &now).map_err(convert)?);
+        }
+        tensors.insert(new_name.clone(), stored);
     }
 
     let text = |text: &str| Value::String(text.to_owned());
@@ -166,6 +171,10 @@ pub(super) fn make(
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     );
+    if moved > 0 {
+        let left = parts_per_million(removed - moved, total);
+        metadata.insert(keys::ZEROS.to_owned(), Value::U32(left));
+    }
     Ok(Made { metadata, tensors })
 }
 
@@ -255,7 +264,7 @@ fn keeps_its_type(name: &str) -> bool {
 }
 
 /// The word that [`domain::record::PruningMethod`] is spelled with.
-fn method(recipe: &PruneRecipe) -> &'static str {
+pub(super) fn method(recipe: &PruneRecipe) -> &'static str {
     match recipe {
         PruneRecipe::None => "none",
         PruneRecipe::Layers(_) | PruneRecipe::LayersAt(_) | PruneRecipe::LayersByImportance(_) => {

@@ -15,7 +15,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
-use super::{Kind, Shares, digest, weight_file};
+use super::{ALL_PPM, Kind, Shares, digest, weight_file};
 use crate::variant::VariantError;
 use crate::variant::huggingface::{CONFIG, OURS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS};
 
@@ -463,11 +463,12 @@ fn pruning(folder: Folder, ours: Option<&Value>) -> Result<Pruning, VariantError
     let get = |key: &str| ours.get(key).cloned().ok_or_else(|| bad(key));
     let method = serde_json::from_value(get("pruning.method")?);
     let method = method.map_err(|_| bad("pruning.method"))?;
-    let ratio_ppm = serde_json::from_value(get("pruning.ratio_ppm")?);
+    let ratio_ppm: Option<u32> = serde_json::from_value(get("pruning.ratio_ppm")?).ok();
+    let ratio_ppm = ratio_ppm.filter(|&ppm| ppm <= ALL_PPM);
     let source = serde_json::from_value(get("source_sha256")?);
     Ok(Pruning {
         method,
-        ratio_ppm: ratio_ppm.map_err(|_| bad("pruning.ratio_ppm"))?,
+        ratio_ppm: ratio_ppm.ok_or_else(|| bad("pruning.ratio_ppm"))?,
         source_sha256: Some(source.map_err(|_| bad("source_sha256"))?),
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),

@@ -19,7 +19,9 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
-pub use examine::{Agreement, Claim, Examined, Suspicion, ZeroPattern, examine};
+pub use examine::{
+    Agreement, Claim, Examined, SaidPruning, Suspicion, ZeroPattern, Zeroed, examine,
+};
 
 /// Facts of weights, from their bytes alone; texts in them are cut and cleaned as [`Name`]s.
 ///
@@ -254,14 +256,36 @@ fn pruning(gguf: &Header) -> Result<Pruning, GgufError> {
             gguf.bad_key(keys::METHOD, format!("is {:?}", crate::gguf::cleaned(word)))
         })?,
     };
+    // Zeros that quantising moved are weights again.
+    let removed = share(gguf, keys::RATIO)?.unwrap_or(0);
+    let zeros = share(gguf, keys::ZEROS)?.filter(|_| is_zeroing(method));
     let recipe = gguf.text(keys::RECIPE)?.filter(|&recipe| recipe != "none");
     let source = gguf.text(keys::SOURCE)?.map(str::parse).transpose();
     Ok(Pruning {
         method,
-        ratio_ppm: gguf.number(keys::RATIO)?.unwrap_or(0),
+        ratio_ppm: zeros.map_or(removed, |zeros| zeros.min(removed)),
         source_sha256: source.map_err(|_| gguf.bad_key(keys::SOURCE, "is no SHA-256"))?,
         // Nothing is trained after pruning here.
         healed: (method != PruningMethod::None).then_some(false),
         recipe: recipe.map(Name::cleaned),
     })
+}
+
+/// A share in millionths, if the key is there.
+fn share(gguf: &Header, key: &str) -> Result<Option<u32>, GgufError> {
+    match gguf.number(key)? {
+        Some(ppm) if ppm > ALL_PPM => Err(gguf.bad_key(
+            key,
+            format!("is {ppm}: no share is larger than {ALL_PPM}, which is all"),
+        )),
+        ppm => Ok(ppm),
+    }
+}
+
+/// Everything, in millionths.
+const ALL_PPM: u32 = 1_000_000;
+
+/// Whether weights become zero and stay in the file.
+fn is_zeroing(method: PruningMethod) -> bool {
+    matches!(method, PruningMethod::Unstructured | PruningMethod::NM)
 }

@@ -428,3 +428,188 @@ fn every_recipe_gives_the_same_bytes_again() {
         assert!(inspect(&first).is_ok(), "{text}");
     }
 }
+
+/// Weights that are zero in both files, in millionths of all.
+fn zero_in_both(a: &Path, b: &Path) -> u64 {
+    let (mut a, mut b) = (Gguf::open(a).expect("opens"), Gguf::open(b).expect("opens"));
+    let names: Vec<String> = a.tensors().into_keys().map(str::to_owned).collect();
+    let (mut zeros, mut all) = (0, 0);
+    for name in names {
+        let pairs: Vec<(f32, f32)> = values(&mut a, &name)
+            .into_iter()
+            .zip(values(&mut b, &name))
+            .collect();
+        all += pairs.len() as u64;
+        if name.starts_with("blk.") {
+            let both = |(a, b): &&(f32, f32)| a.abs() + b.abs() == 0.0;
+            zeros += pairs.iter().filter(both).count() as u64;
+        }
+    }
+    zeros * 1_000_000 / all
+}
+
+#[test]
+fn zeros_that_quantising_moved_are_not_called_removed() {
+    let workshop = Workshop::of(&Fixture {
+        layers: 1,
+        ..Fixture::reference()
+    });
+    for text in ["magnitude-50%", "nm-2:4"] {
+        let plain = workshop
+            .make(Quantisation::F16, recipe(text))
+            .expect("made");
+        let meant = inspect(&plain).expect("inspected").pruning.ratio_ppm;
+        assert!(meant > 400_000, "{meant}");
+        for quant in Quantisation::ALL {
+            let path = workshop.make(quant, recipe(text)).expect("made");
+            let gguf = Gguf::open(&path).expect("opens");
+            let number = |key: &str| gguf.number(key).expect("a number");
+            assert_eq!(number("joulemark.pruning.ratio_ppm"), Some(meant));
+            let zeros = number("joulemark.pruning.zeros_ppm");
+            let said = inspect(&path).expect("inspected").pruning.ratio_ppm;
+            let counted = zero_in_both(&plain, &path).min(u64::from(meant));
+            assert!(
+                counted.abs_diff(u64::from(said)) < 100,
+                "{text} {quant}: {counted} are zero, {said} are claimed"
+            );
+            let moves = ["Q2_K", "Q4_K", "Q5_K", "Q4_1", "Q5_1"];
+            if moves.contains(&quant.label()) {
+                assert!(said < meant / 4, "{text} {quant}: {said} of {meant}");
+                assert_eq!(zeros, Some(said), "{text} {quant}");
+            } else if !matches!(quant, Quantisation::Mix(_)) {
+                assert_eq!((said, zeros), (meant, None), "{text} {quant}");
+            }
+        }
+    }
+}
+
+/// The tiny model with these words about its pruning.
+fn saying(entries: &[(&str, Value)]) -> (Workshop, Fixture) {
+    let fixture = Fixture::tiny();
+    let workshop = Workshop::of(&fixture);
+    let mut metadata = fixture.metadata();
+    for (key, value) in entries {
+        metadata.insert(format!("joulemark.pruning.{key}"), value.clone());
+    }
+    fixture::write(&workshop.source, &metadata, &fixture.tensors());
+    (workshop, fixture)
+}
+
+fn word(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+#[test]
+fn a_file_without_the_share_of_zeros_is_taken_at_its_word() {
+    let ratio = |entries: &[(&str, Value)]| {
+        let (workshop, _) = saying(entries);
+        inspect(&workshop.source)
+            .expect("inspected")
+            .pruning
+            .ratio_ppm
+    };
+    let older = [
+        ("method", word("unstructured")),
+        ("ratio_ppm", Value::U32(489_100)),
+    ];
+    assert_eq!(ratio(&older), 489_100);
+    let zeros = |zeros| [older.to_vec(), vec![("zeros_ppm", Value::U32(zeros))]].concat();
+    assert_eq!(ratio(&zeros(6_400)), 6_400);
+    assert_eq!(ratio(&zeros(600_000)), 489_100, "no more than was removed");
+    let layers = [
+        ("method", word("layer")),
+        ("ratio_ppm", Value::U32(250_000)),
+        ("zeros_ppm", Value::U32(0)),
+    ];
+    assert_eq!(ratio(&layers), 250_000, "whole layers leave no zeros");
+}
+
+#[test]
+fn a_share_of_more_than_all_is_an_error_that_names_file_and_key() {
+    for key in ["ratio_ppm", "zeros_ppm"] {
+        let (workshop, _) = saying(&[
+            ("method", word("unstructured")),
+            (key, Value::U32(1_000_001)),
+        ]);
+        for error in [
+            inspect(&workshop.source).map(|_| ()),
+            examine(&workshop.source).map(|_| ()),
+        ] {
+            let error = error.expect_err("refused").to_string();
+            assert!(
+                error.contains("source.gguf") && error.contains(&format!("pruning.{key}")),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_pruning_is_held_against_what_is_there() {
+    let workshop = Workshop::of(&Fixture {
+        layers: 1,
+        ..Fixture::reference()
+    });
+    let said = |quant, text| {
+        let path = workshop.make(quant, recipe(text)).expect("made");
+        examine(&path).expect("examined").pruning
+    };
+    assert_eq!(said(Quantisation::Q8_0, "none"), None);
+    for (quant, keeps) in [
+        (Quantisation::F16, true),
+        (Quantisation::Q8_0, true),
+        (Quantisation::Q4K, false),
+    ] {
+        let said = said(quant, "magnitude-50%").expect("it says so");
+        assert!(!said.contradicts_itself && said.share > 0.4, "{said:?}");
+        let zeroed = said.zeroed.expect("its types are read");
+        assert_eq!(zeroed.has_types_without_zero, !keeps);
+        assert_eq!(
+            zeroed.share >= said.share - 1e-4,
+            keeps,
+            "{quant}: {said:?}"
+        );
+    }
+    let heads = said(Quantisation::F16, "heads-25%").expect("it says so");
+    assert_eq!((heads.contradicts_itself, heads.zeroed), (false, None));
+}
+
+#[test]
+fn words_about_pruning_that_contradict_each_other_are_found() {
+    let contradicts = |entries: &[(&str, Value)]| {
+        let (workshop, _) = saying(entries);
+        let found = examine(&workshop.source).expect("examined").pruning;
+        found.expect("it says something").contradicts_itself
+    };
+    let ratio = |ppm| ("ratio_ppm", Value::U32(ppm));
+    let method = |text| ("method", word(text));
+    let says = |text| ("recipe", word(text));
+    assert!(contradicts(&[method("head"), ratio(0)]));
+    assert!(contradicts(&[method("none"), ratio(300_000)]));
+    assert!(contradicts(&[says("heads-25%")]));
+    assert!(contradicts(&[
+        method("head"),
+        ratio(300_000),
+        says("magnitude-30%")
+    ]));
+    assert!(contradicts(&[
+        method("unstructured"),
+        ratio(10),
+        ("zeros_ppm", Value::U32(11))
+    ]));
+    assert!(!contradicts(&[
+        method("head"),
+        ratio(300_000),
+        says("heads-25%")
+    ]));
+    assert!(!contradicts(&[
+        method("unstructured"),
+        ratio(0),
+        says("magnitude-0.0001%")
+    ]));
+    assert!(!contradicts(&[
+        method("head"),
+        ratio(1),
+        says("a recipe of a later version")
+    ]));
+}

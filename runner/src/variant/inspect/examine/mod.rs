@@ -19,12 +19,15 @@ use std::path::Path;
 use candle_core::Device;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
+use domain::record::PruningMethod;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::layer_of;
+use super::{is_zeroing, layer_of};
 use crate::gguf::{GgufError, Header, Keys, StoredTensor, cleaned, type_label};
-use crate::variant::VariantError;
+use crate::variant::prune::is_layer_matrix;
+use crate::variant::quantise::{keys, method};
+use crate::variant::{PruneRecipe, VariantError};
 
 mod claim;
 mod grid;
@@ -83,6 +86,9 @@ const READ: [GgmlDType; 13] = [
     GgmlDType::Q6K,
 ];
 
+/// Types that store each block above a least value of its own, so that no code stands for zero.
+const WITHOUT_ZERO: [&str; 5] = ["Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"];
+
 /// What an examination found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Examined {
@@ -110,6 +116,8 @@ pub struct Examined {
     pub requantised: Vec<Suspicion>,
     /// Matrices that this could be told of.
     pub told_matrices: u32,
+    /// What the file says of its pruning, and what is found of it; `None` if it says nothing.
+    pub pruning: Option<SaidPruning>,
     /// Share of exact zeros among the weights of unquantised matrices; `None` without such.
     pub zero_share: Option<f64>,
     /// A pattern of zeros.
@@ -133,6 +141,30 @@ pub struct Claim {
     pub says: &'static str,
     /// Whether it is so.
     pub agreement: Agreement,
+}
+
+/// Pruning that a file says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SaidPruning {
+    /// How.
+    pub method: PruningMethod,
+    /// What it says was done, as it stands there.
+    pub recipe: Option<String>,
+    /// Share of the source's parameters that it says went.
+    pub share: f64,
+    /// What it says does not fit together: another recipe than method, a share without a method, more zeros than went.
+    pub contradicts_itself: bool,
+    /// Of a method that leaves zeros, those that are found; `None` of other methods and where numbers cannot be read.
+    pub zeroed: Option<Zeroed>,
+}
+
+/// Zeros that pruning is said to have left.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Zeroed {
+    /// Exact zeros in the matrices of layers, as a share of all parameters.
+    pub share: f64,
+    /// Some of those matrices are of a type with a least value per block, which has no code for zero.
+    pub has_types_without_zero: bool,
 }
 
 /// Matrices that look made from a coarser quantisation.
@@ -474,6 +506,7 @@ fn summed(header: &Header, bytes: u64, seen: &BTreeMap<&str, Seen>) -> Result<Ex
         experts: (experts > 0).then_some((experts, used)),
         requantised: suspicions(tensors, seen),
         told_matrices: seen.values().filter(|seen| seen.is_told()).count() as u32,
+        pruning: said_pruning(header, seen, elements)?,
         zero_share: (plain_elements > 0).then(|| plain_zeros as f64 / plain_elements as f64),
         zero_pattern: zero_pattern(seen),
         zero_tensors: names(&|seen| seen.is_read && seen.zeros == seen.elements),
@@ -481,6 +514,49 @@ fn summed(header: &Header, bytes: u64, seen: &BTreeMap<&str, Seen>) -> Result<Ex
         same_layers,
         same_tensors,
     })
+}
+
+/// What the file says of its pruning, beside the zeros that are there.
+fn said_pruning(
+    header: &Header,
+    seen: &BTreeMap<&str, Seen>,
+    elements: u64,
+) -> Result<Option<SaidPruning>, GgufError> {
+    let told = super::pruning(header)?;
+    let removed = super::share(header, keys::RATIO)?.unwrap_or(0);
+    let zeros = super::share(header, keys::ZEROS)?;
+    if told.method == PruningMethod::None && removed == 0 && told.recipe.is_none() {
+        return Ok(None);
+    }
+    // A share of zero may be one of less than a millionth, which this program makes of nothing but zeroed weights.
+    let is_nothing = removed == 0 && !is_zeroing(told.method);
+    // Recipes are texts, and those of later versions may not be known here.
+    let recipe = told.recipe.map(|text| text.to_string());
+    let known: Option<PruneRecipe> = recipe.as_deref().and_then(|text| text.parse().ok());
+    let word = header.text(keys::METHOD)?.unwrap_or("none");
+    let contradicts_itself = told.method == PruningMethod::None
+        || is_nothing
+        || known.is_some_and(|recipe| method(&recipe) != word)
+        || zeros.is_some_and(|zeros| zeros > removed || !is_zeroing(told.method));
+
+    let tensors = header.tensors();
+    let pruned = || {
+        seen.iter()
+            .filter(|(name, _)| is_layer_matrix(name, tensors[**name].shape.len()))
+    };
+    let is_found = is_zeroing(told.method) && pruned().all(|(_, seen)| seen.is_read);
+    let zeroed = is_found.then(|| Zeroed {
+        share: pruned().map(|(_, seen)| seen.zeros).sum::<u64>() as f64 / elements.max(1) as f64,
+        has_types_without_zero: pruned()
+            .any(|(name, _)| WITHOUT_ZERO.contains(&tensors[*name].dtype)),
+    });
+    Ok(Some(SaidPruning {
+        method: told.method,
+        recipe,
+        share: f64::from(removed) / 1e6,
+        contradicts_itself,
+        zeroed,
+    }))
 }
 
 fn claims(header: &Header, mix: &str) -> Result<Vec<Claim>, GgufError> {

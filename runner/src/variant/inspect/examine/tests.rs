@@ -160,6 +160,16 @@ fn an_earlier_quantisation_is_found_with_its_bits() {
 }
 
 #[test]
+fn zeros_of_a_grid_come_with_the_suspicion_of_it() {
+    let bench = Bench::new();
+    let types = [GgmlDType::F16, GgmlDType::Q4_0, GgmlDType::F16];
+    let found = bench.examined(&through(&trained(), &types));
+    assert!(found.zero_share.is_some_and(|share| share > 0.01));
+    assert!(!found.requantised.is_empty() && found.pruning.is_none());
+    assert_eq!(found.zero_pattern, None);
+}
+
+#[test]
 fn a_code_of_few_uneven_values_is_found_too() {
     // The sixteen values of IQ4_NL, of each block of 32 times another scale.
     const VALUES: [f32; 16] = [
