@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use super::document::{Table, as_number, count, flag, number, text};
+use super::document::{Table, as_number, clipped, count, flag, number, text};
 use super::names;
 use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
@@ -47,6 +47,9 @@ pub(super) fn rows(document: &Document) -> Rows {
     let mut notes = Vec::new();
     for (line, object) in document.objects() {
         let before = rows.len();
+        if before > MAX_ROWS {
+            break;
+        }
         if is_row(object) {
             rows.push(row(object));
             continue;
@@ -404,6 +407,9 @@ fn settings(object: &Map<String, Value>) -> Vec<String> {
     notes
 }
 
+/// How many devices of one machine are named.
+const MAX_DEVICES: usize = 64;
+
 /// What the log around a table says of it.
 struct Around {
     heading: Option<String>,
@@ -429,12 +435,12 @@ impl Around {
             .find(|line| {
                 line.starts_with('#') || line.starts_with("===") || line.starts_with("---")
             })
-            .map(|line| line.trim_matches(['#', '=', '-', ' ']).to_owned())
+            .map(|line| clipped(line.trim_matches(['#', '=', '-', ' '])).to_owned())
             .filter(|it| !it.is_empty());
         let build = after
             .iter()
             .chain(within)
-            .find_map(|line| line.trim().strip_prefix("build: "))
+            .find_map(|line| line.trim().strip_prefix("build: ").map(clipped))
             .and_then(|it| {
                 let (commit, number) = it.split_once(" (")?;
                 let number = number.strip_suffix(')')?;
@@ -485,7 +491,10 @@ fn devices(lines: &[&str]) -> Vec<String> {
             if index == "0" {
                 devices.clear();
             }
-            devices.push(name.trim_end_matches(" (radv)").to_owned());
+            if devices.len() == MAX_DEVICES {
+                continue;
+            }
+            devices.push(clipped(name).trim_end_matches(" (radv)").to_owned());
         }
     }
     devices
@@ -529,7 +538,7 @@ fn table(table: &Table, around: &Around) -> Vec<Row> {
             .map(|(name, cell)| format!("{name} {cell}"))
             .collect();
         if !settings.is_empty() {
-            row.notes.push(settings.join(", "));
+            row.notes.push(clipped(&settings.join(", ")).to_owned());
         }
         match shape {
             Some(shape) => {

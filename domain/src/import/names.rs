@@ -1,9 +1,11 @@
 //! Names out of paths: the model without its folders, its quantisation without the model.
 
+use super::document::clipped;
+
 /// The model's name without its folders: the last part of a path, the repository of a Hugging
 /// Face cache folder; `owner/name` stays as it is.
 pub(super) fn model(path: &str) -> String {
-    let path = path.trim().trim_end_matches(['/', '\\']);
+    let path = clipped(path.trim()).trim_end_matches(['/', '\\']);
     if let Some(repository) = path
         .split(['/', '\\'])
         .find_map(|part| part.strip_prefix("models--"))
@@ -32,6 +34,7 @@ fn has_extension(name: &str) -> bool {
 /// The quantisation that a file or repository name ends in or carries, as it spells it, such as
 /// `Q4_K_M`, `UD-Q4_K_XL`, `IQ2_XXS`, `8bit`, `NVFP4`, `AWQ`; none if it names none.
 pub(super) fn quantisation(name: &str) -> Option<String> {
+    let name = clipped(name);
     let stem = match name.rsplit_once('.') {
         Some((stem, _)) if has_extension(name) => stem,
         _ => name,

@@ -407,6 +407,65 @@ fn rows_are_bounded() {
     );
 }
 
+/// No text of any row is longer than a name may be, and no file has more rows than are kept.
+fn is_bounded(imported: &Imported) {
+    assert!(imported.rows.len() <= MAX_ROWS, "{}", imported.rows.len());
+    for row in &imported.rows {
+        let written = serde_json::to_string(row).expect("a row is JSON").len();
+        assert!(written < 20_000, "a row of {written} bytes");
+    }
+}
+
+#[test]
+fn a_label_of_a_megabyte_does_not_stand_in_every_row() {
+    let label = "m".repeat(1 << 20);
+    let run = r#"{"concurrency": 1, "tg_throughput": {"mean": 3.0}},"#;
+    let benchy = format!(
+        r#"{{"version": "{label}", "latency_mode": "api", "model": "{label}", "benchmarks": [{}{{}}]}}"#,
+        run.repeat(10_000)
+    );
+    let result = r#"{"n_prompt": 1, "n_gen": 1, "gen_tps": 1.0},"#;
+    let submission = format!(
+        r#"{{"accelerator_info": {{"name": "{label}"}}, "runtime_info": {{"name": "{label}"}}, "results": [{}{{}}]}}"#,
+        result.repeat(10_000)
+    );
+    let metrics: Vec<String> = (0..10_000)
+        .map(|it| format!("\"m{it},none\": 0.5"))
+        .collect();
+    let harness = format!(
+        r#"{{"results": {{"{label}": {{{}}}}}, "versions": {{}}, "config": {{"model": "{label}", "model_args": "pretrained={label},dtype=a"}}}}"#,
+        metrics.join(",")
+    );
+    let table = format!(
+        "## {label}\nggml_vulkan: 0 = {label} | x\n| model | backend | {label} | test | t/s |\n| - | - | - | - | - |\n{}",
+        "| m | CUDA | 1 | pp1 | 1.0 |\n".repeat(10_000)
+    );
+    let log = format!(
+        "model = {label}\n{}",
+        "prompt_tps=1.0 gen_tps=1.0 prompt_tokens=1 gen_tokens=1\n".repeat(10_000)
+    );
+    let report = format!(
+        r#"{{"metadata": {{"guidellm_version": "{label}"}}, "args": {{"model": "{label}"}}, "benchmarks": [{}]}}"#,
+        [r#"{"type_": "generative_benchmark", "metrics": {}}"#; 10_000].join(",")
+    );
+    for text in [benchy, submission, harness, table, log, report] {
+        let begins = text[..40].to_owned();
+        let imported = read("f", text.as_bytes()).unwrap_or_else(|it| panic!("{begins}: {it}"));
+        assert_eq!(imported.rows.len(), MAX_ROWS, "{begins}");
+        is_bounded(&imported);
+    }
+}
+
+#[test]
+fn aliases_do_not_multiply_a_long_text() {
+    let text = format!(
+        "metadata: {{guidellm_version: &a \"{}\"}}\nbenchmarks:\n{}",
+        "m".repeat(1 << 20),
+        "- {type_: generative_benchmark, metrics: {}, m: *a}\n".repeat(10_000)
+    );
+    assert!(refused("f.yaml", &text).contains("no results"));
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
