@@ -341,8 +341,9 @@ fn type_tail(model_type: &str) -> Option<String> {
         .iter()
         .rposition(|word| names::is_quantisation(word))?;
     let size = match words.get(at + 1..) {
-        // What is called Q2_K is written "Q2_K - Medium", and has no sizes.
-        Some(["-", _, ..]) if words[at] == "Q2_K" => "",
+        // What is called Q2_K is written "Q2_K - Medium"; llama.cpp's names of its file types.
+        Some(["-", "Medium", ..]) if words[at] == "Q2_K" => "",
+        Some(["mix", ..]) if words[at] == "IQ3_S" => return Some("IQ3_M".to_owned()),
         Some(["-", "Small", ..]) => "_S",
         Some(["-", "Medium", ..]) => "_M",
         Some(["-", "Large", ..]) => "_L",
@@ -571,12 +572,29 @@ fn table(table: &Table, around: &Around) -> Vec<Row> {
 
 /// `3229.07 ± 53.81`, also where the sign between was lost to an encoding.
 pub(super) fn mean_and_deviation(cell: &str) -> Option<(f64, Option<f64>)> {
-    let mut numbers = cell
-        .split(|c: char| !c.is_ascii_digit() && c != '.')
-        .filter(|it| !it.is_empty())
-        .map(str::parse::<f64>);
-    let mean = numbers.next()?.ok()?;
-    Some((mean, numbers.next().and_then(Result::ok)))
+    let cell = cell.replace('±', " ± ");
+    let words: Vec<&str> = cell.split_whitespace().collect();
+    match words.as_slice() {
+        [mean] => Some((cell_number(mean)?, None)),
+        [mean, sign, deviation] if !sign.contains(|c: char| c.is_ascii_alphanumeric()) => {
+            Some((cell_number(mean)?, cell_number(deviation)))
+        }
+        _ => None,
+    }
+}
+
+/// A number that fills its cell; thousands may be grouped by commas, decimals follow a point.
+fn cell_number(cell: &str) -> Option<f64> {
+    let whole = cell.split('.').next().unwrap_or_default();
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let is_group = |it: &str| it.len() == 3 && it.bytes().all(|it| it.is_ascii_digit());
+    let is_grouped = whole.contains(',');
+    if is_grouped && !((1..=3).contains(&first.len()) && groups.all(is_group)) {
+        return None;
+    }
+    let number: f64 = cell.replace(',', "").parse().ok()?;
+    number.is_finite().then_some(number)
 }
 
 const BYTES: [(&str, f64); 3] = [

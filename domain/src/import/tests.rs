@@ -457,6 +457,72 @@ fn a_label_of_a_megabyte_does_not_stand_in_every_row() {
 }
 
 #[test]
+fn a_cell_that_is_no_number_is_no_speed() {
+    for (cell, rate, deviation) in [
+        ("3,229.07 ± 53.81", Some(3229.07), Some(53.81)),
+        ("1,795.61", Some(1795.61), None),
+        ("1.2e+03 ± 4", Some(1200.0), Some(4.0)),
+        ("130.97±1.24", Some(130.97), Some(1.24)),
+        ("130.97 \u{fffd} 1.24", Some(130.97), Some(1.24)),
+        ("-nan ± 0.81", None, None),
+        ("nan ± nan", None, None),
+        ("OOM 12", None, None),
+        ("61,40 ± 0,81", None, None),
+        ("12 34", None, None),
+        ("-5.0 ± 1.0", None, None),
+        ("1e400 ± 1", None, None),
+    ] {
+        let row = of(&format!(
+            "| model | backend | test | t/s |\n| - | - | - | - |\n| llama 7B Q4_0 | CUDA | tg128 | {cell} |\n"
+        ))
+        .rows
+        .remove(0);
+        let found = (
+            row.decode_tokens_per_second,
+            row.decode_tokens_per_second_sd,
+        );
+        assert_eq!(found, (rate, deviation), "{cell}");
+        assert_eq!(row.failed.is_some(), rate.is_none(), "{cell}");
+        let row = of(&format!(
+            "| model | test | t/s | ttfr (ms) |\n| - | - | - | - |\n| m | tg128 | {cell} | 5 |\n"
+        ))
+        .rows
+        .remove(0);
+        assert_eq!(row.decode_tokens_per_second, rate, "{cell} of llama-benchy");
+    }
+}
+
+#[test]
+fn a_rate_beyond_any_machine_is_no_figure() {
+    let text = "| model | backend | test | t/s |\n| - | - | - | - |\n| m | CUDA | tg128 | 1e8 |\n";
+    let row = of(text).rows.remove(0);
+    assert_eq!(row.decode_tokens_per_second, None);
+    assert!(
+        row.notes.iter().any(|it| it.contains("no figure")),
+        "{row:?}"
+    );
+}
+
+#[test]
+fn sizes_in_words_become_the_names_of_quantisations() {
+    for (typed, quant) in [
+        ("qwen3 4B Q2_K - Small", "Q2_K_S"),
+        ("qwen3 4B Q2_K - Medium", "Q2_K"),
+        ("qwen3 4B Q3_K - Large", "Q3_K_L"),
+        ("qwen3 4B IQ3_S mix - 3.66 bpw", "IQ3_M"),
+        ("qwen3 4B IQ3_S - 3.4375 bpw", "IQ3_S"),
+        ("qwen3 4B IQ2_XXS - 2.0625 bpw", "IQ2_XXS"),
+    ] {
+        let row = of(&format!(
+            "| model | backend | test | t/s |\n| - | - | - | - |\n| {typed} | CUDA | tg128 | 1.0 |\n"
+        ))
+        .rows
+        .remove(0);
+        assert_eq!(row.quant.as_deref(), Some(quant), "{typed}");
+    }
+}
+
+#[test]
 fn aliases_do_not_multiply_a_long_text() {
     let text = format!(
         "metadata: {{guidellm_version: &a \"{}\"}}\nbenchmarks:\n{}",
