@@ -13,6 +13,9 @@ pub(super) fn model(path: &str) -> String {
         return repository.replacen("--", "/", 1);
     }
     let parts: Vec<&str> = path.split(['/', '\\']).collect();
+    if parts.len() > 1 && is_machine(parts[0]) {
+        return String::new();
+    }
     let last = parts.last().copied().unwrap_or_default();
     let is_path = path.starts_with(['/', '~', '.', '\\'])
         || path.contains('\\')
@@ -21,6 +24,19 @@ pub(super) fn model(path: &str) -> String {
         || parts.len() != 2
         || has_extension(last);
     if is_path { last } else { path }.to_owned()
+}
+
+/// Whether the part before the first slash is a server's address, or was one and was taken out.
+fn is_machine(part: &str) -> bool {
+    let port = part
+        .split_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit()));
+    let is_blanked = part.len() > 3 && part.bytes().all(|it| it == b'x');
+    port || is_blanked || is_numbers(part)
+}
+
+fn is_numbers(part: &str) -> bool {
+    part.split('.').count() == 4 && part.split('.').all(|it| it.parse::<u8>().is_ok())
 }
 
 fn has_extension(name: &str) -> bool {
@@ -99,6 +115,10 @@ mod tests {
             ),
             ("gpt-oss-20b", "gpt-oss-20b"),
             ("/", ""),
+            ("10.0.0.5:8000/alice", ""),
+            ("box:8000/alice", ""),
+            ("10.0.0.5/alice", ""),
+            ("xxxxxxxx/alice", ""),
         ] {
             assert_eq!(model(path), name, "{path}");
         }
