@@ -203,9 +203,6 @@ const PLACES: &[&str] = &[
 
 const ADDRESSES: &[&str] = &["url", "uri", "endpoint"];
 
-/// How much of an address is looked at, so that many without an end take no time without end.
-const MAX_ADDRESS_BYTES: usize = 1_024;
-
 /// Hosts that are everybody's, or this one.
 const PUBLIC_HOSTS: &[&[u8]] = &[
     b"huggingface.co",
@@ -769,14 +766,22 @@ impl Blanks<'_> {
     fn addresses(&mut self) {
         for slashes in [b"://".as_slice(), b":\\/\\/"] {
             let mut from = 0;
+            // Where the blank or quote after an address stands, and the last @ before it: looked
+            // for once, however many addresses come before it.
+            let (mut end, mut last_at) = (0, None);
             while let Some(at) = find(self.bytes, from, slashes) {
                 from = at + slashes.len();
                 let rest = &self.bytes[from..];
-                let whole = rest
-                    .iter()
-                    .take(MAX_ADDRESS_BYTES)
-                    .take_while(|it| !it.is_ascii_whitespace() && !b"\"'<>|`".contains(it))
-                    .count();
+                if from >= end {
+                    end = from
+                        + rest
+                            .iter()
+                            .take_while(|it| !it.is_ascii_whitespace() && !b"\"'<>|`".contains(it))
+                            .count();
+                    let last = self.bytes[from..end].iter().rposition(|it| *it == b'@');
+                    last_at = last.map(|it| from + it);
+                }
+                let whole = end - from;
                 let host = |text: &[u8]| {
                     text.iter()
                         .take_while(|it| !b"/\\?#,;)]}@".contains(it))
@@ -787,7 +792,7 @@ impl Blanks<'_> {
                     from += first;
                     continue;
                 }
-                let user = rest[..whole].iter().rposition(|it| *it == b'@');
+                let user = last_at.and_then(|it| it.checked_sub(from));
                 let server = user.map_or(0, |it| it + 1);
                 let len = host(&rest[server..whole]);
                 if let Some(user) = user {
@@ -839,8 +844,8 @@ impl Blanks<'_> {
                         .take_while(|it| !b"\\/\"'\n\r,=|".contains(it))
                         .count();
                     let end = self.at(begin + whole);
-                    let before = self.bytes[..at].iter().rev().take(3);
-                    let has_drive = before.skip_while(|it| **it == b'\\').next() == Some(&b':');
+                    let mut before = self.bytes[..at].iter().rev().take(3);
+                    let has_drive = before.find(|it| **it != b'\\') == Some(&b':');
                     if matches!(end, b'\\' | b'/') || has_drive && matches!(end, b'"' | b'\'') {
                         len = whole;
                     }

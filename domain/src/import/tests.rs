@@ -446,7 +446,7 @@ fn a_label_of_a_megabyte_does_not_stand_in_every_row() {
     );
     let report = format!(
         r#"{{"metadata": {{"guidellm_version": "{label}"}}, "args": {{"model": "{label}"}}, "benchmarks": [{}]}}"#,
-        [r#"{"type_": "generative_benchmark", "metrics": {}}"#; 10_000].join(",")
+        vec![r#"{"type_": "generative_benchmark", "metrics": {}}"#; 10_000].join(",")
     );
     for text in [benchy, submission, harness, table, log, report] {
         let begins = text[..40].to_owned();
