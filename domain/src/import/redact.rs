@@ -13,6 +13,23 @@ use super::document::is_csv_header;
 /// The bytes with every command line and secret replaced by as many `x`, and how many places those
 /// were. Everything else stays as it is, so the file is still read alike.
 pub fn redact(bytes: &[u8]) -> (Vec<u8>, u32) {
+    let (mut kept, mut places) = once(bytes);
+    // What is taken out can make a longer name of what stood around it: until nothing is found.
+    let mut found = places;
+    for _ in 0..MAX_PASSES {
+        if found == 0 {
+            break;
+        }
+        let (again, more) = once(&kept);
+        (kept, places, found) = (again, places.saturating_add(more), more);
+    }
+    (kept, places)
+}
+
+/// How often a file is gone through again after something was found in it.
+const MAX_PASSES: usize = 8;
+
+fn once(bytes: &[u8]) -> (Vec<u8>, u32) {
     let mut blanks = Blanks {
         bytes,
         ranges: Vec::new(),

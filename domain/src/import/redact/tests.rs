@@ -305,3 +305,26 @@ fn repetitions_without_end_take_no_time_without_end() {
         assert_eq!(redact(text.as_bytes()).0.len(), text.len(), "{part}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_second_time_nothing_is_found(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "{\"", "\": \"", "\", \"", "\"}", "\n", " ", ", ", "/", "\\", "\\\"", "@", ":", "=", "a", "b1",
+                "api_key", "token", "host", "url", "cmd", "args", "name", "value", "://", ":\\/\\/", "/home/",
+                "C:\\Users\\", "--a", " --b ", "sk-abcdefghijklmnop1", "10.0.0.5:80", "| ", "```bash\n",
+                "```\n", "-----BEGIN PRIVATE KEY-----", "Bearer abcdefgh1", "- ", "?sig=",
+            ]),
+            0..24,
+        ),
+    ) {
+        let text = parts.concat();
+        let (once, _) = redact(text.as_bytes());
+        proptest::prop_assert_eq!(once.len(), text.len());
+        let (twice, _) = redact(&once);
+        proptest::prop_assert_eq!(
+            String::from_utf8_lossy(&twice), String::from_utf8_lossy(&once), "{}", text
+        );
+    }
+}
