@@ -19,7 +19,7 @@
 
 use serde_json::Value;
 
-use super::document::{as_number, flag};
+use super::document::{as_number, clipped, flag};
 use super::figures::{Object, at, count_at, model, object_at, text_at, tokens};
 use super::{Claim, Document, Fault, Row, RowKind, Rows};
 
@@ -301,7 +301,7 @@ fn hardware(object: &Object) -> Option<String> {
         .collect();
     names.sort_unstable();
     names.dedup();
-    (!names.is_empty()).then(|| names.join(", "))
+    (!names.is_empty()).then(|| clipped(&names.join(", ")).to_owned())
 }
 
 fn test(config: &Object, row: &Row) -> String {

@@ -16,7 +16,10 @@ use super::{ImportError, MAX_FILE_BYTES, MAX_ROWS};
 const MAX_DEPTH: u32 = 96;
 
 /// How many values, inner ones included, one file may hold.
-const MAX_VALUES: usize = 2_000_000;
+const MAX_VALUES: usize = 300_000;
+
+/// The longest text taken out of a file, in bytes: one label of a megabyte would stand in every row.
+const MAX_TEXT_BYTES: usize = 1_024;
 
 /// How many tables are kept of one file.
 const MAX_TABLES: usize = 1_000;
@@ -269,7 +272,7 @@ impl Document {
         for record in reader.records().take(MAX_ROWS + 2) {
             let Ok(record) = record else { continue };
             let line = first + record.position().map_or(1, |it| it.line() as usize);
-            let cells: Vec<String> = record.iter().map(ToOwned::to_owned).collect();
+            let cells: Vec<String> = record.iter().map(|it| clipped(it).to_owned()).collect();
             if table.header.is_empty() {
                 table.header = cells;
             } else if cells.len() == table.header.len() {
@@ -393,7 +396,7 @@ fn cells(line: &str) -> Option<Vec<String>> {
         .strip_suffix('|')?;
     let cells: Vec<String> = inner
         .split('|')
-        .map(|cell| cell.trim().to_owned())
+        .map(|cell| clipped(cell.trim()).to_owned())
         .collect();
     (cells.len() > 1).then_some(cells)
 }
@@ -687,10 +690,19 @@ pub(super) fn as_count(value: &Value) -> Option<u64> {
         .map(|it| it as u64)
 }
 
-/// The text under a key, trimmed; an empty one is none.
+/// The text under a key, trimmed and clipped; an empty one is none.
 pub(super) fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     let text = object.get(key)?.as_str()?.trim();
-    (!text.is_empty()).then(|| text.to_owned())
+    (!text.is_empty()).then(|| clipped(text).to_owned())
+}
+
+/// As much of a text as is ever taken over.
+pub(super) fn clipped(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The truth under a key, also where it is written as 0, 1, "true" or "False".

@@ -12,7 +12,7 @@
 
 use serde_json::{Map, Value};
 
-use super::document::{count, number, text};
+use super::document::{clipped, count, number, text};
 use super::names;
 use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
@@ -62,7 +62,9 @@ pub(super) fn bench(document: &Document) -> Rows {
             runs.push(object);
         } else if is_bench(object) {
             let members = object.get("runs").and_then(Value::as_array);
-            runs.extend(members.into_iter().flatten().filter_map(Value::as_object));
+            let room = (MAX_ROWS + 1).saturating_sub(runs.len());
+            let members = members.into_iter().flatten();
+            runs.extend(members.filter_map(Value::as_object).take(room));
         }
     }
     runs.truncate(MAX_ROWS + 1);
@@ -252,12 +254,15 @@ fn log(document: &Document) -> Vec<Row> {
         }
         let said = line.rsplit_once(" - ").map_or(line, |(_, said)| said);
         if let Some((_, id)) = line.split_once("full_id=") {
-            state.model = id.split_whitespace().next().map(ToOwned::to_owned);
+            state.model = id
+                .split_whitespace()
+                .next()
+                .map(|it| clipped(it).to_owned());
         } else if let Some(id) = line
             .strip_prefix("model ")
             .and_then(|it| it.trim().strip_prefix("= "))
         {
-            state.model = Some(id.trim().to_owned());
+            state.model = Some(clipped(id.trim()).to_owned());
         } else if line.starts_with("=== iter ") {
             state.cached = line.contains("(cached)");
         } else if line.contains("--use-prefix-cache: prompt TPS") {
@@ -268,7 +273,7 @@ fn log(document: &Document) -> Vec<Row> {
             close(&mut state, &mut rows);
             state.placed_at = rows.len();
             let parts: Vec<&str> = placement.split(" / ").collect();
-            state.placement = parts.get(1).map(|it| (*it).to_owned());
+            state.placement = parts.get(1).map(|it| clipped(it).to_owned());
             state.nodes = value(placement, "nodes").map_or(0, |it| it as u64);
         } else if said.starts_with("--- pp=") || line.contains("--- pp=") {
             close(&mut state, &mut rows);
@@ -342,7 +347,7 @@ fn summary(state: &State, line: &str) -> Row {
     // loguru's "2026-04-15 00:27:58.397 | INFO | ..."
     row.measured_at = line
         .split_once(" | ")
-        .map(|(time, _)| time.trim().to_owned());
+        .map(|(time, _)| clipped(time.trim()).to_owned());
     let rate = value(line, "gen_tps").filter(|it| *it > 0.0);
     if concurrency == 1 {
         row.decode_tokens_per_second = rate;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::document::{as_count, as_number};
+use super::document::{as_count, as_number, clipped};
 use super::names;
 
 /// A JSON object.
@@ -23,10 +23,10 @@ pub(super) fn object_at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Obj
     at(object, path)?.as_object()
 }
 
-/// The text at the end of a path of keys; an empty one, and "None" of Python, are none.
+/// The text at the end of a path of keys, clipped; an empty one, and "None" of Python, are none.
 pub(super) fn text_at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a str> {
     let text = at(object, path)?.as_str()?.trim();
-    (!text.is_empty() && text != "None").then_some(text)
+    (!text.is_empty() && text != "None").then_some(clipped(text))
 }
 
 /// The whole number at the end of a path of keys, zero included.

@@ -22,7 +22,7 @@ use super::document::as_number;
 use super::figures::{
     Object, at, count_at, figure, model, object_at, per_second, scaled, text_at, tokens, utc,
 };
-use super::{Claim, Document, Fault, Row, RowKind, Rows};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
 const MS_PER_S: f64 = 1000.0;
 
@@ -93,12 +93,14 @@ pub(super) fn rows(document: &Document) -> Rows {
     if !first.is_empty() {
         let rows = first
             .into_iter()
+            .take(MAX_ROWS + 1)
             .map(|(group, run)| first_row(group, run))
             .collect();
         return Ok((rows, notes));
     }
     let rows = benchmarks(report)
         .into_iter()
+        .take(MAX_ROWS + 1)
         .map(|it| row(report, it))
         .collect();
     Ok((rows, notes))

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use super::document::{Table, as_number, count, flag, number, text};
+use super::document::{Table, as_number, clipped, count, flag, number, text};
 use super::names;
 use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
 
@@ -47,6 +47,9 @@ pub(super) fn rows(document: &Document) -> Rows {
     let mut notes = Vec::new();
     for (line, object) in document.objects() {
         let before = rows.len();
+        if before > MAX_ROWS {
+            break;
+        }
         if is_row(object) {
             rows.push(row(object));
             continue;
@@ -338,8 +341,9 @@ fn type_tail(model_type: &str) -> Option<String> {
         .iter()
         .rposition(|word| names::is_quantisation(word))?;
     let size = match words.get(at + 1..) {
-        // What is called Q2_K is written "Q2_K - Medium", and has no sizes.
-        Some(["-", _, ..]) if words[at] == "Q2_K" => "",
+        // What is called Q2_K is written "Q2_K - Medium"; llama.cpp's names of its file types.
+        Some(["-", "Medium", ..]) if words[at] == "Q2_K" => "",
+        Some(["mix", ..]) if words[at] == "IQ3_S" => return Some("IQ3_M".to_owned()),
         Some(["-", "Small", ..]) => "_S",
         Some(["-", "Medium", ..]) => "_M",
         Some(["-", "Large", ..]) => "_L",
@@ -404,6 +408,9 @@ fn settings(object: &Map<String, Value>) -> Vec<String> {
     notes
 }
 
+/// How many devices of one machine are named.
+const MAX_DEVICES: usize = 64;
+
 /// What the log around a table says of it.
 struct Around {
     heading: Option<String>,
@@ -429,12 +436,12 @@ impl Around {
             .find(|line| {
                 line.starts_with('#') || line.starts_with("===") || line.starts_with("---")
             })
-            .map(|line| line.trim_matches(['#', '=', '-', ' ']).to_owned())
+            .map(|line| clipped(line.trim_matches(['#', '=', '-', ' '])).to_owned())
             .filter(|it| !it.is_empty());
         let build = after
             .iter()
             .chain(within)
-            .find_map(|line| line.trim().strip_prefix("build: "))
+            .find_map(|line| line.trim().strip_prefix("build: ").map(clipped))
             .and_then(|it| {
                 let (commit, number) = it.split_once(" (")?;
                 let number = number.strip_suffix(')')?;
@@ -485,7 +492,10 @@ fn devices(lines: &[&str]) -> Vec<String> {
             if index == "0" {
                 devices.clear();
             }
-            devices.push(name.trim_end_matches(" (radv)").to_owned());
+            if devices.len() == MAX_DEVICES {
+                continue;
+            }
+            devices.push(clipped(name).trim_end_matches(" (radv)").to_owned());
         }
     }
     devices
@@ -529,7 +539,7 @@ fn table(table: &Table, around: &Around) -> Vec<Row> {
             .map(|(name, cell)| format!("{name} {cell}"))
             .collect();
         if !settings.is_empty() {
-            row.notes.push(settings.join(", "));
+            row.notes.push(clipped(&settings.join(", ")).to_owned());
         }
         match shape {
             Some(shape) => {
@@ -562,12 +572,29 @@ fn table(table: &Table, around: &Around) -> Vec<Row> {
 
 /// `3229.07 ± 53.81`, also where the sign between was lost to an encoding.
 pub(super) fn mean_and_deviation(cell: &str) -> Option<(f64, Option<f64>)> {
-    let mut numbers = cell
-        .split(|c: char| !c.is_ascii_digit() && c != '.')
-        .filter(|it| !it.is_empty())
-        .map(str::parse::<f64>);
-    let mean = numbers.next()?.ok()?;
-    Some((mean, numbers.next().and_then(Result::ok)))
+    let cell = cell.replace('±', " ± ");
+    let words: Vec<&str> = cell.split_whitespace().collect();
+    match words.as_slice() {
+        [mean] => Some((cell_number(mean)?, None)),
+        [mean, sign, deviation] if !sign.contains(|c: char| c.is_ascii_alphanumeric()) => {
+            Some((cell_number(mean)?, cell_number(deviation)))
+        }
+        _ => None,
+    }
+}
+
+/// A number that fills its cell; thousands may be grouped by commas, decimals follow a point.
+fn cell_number(cell: &str) -> Option<f64> {
+    let whole = cell.split('.').next().unwrap_or_default();
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let is_group = |it: &str| it.len() == 3 && it.bytes().all(|it| it.is_ascii_digit());
+    let is_grouped = whole.contains(',');
+    if is_grouped && !((1..=3).contains(&first.len()) && groups.all(is_group)) {
+        return None;
+    }
+    let number: f64 = cell.replace(',', "").parse().ok()?;
+    number.is_finite().then_some(number)
 }
 
 const BYTES: [(&str, f64); 3] = [

@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value};
 
-use super::document::{Table, count, flag, number, text};
+use super::document::{Table, clipped, count, flag, number, text};
 use super::llama_bench::{AGREES, differs, mean_and_deviation};
 use super::names;
 use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows};
@@ -31,6 +31,9 @@ pub(super) fn rows(document: &Document) -> Rows {
     let mut rows = Vec::new();
     let mut notes = Vec::new();
     for (_, report) in document.objects().filter(|(_, it)| is_report(it)) {
+        if rows.len() > MAX_ROWS {
+            break;
+        }
         let (found, about) = self::report(report);
         rows.extend(found);
         notes.extend(about);
@@ -295,14 +298,14 @@ impl About {
         let version = around()
             .find_map(|line| line.trim().strip_prefix("llama-benchy ("))
             .and_then(|it| it.split_once(')'))
-            .map(|(version, _)| version.to_owned());
+            .map(|(version, _)| clipped(version).to_owned());
         let measured_at = around()
             .find_map(|line| {
                 let line = line.trim();
                 line.strip_prefix("date: ")
                     .or_else(|| line.strip_prefix("Date: "))
             })
-            .map(|it| it.split(" | ").next().unwrap_or(it).to_owned());
+            .map(|it| clipped(it.split(" | ").next().unwrap_or(it)).to_owned());
         Self {
             version,
             measured_at,

@@ -15,12 +15,15 @@
 
 use serde_json::Value;
 
-use super::document::{as_number, flag};
+use super::document::{as_number, clipped, flag};
 use super::figures::{Object, at, count_at, model, object_at, text_at, utc};
-use super::{Claim, Document, Fault, Row, RowKind, Rows, names};
+use super::{Claim, Document, Fault, MAX_ROWS, Row, RowKind, Rows, names};
 
 /// Keys of a result that are no metrics.
 const LABELS: [&str; 5] = ["alias", "name", "sample_len", "sample_count", "samples"];
+
+/// How many arguments of a model are looked at.
+const MAX_ARGUMENTS: usize = 1_000;
 
 /// Whether a file is one of these.
 pub(super) fn claims(document: &Document) -> Claim {
@@ -73,12 +76,18 @@ pub(super) fn rows(document: &Document) -> Rows {
                 return Err(Fault::new(format!("results.{task}"), "it is no object"));
             };
             let before = rows.len();
-            rows.extend(run.rows(task, result));
+            run.rows(task, result, &mut rows);
+            if rows.len() > MAX_ROWS {
+                break;
+            }
             if rows.len() == before {
-                notes.push(format!("{task} has no metric of its own"));
+                notes.push(format!("{} has no metric of its own", clipped(task)));
             }
         }
         notes.extend(run.notes);
+        if rows.len() > MAX_ROWS {
+            break;
+        }
     }
     Ok((rows, notes))
 }
@@ -119,7 +128,9 @@ impl<'a> Run<'a> {
             quant: quantisation(config, &argument, named.as_deref(), file.as_deref()),
             model: named,
             params_total: count_at(config, &["model_num_parameters"]).filter(|it| *it > 0),
-            hardware: text_at(object, &["pretty_env_info"]).and_then(gpus),
+            hardware: at(object, &["pretty_env_info"])
+                .and_then(Value::as_str)
+                .and_then(gpus),
             engine: match kind {
                 "" => None,
                 _ if is_transformers => Some("transformers".to_owned()),
@@ -133,7 +144,7 @@ impl<'a> Run<'a> {
             measured_at: at(object, &["date"]).and_then(|it| {
                 as_number(it)
                     .and_then(utc)
-                    .or_else(|| it.as_str().map(str::to_owned))
+                    .or_else(|| it.as_str().map(|it| clipped(it).to_owned()))
             }),
             ..Row::default()
         };
@@ -145,8 +156,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn rows(&self, task: &str, result: &Object) -> Vec<Row> {
-        let rows = result.iter().filter_map(|(key, value)| {
+    /// Adds a task's rows, no more than one file may give.
+    fn rows(&self, task: &str, result: &Object, rows: &mut Vec<Row>) {
+        let found = result.iter().filter_map(|(key, value)| {
             let (metric, filter) = match key.split_once(',') {
                 Some((metric, filter)) => (metric, Some(filter)),
                 None => (key.as_str(), None),
@@ -157,7 +169,8 @@ impl<'a> Run<'a> {
             }
             Some(self.row(task, result, key, (metric, filter), value))
         });
-        rows.collect()
+        let room = (MAX_ROWS + 1).saturating_sub(rows.len());
+        rows.extend(found.take(room));
     }
 
     fn row(
@@ -179,9 +192,9 @@ impl<'a> Run<'a> {
         let effective = count_at(self.object, &["n-samples", task, "effective"]);
         let sample_len = count_at(result, &["sample_len"]).filter(|_| !is_group);
         let mut row = Row {
-            test: format!("{task} {key}"),
-            task: Some(task.to_owned()),
-            metric: Some(key.to_owned()),
+            test: format!("{} {}", clipped(task), clipped(key)),
+            task: Some(clipped(task).to_owned()),
+            metric: Some(clipped(key).to_owned()),
             score: as_number(value),
             score_se: result.get(&error).and_then(as_number),
             items: count_at(result, &["sample_count", key])
@@ -191,7 +204,7 @@ impl<'a> Run<'a> {
         };
         if row.score.is_none() {
             row.failed = Some(match value.as_str() {
-                Some(text) => format!("the file says {text:?} in place of a score"),
+                Some(text) => format!("the file says {:?} in place of a score", clipped(text)),
                 None => "the file has no number for this metric".to_owned(),
             });
         }
@@ -229,13 +242,15 @@ impl<'a> Run<'a> {
 /// The model's arguments as pairs, whether they are an object, or text of it, or `key=value,...`.
 fn arguments(config: &Object) -> Vec<(String, String)> {
     let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => clipped(text).to_owned(),
+        Value::Object(_) | Value::Array(_) => String::new(),
         other => other.to_string(),
     };
     let pairs = |object: &Object| {
         object
             .iter()
-            .map(|(key, value)| (key.clone(), plain(value)))
+            .take(MAX_ARGUMENTS)
+            .map(|(key, value)| (clipped(key).to_owned(), plain(value)))
             .collect()
     };
     match config.get("model_args") {
@@ -245,7 +260,9 @@ fn arguments(config: &Object) -> Vec<(String, String)> {
             _ => text
                 .split(',')
                 .filter_map(|it| it.split_once('='))
-                .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+                .take(MAX_ARGUMENTS)
+                .map(|(key, value)| (clipped(key.trim()), clipped(value.trim())))
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),
         },
         _ => Vec::new(),
@@ -307,10 +324,11 @@ fn gpus(environment: &str) -> Option<String> {
         .collect();
     let first = *names.first()?;
     let are_alike = names.iter().all(|it| *it == first);
+    let first = clipped(first);
     Some(match names.len() {
         1 => first.to_owned(),
         count if are_alike => format!("{count} x {first}"),
-        _ => names.join(", "),
+        _ => clipped(&names.join(", ")).to_owned(),
     })
 }
 

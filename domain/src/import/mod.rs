@@ -233,7 +233,7 @@ pub enum ImportError {
 pub const MAX_FILE_BYTES: usize = 8 << 20;
 
 /// The most rows of one file.
-pub const MAX_ROWS: usize = 10_000;
+pub const MAX_ROWS: usize = 2_000;
 
 impl Format {
     /// Every format.

@@ -1,9 +1,11 @@
 //! Names out of paths: the model without its folders, its quantisation without the model.
 
+use super::document::clipped;
+
 /// The model's name without its folders: the last part of a path, the repository of a Hugging
 /// Face cache folder; `owner/name` stays as it is.
 pub(super) fn model(path: &str) -> String {
-    let path = path.trim().trim_end_matches(['/', '\\']);
+    let path = clipped(path.trim()).trim_end_matches(['/', '\\']);
     if let Some(repository) = path
         .split(['/', '\\'])
         .find_map(|part| part.strip_prefix("models--"))
@@ -11,6 +13,9 @@ pub(super) fn model(path: &str) -> String {
         return repository.replacen("--", "/", 1);
     }
     let parts: Vec<&str> = path.split(['/', '\\']).collect();
+    if parts.len() > 1 && is_machine(parts[0]) {
+        return String::new();
+    }
     let last = parts.last().copied().unwrap_or_default();
     let is_path = path.starts_with(['/', '~', '.', '\\'])
         || path.contains('\\')
@@ -19,6 +24,19 @@ pub(super) fn model(path: &str) -> String {
         || parts.len() != 2
         || has_extension(last);
     if is_path { last } else { path }.to_owned()
+}
+
+/// Whether the part before the first slash is a server's address, or was one and was taken out.
+fn is_machine(part: &str) -> bool {
+    let port = part
+        .split_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit()));
+    let is_blanked = part.len() > 3 && part.bytes().all(|it| it == b'x');
+    port || is_blanked || is_numbers(part)
+}
+
+fn is_numbers(part: &str) -> bool {
+    part.split('.').count() == 4 && part.split('.').all(|it| it.parse::<u8>().is_ok())
 }
 
 fn has_extension(name: &str) -> bool {
@@ -32,6 +50,7 @@ fn has_extension(name: &str) -> bool {
 /// The quantisation that a file or repository name ends in or carries, as it spells it, such as
 /// `Q4_K_M`, `UD-Q4_K_XL`, `IQ2_XXS`, `8bit`, `NVFP4`, `AWQ`; none if it names none.
 pub(super) fn quantisation(name: &str) -> Option<String> {
+    let name = clipped(name);
     let stem = match name.rsplit_once('.') {
         Some((stem, _)) if has_extension(name) => stem,
         _ => name,
@@ -96,6 +115,10 @@ mod tests {
             ),
             ("gpt-oss-20b", "gpt-oss-20b"),
             ("/", ""),
+            ("10.0.0.5:8000/alice", ""),
+            ("box:8000/alice", ""),
+            ("10.0.0.5/alice", ""),
+            ("xxxxxxxx/alice", ""),
         ] {
             assert_eq!(model(path), name, "{path}");
         }

@@ -407,6 +407,131 @@ fn rows_are_bounded() {
     );
 }
 
+/// No text of any row is longer than a name may be, and no file has more rows than are kept.
+fn is_bounded(imported: &Imported) {
+    assert!(imported.rows.len() <= MAX_ROWS, "{}", imported.rows.len());
+    for row in &imported.rows {
+        let written = serde_json::to_string(row).expect("a row is JSON").len();
+        assert!(written < 20_000, "a row of {written} bytes");
+    }
+}
+
+#[test]
+fn a_label_of_a_megabyte_does_not_stand_in_every_row() {
+    let label = "m".repeat(1 << 20);
+    let run = r#"{"concurrency": 1, "tg_throughput": {"mean": 3.0}},"#;
+    let benchy = format!(
+        r#"{{"version": "{label}", "latency_mode": "api", "model": "{label}", "benchmarks": [{}{{}}]}}"#,
+        run.repeat(10_000)
+    );
+    let result = r#"{"n_prompt": 1, "n_gen": 1, "gen_tps": 1.0},"#;
+    let submission = format!(
+        r#"{{"accelerator_info": {{"name": "{label}"}}, "runtime_info": {{"name": "{label}"}}, "results": [{}{{}}]}}"#,
+        result.repeat(10_000)
+    );
+    let metrics: Vec<String> = (0..10_000)
+        .map(|it| format!("\"m{it},none\": 0.5"))
+        .collect();
+    let harness = format!(
+        r#"{{"results": {{"{label}": {{{}}}}}, "versions": {{}}, "config": {{"model": "{label}", "model_args": "pretrained={label},dtype=a"}}}}"#,
+        metrics.join(",")
+    );
+    let table = format!(
+        "## {label}\nggml_vulkan: 0 = {label} | x\n| model | backend | {label} | test | t/s |\n| - | - | - | - | - |\n{}",
+        "| m | CUDA | 1 | pp1 | 1.0 |\n".repeat(10_000)
+    );
+    let log = format!(
+        "model = {label}\n{}",
+        "prompt_tps=1.0 gen_tps=1.0 prompt_tokens=1 gen_tokens=1\n".repeat(10_000)
+    );
+    let report = format!(
+        r#"{{"metadata": {{"guidellm_version": "{label}"}}, "args": {{"model": "{label}"}}, "benchmarks": [{}]}}"#,
+        vec![r#"{"type_": "generative_benchmark", "metrics": {}}"#; 10_000].join(",")
+    );
+    for text in [benchy, submission, harness, table, log, report] {
+        let begins = text[..40].to_owned();
+        let imported = read("f", text.as_bytes()).unwrap_or_else(|it| panic!("{begins}: {it}"));
+        assert_eq!(imported.rows.len(), MAX_ROWS, "{begins}");
+        is_bounded(&imported);
+    }
+}
+
+#[test]
+fn a_cell_that_is_no_number_is_no_speed() {
+    for (cell, rate, deviation) in [
+        ("3,229.07 ± 53.81", Some(3229.07), Some(53.81)),
+        ("1,795.61", Some(1795.61), None),
+        ("1.2e+03 ± 4", Some(1200.0), Some(4.0)),
+        ("130.97±1.24", Some(130.97), Some(1.24)),
+        ("130.97 \u{fffd} 1.24", Some(130.97), Some(1.24)),
+        ("-nan ± 0.81", None, None),
+        ("nan ± nan", None, None),
+        ("OOM 12", None, None),
+        ("61,40 ± 0,81", None, None),
+        ("12 34", None, None),
+        ("-5.0 ± 1.0", None, None),
+        ("1e400 ± 1", None, None),
+    ] {
+        let row = of(&format!(
+            "| model | backend | test | t/s |\n| - | - | - | - |\n| llama 7B Q4_0 | CUDA | tg128 | {cell} |\n"
+        ))
+        .rows
+        .remove(0);
+        let found = (
+            row.decode_tokens_per_second,
+            row.decode_tokens_per_second_sd,
+        );
+        assert_eq!(found, (rate, deviation), "{cell}");
+        assert_eq!(row.failed.is_some(), rate.is_none(), "{cell}");
+        let row = of(&format!(
+            "| model | test | t/s | ttfr (ms) |\n| - | - | - | - |\n| m | tg128 | {cell} | 5 |\n"
+        ))
+        .rows
+        .remove(0);
+        assert_eq!(row.decode_tokens_per_second, rate, "{cell} of llama-benchy");
+    }
+}
+
+#[test]
+fn a_rate_beyond_any_machine_is_no_figure() {
+    let text = "| model | backend | test | t/s |\n| - | - | - | - |\n| m | CUDA | tg128 | 1e8 |\n";
+    let row = of(text).rows.remove(0);
+    assert_eq!(row.decode_tokens_per_second, None);
+    assert!(
+        row.notes.iter().any(|it| it.contains("no figure")),
+        "{row:?}"
+    );
+}
+
+#[test]
+fn sizes_in_words_become_the_names_of_quantisations() {
+    for (typed, quant) in [
+        ("qwen3 4B Q2_K - Small", "Q2_K_S"),
+        ("qwen3 4B Q2_K - Medium", "Q2_K"),
+        ("qwen3 4B Q3_K - Large", "Q3_K_L"),
+        ("qwen3 4B IQ3_S mix - 3.66 bpw", "IQ3_M"),
+        ("qwen3 4B IQ3_S - 3.4375 bpw", "IQ3_S"),
+        ("qwen3 4B IQ2_XXS - 2.0625 bpw", "IQ2_XXS"),
+    ] {
+        let row = of(&format!(
+            "| model | backend | test | t/s |\n| - | - | - | - |\n| {typed} | CUDA | tg128 | 1.0 |\n"
+        ))
+        .rows
+        .remove(0);
+        assert_eq!(row.quant.as_deref(), Some(quant), "{typed}");
+    }
+}
+
+#[test]
+fn aliases_do_not_multiply_a_long_text() {
+    let text = format!(
+        "metadata: {{guidellm_version: &a \"{}\"}}\nbenchmarks:\n{}",
+        "m".repeat(1 << 20),
+        "- {type_: generative_benchmark, metrics: {}, m: *a}\n".repeat(10_000)
+    );
+    assert!(refused("f.yaml", &text).contains("no results"));
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {

@@ -8,6 +8,9 @@ use super::redact::scrub;
 /// How many notes are kept of a row or file.
 const MAX_NOTES: usize = 32;
 
+/// No machine gives more tokens a second: what is above is another unit or a slip.
+const MAX_RATE: f64 = 1e7;
+
 /// Cleans a row's texts; takes away what is no figure, and says so; empties a failed row.
 pub(super) fn row(row: &mut Row) {
     row.test = clean(&row.test);
@@ -32,7 +35,8 @@ pub(super) fn row(row: &mut Row) {
     let mut refused = Vec::new();
     for (name, figure, may_be_negative) in figures(row) {
         let Some(value) = *figure else { continue };
-        let is_figure = value.is_finite() && (value >= 0.0 || may_be_negative);
+        let is_possible = !name.ends_with("rate") || value <= MAX_RATE;
+        let is_figure = value.is_finite() && (value >= 0.0 || may_be_negative) && is_possible;
         if !is_figure {
             refused.push(format!("{name} is given as {value}, which is no figure"));
         }

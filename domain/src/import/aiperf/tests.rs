@@ -1,4 +1,4 @@
-//! AIPerf exports, hand-made for each quirk and real ones.
+//! `AIPerf` exports, hand-made for each quirk and real ones.
 
 use super::super::Format::Aiperf;
 use super::super::tests::testing::{

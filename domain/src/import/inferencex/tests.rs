@@ -1,4 +1,4 @@
-//! InferenceX aggregates, hand-made for each quirk and real ones.
+//! `InferenceX` aggregates, hand-made for each quirk and real ones.
 
 use super::super::Format::InferenceX;
 use super::super::tests::testing::{

@@ -115,8 +115,121 @@ fn secrets_are_found_by_key_flag_shape_and_address() {
     assert!(
         redacted("postgres://me:pass@db.example/x")
             .0
-            .ends_with("@db.example/x")
+            .ends_with("@xxxxxxxxxx/x")
     );
+}
+
+#[test]
+fn secrets_are_found_under_any_name_and_in_any_dress() {
+    for (text, secret) in [
+        (
+            r#"{"u": "http:\/\/bob:hunter\/v1@h.example\/v1"}"#,
+            "hunter",
+        ),
+        ("http://bob:pa/ss#w0rd@h.example/v1 end", "w0rd"),
+        ("https://hf.co/x?token=abc", "abc"),
+        ("https://hf.co/x?a=1&sig=abc%2Bd&b=2", "abc"),
+        ("https://hf.co/x?X-Amz-Signature=abcd&x", "abcd"),
+        ("https://hf.co/x?key=abc", "abc"),
+        (r#"{"clientSecret": "abc"}"#, "abc"),
+        (r#"{"accessToken": "abc"}"#, "abc"),
+        (r#"{"apiKeys": ["abc"]}"#, "abc"),
+        (r#"{"my_token": "abc"}"#, "abc"),
+        (r#"{"service_key": "abc"}"#, "abc"),
+        (r#"{"dbPass": "abc"}"#, "abc"),
+        (r#"{"cliArgs": "serve --port 1"}"#, "port"),
+        ("HUGGING_FACE_HUB_TOKEN=abc x", "abc"),
+        (r#"[["api_key", "abc"], 1]"#, "abc"),
+        (r#"{"name": "api_key", "value": "abc"}"#, "abc"),
+        (r#"{"name" : "apiKey" , "value" : "abc"}"#, "abc"),
+        ("sk-abcdefghijklmnopqrstuvwxyzabcdefgh", "klmnop"),
+        (r#"{"model_args": "pretrained=m,token=abc"}"#, "abc"),
+        ("curl -u bob:abc x", "abc"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----",
+            "MIIabc",
+        ),
+        (
+            r#"{"k": "-----BEGIN PRIVATE KEY-----\nMIIabc\n"}"#,
+            "MIIabc",
+        ),
+        (r#"{"how": "serve me --port 1 --secret-thing abc"}"#, "abc"),
+        ("how: serve me --port 1 --thing abc", "abc"),
+    ] {
+        let (kept, places) = redacted(text);
+        assert!(places > 0 && !kept.contains(secret), "{text} became {kept}");
+    }
+}
+
+#[test]
+fn machines_and_people_are_not_named() {
+    for (text, private) in [
+        (r#"{"x": "http://box.corp.example:8000/v1"}"#, "corp"),
+        (r#"{"x": "http:\/\/box.corp.example\/v1"}"#, "corp"),
+        (r#"{"host": "box"}"#, "box"),
+        (r#"{"hostname": "box"}"#, "box"),
+        (r#"{"target": "box.corp:8000"}"#, "corp"),
+        (r#"{"base_url": "box.corp:8000/v1"}"#, "corp"),
+        (r#"{"baseUrl": "box.corp/v1"}"#, "corp"),
+        (r#"{"ip": "203.0.113.7"}"#, "203.0"),
+        (r#"{"user": "alice"}"#, "alice"),
+        (r#"{"userName": "alice"}"#, "alice"),
+        (r#"{"email": "a@b.example"}"#, "b.example"),
+        (r#"{"server": "box"}"#, "box"),
+        (r#"{"model_id": "10.0.0.5:8000/m"}"#, "10.0.0.5"),
+        ("reached 192.168.1.7 at once", "192.168"),
+        (r"c:\users\alice\a.gguf", "alice"),
+        ("c:/users/alice/a.gguf", "alice"),
+        ("/users/alice/a.gguf", "alice"),
+        (r#"{"x": "C:/Users/Alice Smith/models"}"#, "Smith"),
+        (r#"{"x": "C:/Users/Alice Smith"}"#, "Smith"),
+        (r#"{"x": "C:\\Users\\Alice Smith"}"#, "Smith"),
+        ("/scratch/alice/a.gguf", "alice"),
+        ("/workspace/alice/a.gguf", "alice"),
+    ] {
+        let (kept, places) = redacted(text);
+        assert!(
+            places > 0 && !kept.contains(private),
+            "{text} became {kept}"
+        );
+    }
+}
+
+#[test]
+fn what_is_public_or_a_figure_stays() {
+    for text in [
+        r#"{"x": "https://huggingface.co/Qwen/Qwen3-8B", "y": "http://localhost:8000/v1"}"#,
+        "https://github.com/ggml-org/llama.cpp/tree/x@y http:\\/\\/127.0.0.1:8000",
+        r#"{"time_per_output_token": {"unit": "ms"}, "time_to_first_token": {"unit": "ms"}}"#,
+        r#"{"output_token_throughput_per_user": {"unit": "tokens/sec/user"}}"#,
+        r#"{"endpoint": "/v1/completions", "endpoint_type": "vllm", "host": "localhost"}"#,
+        r#"{"pass": 12, "max_tokens": 512, "my_key": 3, "pad_token": "<|endoftext|>"}"#,
+        "name,joules_per_token,x_key\nm,0.5,3\n",
+        "/workspace/a.gguf /x/hub/models--acme--m/b driver 10.0.22631.1 b10.0.0.1",
+        "what -u is --for one flag",
+    ] {
+        assert_eq!(redacted(text), (text.to_owned(), 0));
+    }
+}
+
+#[test]
+fn a_block_of_shell_keeps_the_results_in_it() {
+    let text = "Mine:\n```console\nme@box:~$ ./llama-bench -m m.gguf \\\n  -p 512\n\
+        | model | backend | test | t/s |\n| --- | --- | --- | --- |\n\
+        | llama 7B Q4_0 | CUDA | tg128 | 20.50 ± 0.10 |\n\nbuild: abc (12)\n```\n";
+    let (kept, _) = redacted(text);
+    assert!(
+        !kept.contains("llama-bench") && !kept.contains("512"),
+        "{kept}"
+    );
+    let imported = crate::import::read("post.md", kept.as_bytes()).expect("a table stands there");
+    assert_eq!(imported.rows[0].decode_tokens_per_second, Some(20.5));
+    assert_eq!(
+        imported.rows[0].engine_version.as_deref(),
+        Some("b12 (abc)")
+    );
+    let open = "```bash\n| a | b |\nplain words\n";
+    assert_eq!(redacted(open), (open.to_owned(), 0));
 }
 
 #[test]
@@ -175,8 +288,43 @@ fn repetitions_without_end_take_no_time_without_end() {
         "://a:",
         "\\Users\\",
         "args: ",
+        "://",
+        ":\\/\\/",
+        "://@",
+        "PRIVATE KEY-----",
+        "-----END",
+        " --a",
+        "\",",
+        "[\"api_key\",",
+        "c:/users",
+        "/users/a ",
+        "1.",
+        "```bash\n",
     ] {
         let text = part.repeat((1 << 18) / part.len());
         assert_eq!(redact(text.as_bytes()).0.len(), text.len(), "{part}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_second_time_nothing_is_found(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "{\"", "\": \"", "\", \"", "\"}", "\n", " ", ", ", "/", "\\", "\\\"", "@", ":", "=", "a", "b1",
+                "api_key", "token", "host", "url", "cmd", "args", "name", "value", "://", ":\\/\\/", "/home/",
+                "C:\\Users\\", "--a", " --b ", "sk-abcdefghijklmnop1", "10.0.0.5:80", "| ", "```bash\n",
+                "```\n", "-----BEGIN PRIVATE KEY-----", "Bearer abcdefgh1", "- ", "?sig=",
+            ]),
+            0..24,
+        ),
+    ) {
+        let text = parts.concat();
+        let (once, _) = redact(text.as_bytes());
+        proptest::prop_assert_eq!(once.len(), text.len());
+        let (twice, _) = redact(&once);
+        proptest::prop_assert_eq!(
+            String::from_utf8_lossy(&twice), String::from_utf8_lossy(&once), "{}", text
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::Format::VllmBenchServe;
 use super::super::tests::testing::{
-    close, keeps_private, one, real, rows, says, survives_damage, unknown,
+    close, keeps_private, one, real, redacts, rows, says, survives_damage, unknown,
 };
 
 const RUN: &str = r#"{"date": "20260101-120000", "backend": "vllm",
@@ -40,6 +40,16 @@ fn texts_errors_and_folders_stay_out() {
         &imported,
         &["secret", "host.internal", "someone", "snapshots"],
     );
+}
+
+#[test]
+fn a_servers_address_is_no_model_before_and_after_it_is_taken_out() {
+    let text = RUN.replace(
+        "/home/someone/hub/models--acme--tiny-7b/snapshots/0a1b/",
+        "10.0.0.5:8000/alice",
+    );
+    assert_eq!(one(&text, VllmBenchServe).model, None);
+    redacts(&text, &["10.0.0.5"]);
 }
 
 #[test]
