@@ -48,6 +48,25 @@ pub(crate) fn json_of(page: &str) -> Vec<Twin> {
     }]
 }
 
+/// The twins of a page whose question stands in its query: JSON and CSV of the same.
+pub(crate) fn of(page: &str, asked: &str) -> Vec<Twin> {
+    let twin = |name, ending, kind| Twin {
+        href: format!("{page}.{ending}{asked}"),
+        kind,
+        name,
+    };
+    vec![
+        twin("JSON", "json", "application/json"),
+        twin("CSV", "csv", "text/csv"),
+    ]
+}
+
+/// A query as it follows a path: with its question mark, or empty.
+pub(crate) fn asked(query: Option<String>) -> String {
+    let query = query.filter(|query| !query.is_empty());
+    query.map_or_else(String::new, |query| format!("?{query}"))
+}
+
 /// Passes an answer on to the byte, refusals included.
 pub(crate) async fn pass(site: &Site, path: &str, format: Format) -> Result<Response, PageError> {
     let answer = site.client.fetch(path, format.media_type()).await?;

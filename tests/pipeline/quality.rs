@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::harness::Installation;
 use crate::harness::servers::engines_python;
+use crate::harness::{Installation, Serving};
 
 const SHORT: &str = r#"
 [[models]]
@@ -25,13 +25,9 @@ minutes_per_cell = 1.0
 cool_seconds = 0.0
 "#;
 
-#[test]
-fn a_models_page_says_what_quantisation_costs_and_kl_agrees() {
-    let installation = Installation::fresh();
-    let matrix = format!(
-        "quantisations = [\"F16\", \"Q8_0\", \"Q2_K\"]\n{SHORT}\n[quality]\nsuite = \"reference-v1\"\nitems = 420\n"
-    );
-    let matrix = installation.file("losses.toml", &matrix);
+/// A collector that has the cells of `matrix`.
+fn swept(installation: &Installation, matrix: &str, cells: u64) -> Serving {
+    let matrix = installation.file("quality.toml", matrix);
     installation.allow_own_key();
     let serving = installation.serve(&["serve", "--listen", "127.0.0.1:0"]);
     installation.run_fine(&[
@@ -41,7 +37,17 @@ fn a_models_page_says_what_quantisation_costs_and_kl_agrees() {
         "--matrix",
         matrix.to_str().expect("text"),
     ]);
-    assert_eq!(serving.stored_once(3), 3);
+    assert_eq!(serving.stored_once(cells), cells);
+    serving
+}
+
+#[test]
+fn a_models_page_says_what_quantisation_costs_and_kl_agrees() {
+    let installation = Installation::fresh();
+    let matrix = format!(
+        "quantisations = [\"F16\", \"Q8_0\", \"Q2_K\"]\n{SHORT}\n[quality]\nsuite = \"reference-v1\"\nitems = 420\n"
+    );
+    let serving = swept(&installation, &matrix, 3);
 
     let detail = serving.json("/api/v1/models/joulemark-reference-0-9m");
     let variants = detail["variants"].as_array().expect("variants");
@@ -109,17 +115,7 @@ items = 108
 "#,
         python.display()
     );
-    let matrix = installation.file("core.toml", &matrix);
-    installation.allow_own_key();
-    let serving = installation.serve(&["serve", "--listen", "127.0.0.1:0"]);
-    installation.run_fine(&[
-        "sweep",
-        "--collector",
-        &serving.url,
-        "--matrix",
-        matrix.to_str().expect("text"),
-    ]);
-    assert_eq!(serving.stored_once(1), 1);
+    let serving = swept(&installation, &matrix, 1);
     let rows = serving.json("/api/v1/results");
     let row = &rows["rows"][0];
     assert_eq!(

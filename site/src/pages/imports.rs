@@ -9,7 +9,7 @@ use domain::api::{ImportRow, ImportsAnswer};
 
 use crate::error::PageError;
 use crate::format;
-use crate::layout::{Layout, Twin, render};
+use crate::layout::{Layout, render};
 use crate::names;
 use crate::routes::Site;
 use crate::twins;
@@ -50,8 +50,7 @@ pub(crate) async fn show(
     State(site): State<Site>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    let query = query.filter(|query| !query.is_empty());
-    let asked = query.map_or_else(String::new, |query| format!("?{query}"));
+    let asked = twins::asked(query);
     let path = format!("/api/v1/imports{asked}");
     let (answer, age) = site.client.read::<ImportsAnswer>(&path).await?;
     let mut layout = Layout::new(
@@ -60,15 +59,7 @@ pub(crate) async fn show(
         "Results of other tools, as their files say: shown apart from what was measured here.",
     );
     layout.age = age;
-    let twin = |name, ending, kind| Twin {
-        href: format!("/imports.{ending}{asked}"),
-        kind,
-        name,
-    };
-    layout.twins = vec![
-        twin("JSON", "json", "application/json"),
-        twin("CSV", "csv", "text/csv"),
-    ];
+    layout.twins = twins::of("/imports", &asked);
     let page = ImportsPage {
         layout,
         rows: answer.rows.iter().map(view).collect(),

@@ -16,7 +16,7 @@ use super::rows::{RowView, missing_everywhere, missing_theory};
 use crate::charts::{Kind, LossChart, LossRow, Measure, Point, TradeoffChart};
 use crate::error::PageError;
 use crate::format::{self, Cell, Quantity};
-use crate::layout::{Layout, Twin, render};
+use crate::layout::{Layout, render};
 use crate::routes::Site;
 use crate::{names, twins};
 
@@ -119,8 +119,7 @@ pub(crate) async fn show(
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     let (slug, format) = twins::split(&slug);
-    let query = query.filter(|query| !query.is_empty());
-    let asked = query.map_or_else(String::new, |query| format!("?{query}"));
+    let asked = twins::asked(query);
     let path = format!("/api/v1/models/{}{asked}", names::segment(slug));
     if let Some(format) = format {
         return twins::pass(&site, &path, format).await;
@@ -139,15 +138,8 @@ pub(crate) async fn show(
         ),
     );
     layout.age = age;
-    let twin = |name, ending, kind| Twin {
-        href: format!("/models/{}.{ending}{asked}", names::segment(slug)),
-        kind,
-        name,
-    };
-    layout.twins = vec![
-        twin("JSON", "json", "application/json"),
-        twin("CSV", "csv", "text/csv"),
-    ];
+    let own = format!("/models/{}", names::segment(slug));
+    layout.twins = twins::of(&own, &asked);
     let page = page(layout, &detail, &results)?;
     render(StatusCode::OK, &page, &page.layout.twins)
 }

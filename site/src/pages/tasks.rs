@@ -8,9 +8,9 @@ use domain::api::{TaskRow, TasksAnswer};
 
 use crate::error::PageError;
 use crate::format;
-use crate::layout::{Layout, Twin, render};
-use crate::names;
+use crate::layout::{Layout, render};
 use crate::routes::Site;
+use crate::{names, twins};
 
 #[derive(Template)]
 #[template(path = "pages/tasks.html")]
@@ -51,8 +51,7 @@ pub(crate) async fn show(
     State(site): State<Site>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    let query = query.filter(|query| !query.is_empty());
-    let asked = query.map_or_else(String::new, |query| format!("?{query}"));
+    let asked = twins::asked(query);
     let path = format!("/api/v1/tasks{asked}");
     let (answer, age) = site.client.read::<TasksAnswer>(&path).await?;
     let mut layout = Layout::new(
@@ -61,15 +60,7 @@ pub(crate) async fn show(
         "The cheapest setup that passes each kind of task, at each level of difficulty.",
     );
     layout.age = age;
-    let twin = |name, ending, kind| Twin {
-        href: format!("/tasks.{ending}{asked}"),
-        kind,
-        name,
-    };
-    layout.twins = vec![
-        twin("JSON", "json", "application/json"),
-        twin("CSV", "csv", "text/csv"),
-    ];
+    layout.twins = twins::of("/tasks", &asked);
     let page = TasksPage {
         layout,
         pass: format::trimmed(100.0 * answer.pass, 1),
