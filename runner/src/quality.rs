@@ -2,13 +2,13 @@
 //!
 //! Nothing is scored for publication here: the collector makes the items again and scores the
 //! answers. A suite of chat items is asked in the model's own template where the engine applies
-//! one, else as a plain prompt; thinking is cut ([`thinking`]) and counted, and the record says how
+//! one, else as a plain prompt; thinking is cut (file `thinking`) and counted, and the record says how
 //! it was asked. With several samples of an item every one is kept, with its own time and tokens,
 //! and the verifier marks the one that counts.
 //!
-//! Bounds: an item's tokens and seconds, and the texts by what a record holds ([`room`]). An item
+//! Bounds: an item's tokens and seconds, and the texts by what a record holds (file `room`). An item
 //! that the engine does not answer (too long for its context, refused) is a wrong answer without
-//! text; [`MAX_FAILURES`] failures of the engine itself in a row end the cell.
+//! text; `MAX_FAILURES` failures of the engine itself in a row end the cell.
 
 use std::cmp::Reverse;
 

@@ -5,7 +5,7 @@
 //! is refused, never misread. A failed run (all zeros, a header without rows, no tokens) is a row
 //! with `failed`, never a speed. Nothing is computed that the file does not say or imply by its
 //! tool's own definition, which each format's file states with its source; 0 written for "not
-//! measured" becomes nothing. Command lines are left out of rows, and [`redact`] takes them and
+//! measured" becomes nothing. Command lines are left out of rows, and [`redact()`] takes them and
 //! whatever looks like a secret out of the bytes before anything is stored.
 //!
 //! Imported figures never meet measured ones: they have their own type, tier and pages.

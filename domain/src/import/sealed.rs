@@ -1,7 +1,7 @@
 //! A foreign file as it travels: redacted, packed, in the envelope of whoever imports it.
 //!
 //! The collector unpacks it, checks that nothing in it looks like a command line or a secret, and
-//! maps it by [`read`](super::read) itself: rows are never trusted from the importer. What only the
+//! maps it by [`read`] itself: rows are never trusted from the importer. What only the
 //! importer knows (which setup that was, where the file was published) stands beside it, under the
 //! importer's name.
 
@@ -44,7 +44,7 @@ pub struct Import {
     pub file_sha256: Sha256Digest,
     /// Its length.
     pub file_bytes: u64,
-    /// Places that [`redact`] took out before it was packed.
+    /// Places that [`redact()`] took out before it was packed.
     pub redactions: u32,
     /// SHA-256 of what is packed.
     pub packed_sha256: Sha256Digest,
