@@ -64,25 +64,6 @@ pub(super) fn assert_laws(family: Family, bytes: usize, golden: &str) {
     assert_eq!(laws::golden(family), golden, "{family}: {changed}");
 }
 
-/// Prints items for a reader: `cargo test -p domain --lib read_items -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints, checks nothing"]
-fn read_items() {
-    for family in [
-        Family::Retrieval,
-        Family::Extraction,
-        Family::Constraints,
-        Family::Transformation,
-    ] {
-        for level in 1..=LEVELS {
-            for index in 0..4 {
-                let item = drawn(family, level, index);
-                eprintln!("===== {}\n{}\n----- {}", item.id, item.prompt, item.answer);
-            }
-        }
-    }
-}
-
 #[test]
 fn the_suite_is_the_published_one() {
     let digest = "b3ad416081adfeba6202540dbc30df829938df06a7f37a872cb81d6c4fd261c2";
