@@ -16,6 +16,7 @@ pub mod context;
 pub mod doctor;
 pub mod engine;
 pub mod fidelity;
+pub mod gate;
 pub mod gguf;
 pub mod host;
 pub mod keys;

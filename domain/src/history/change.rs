@@ -1,0 +1,1 @@
+//! Where a series changed: rank-CUSUM for suspects, the permutation maximum for what is certified.
