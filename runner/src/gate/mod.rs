@@ -7,6 +7,7 @@
 //! nothing: what it measured is sealed, and [`domain::gate::verdict::judge`] speaks.
 
 pub mod arm;
+pub mod checkout;
 pub mod quality;
 pub mod run;
 pub mod slot;
