@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod gate;
 mod import;
 mod key;
 mod man;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
         Verb::Meter(verb) => asynchronous(meter::run(verb, config()?)),
         Verb::Import(args) => asynchronous(import::run(args, config()?)),
+        Verb::Gate(_) | Verb::Compare(_) | Verb::Aa(_) => unreachable!(),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),
