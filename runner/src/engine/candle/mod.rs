@@ -60,17 +60,6 @@ impl CandleEngine {
         })
     }
 
-    /// Logits at every position of `tokens`, one row per position: for comparing variants token by token.
-    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        loaded.check(tokens, 0)?;
-        loaded.cache.clear(tokens.len())?;
-        loaded
-            .pass(tokens, Rows::All)?
-            .to_vec2()
-            .map_err(computing("read the logits"))
-    }
-
     /// Bytes of weights that one decode pass reads, which differ from the file's where candle widens or repacks
     /// them; `None` before a file is loaded. The embedding lookup reads single rows and is not counted.
     pub fn weight_bytes_per_pass(&self) -> Option<u64> {
@@ -166,6 +155,16 @@ impl Engine for CandleEngine {
             .as_mut()
             .ok_or(EngineError::NotLoaded)?
             .generate(request, on_event)
+    }
+
+    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        loaded.check(tokens, 0)?;
+        loaded.cache.clear(tokens.len())?;
+        loaded
+            .pass(tokens, Rows::All)?
+            .to_vec2()
+            .map_err(computing("read the logits"))
     }
 }
 
