@@ -325,12 +325,12 @@ impl Talk {
                     on_event(event);
                     events += 1;
                     if events > most {
-                        return Err(self.broken(format!("it sent more than {most} tokens")));
+                        return Err(self.other_work(format!("it sent more than {most} tokens")));
                     }
                 }
                 Answer::Generated(generated) => {
                     return match contradiction(request, &generated, events) {
-                        Some(what) => Err(self.broken(what)),
+                        Some(what) => Err(self.other_work(what)),
                         None => Ok(*generated),
                     };
                 }
@@ -474,6 +474,13 @@ impl Talk {
             Answer::Failed { .. } => "an error",
         };
         self.broken(format!("it sent {answer}, which was not asked for"))
+    }
+
+    fn other_work(&self, what: String) -> EngineError {
+        EngineError::OtherWork {
+            program: self.program.clone(),
+            what,
+        }
     }
 
     fn broken(&self, what: String) -> EngineError {

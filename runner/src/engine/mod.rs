@@ -424,6 +424,14 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
+    /// A program did other work than it was asked for.
+    #[error("get what was asked of {program}: {what}")]
+    OtherWork {
+        /// The program.
+        program: String,
+        /// How it differs.
+        what: String,
+    },
     /// An engine in another process failed by its own word.
     #[error("get an answer of {program}: it failed to {reason}")]
     InChild {
@@ -469,6 +477,7 @@ impl EngineError {
             | Self::Refused { .. }
             | Self::Protocol { .. }
             | Self::Output { .. }
+            | Self::OtherWork { .. }
             | Self::OtherWeights { .. } => Outcome::Crash,
         }
     }
@@ -513,6 +522,7 @@ impl EngineError {
             Self::OtherWeights { .. } => "server serves other weights",
             Self::NotFinished { .. } => "time limit",
             Self::Output { .. } => "output not understood",
+            Self::OtherWork { .. } => "other work than was asked",
             Self::InChild { .. } => "engine in another process failed",
             Self::NoPrompt { .. } => "no prompt of the asked length",
         }

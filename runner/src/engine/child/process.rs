@@ -42,6 +42,8 @@ pub(crate) struct Process {
     /// What was read; the first `taken` bytes of it were handed out.
     read: Vec<u8>,
     taken: usize,
+    /// What is read into.
+    piece: Box<[u8]>,
     /// Nothing more will come.
     closed: bool,
     tail: Tail,
@@ -84,6 +86,7 @@ impl Process {
             output: child.stdout.take().expect("standard output is a pipe"),
             read: Vec::new(),
             taken: 0,
+            piece: vec![0; PIECE_BYTES].into_boxed_slice(),
             closed: false,
             tail,
             _group: group,
@@ -128,6 +131,11 @@ impl Process {
             }
             self.listen(until, stop)?;
         }
+    }
+
+    /// Whether a whole line has come that was not handed out yet.
+    pub(crate) fn holds_line(&self) -> bool {
+        self.read[self.taken..].contains(&b'\n')
     }
 
     /// Sends a line, end included.
@@ -181,15 +189,14 @@ impl Process {
                 return Err(Unheard::Stopped);
             }
             if wait(&self.output, PollFlags::IN, until)? {
-                let length = self.read.len();
-                self.read.resize(length + PIECE_BYTES, 0);
-                let got = self.output.read(&mut self.read[length..]);
-                self.read
-                    .truncate(length + got.as_ref().map_or(0, |got| *got));
-                self.closed = matches!(got, Ok(0));
-                return match got {
+                return match self.output.read(&mut self.piece) {
+                    Ok(length) => {
+                        self.closed = length == 0;
+                        self.read.extend_from_slice(&self.piece[..length]);
+                        Ok(())
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-                    other => Ok(other.map(|_| ())?),
+                    Err(error) => Err(error.into()),
                 };
             }
             if ended {
