@@ -10,6 +10,7 @@ pub mod aa;
 pub mod arm;
 pub mod checkout;
 pub mod control;
+mod energy;
 pub mod keep;
 pub mod quality;
 pub mod run;

@@ -17,10 +17,11 @@ use super::prepare::{Prepared, asked, available, is_command, lose, sample};
 use super::watch::{Watch, throttled_ns};
 use super::{GateError, GateEvent, GateOptions, Hands};
 use crate::gate::arm::ArmSpec;
+use crate::gate::energy;
 use crate::gate::keep::Keep;
 use crate::gate::quality::Pair;
 use crate::gate::slot::{Around, SlotError, Slotted};
-use crate::meter::sampler::Sampler;
+use crate::meter::sampler::{Sampled, Sampler};
 use crate::sweep::Machine;
 
 /// How long a rest goes on before a stop is looked for.
@@ -314,10 +315,18 @@ impl Gate<'_> {
             sampler: self.sampler.as_ref(),
             stop: &self.options.stop,
         };
-        let slotted = (self.hands.slot)(arm, spec, &asked, &around)?;
+        if let Some(sampler) = &self.sampler {
+            sampler.start(self.zero_ns);
+        }
+        let slotted = (self.hands.slot)(arm, spec, &asked, &around);
+        let sampled = self.sampler.as_ref().map(Sampler::stop);
+        let mut slotted = slotted?;
+        if let Some(sampled) = sampled {
+            self.add_joules(model, &mut slotted, &sampled);
+        }
         let throttled = throttled_ns(self.machine, backend).zip(throttled_before);
         self.check_program(turns, arm, spec, &slotted)?;
-        self.check_samples(model, arm, spec, &slotted)?;
+        self.check_samples(model, spec, &slotted)?;
         Ok(Slot {
             arm,
             start_ns: self.earlier_ns + slotted.start_ns,
@@ -328,6 +337,25 @@ impl Gate<'_> {
             samples: slotted.samples,
             output_sha256: slotted.output_sha256,
         })
+    }
+
+    /// Adds the joules of every cell that gates them. What cannot be told is lost to the gate.
+    fn add_joules(&mut self, model: u32, slotted: &mut Slotted, sampled: &Sampled) {
+        for (at, cell) in (0..).zip(&mut self.record.cells) {
+            let Some(scope) = cell.scope.filter(|_| cell.model == model) else {
+                continue;
+            };
+            if !available(cell).contains(&Metric::Energy) {
+                continue;
+            }
+            match energy::sample(at, scope, &self.prepared.traces, sampled, &slotted.spans) {
+                Ok(sample) => slotted.samples.push(sample),
+                Err(reason) => {
+                    (self.on_event)(GateEvent::Note(format!("{}: {reason}", cell.label)));
+                    lose(cell, Metric::Energy, reason);
+                }
+            }
+        }
     }
 
     /// Lets the machine cool down.
@@ -380,28 +408,19 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Everything that is gated was told. Joules that were lost are told by the cell from now on.
+    /// Everything that is gated was told.
     fn check_samples(
-        &mut self,
+        &self,
         model: u32,
-        arm: Arm,
         spec: &ArmSpec,
         slotted: &Slotted,
     ) -> Result<(), SlotError> {
-        for (at, cell) in (0..).zip(&mut self.record.cells) {
+        for (at, cell) in (0..).zip(&self.record.cells) {
             if cell.model != model {
                 continue;
             }
-            for metric in available(cell) {
-                if sample(&slotted.samples, at, metric).is_some() {
-                    continue;
-                }
-                if metric == Metric::Energy {
-                    let reason = format!("a slot of the {} arm gave no joules", arm.as_str());
-                    lose(cell, metric, &reason);
-                    (self.on_event)(GateEvent::Note(format!("{}: {reason}", cell.label)));
-                    continue;
-                }
+            let told = |metric: &Metric| sample(&slotted.samples, at, *metric).is_some();
+            if let Some(metric) = available(cell).into_iter().find(|metric| !told(metric)) {
                 let what = format!("it gave no {} of {}", metric.as_str(), cell.label);
                 return Err(other_work(spec, &what));
             }

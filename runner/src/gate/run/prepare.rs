@@ -567,17 +567,12 @@ fn covering(machine: &Machine, backend: &str) -> Result<(Scope, Vec<u32>), Strin
         };
         key.holds_the_work.then_some((*scope, key.meters))
     });
-    let Some((scope, traces)) = found else {
+    found.ok_or_else(|| {
         let none = machine.meters.unavailable.as_ref();
-        return Err(none.map_or_else(
+        none.map_or_else(
             || "no meter of this machine covers all that works".to_owned(),
             |none| none.detail.to_string(),
-        ));
-    };
-    Ok(Covering {
-        scope,
-        update: update(machine, &traces),
-        traces,
+        )
     })
 }
 
