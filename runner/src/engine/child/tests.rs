@@ -167,16 +167,16 @@ fn an_arm_ends_with_its_input_or_its_hearer_and_refuses_garbage() {
     );
 }
 
-/// A child that says what a script says, started as an arm of `patience_ms`.
+/// A child that says what a script says, in a folder of its own.
 struct Scripted {
     folder: TempDir,
     engine: ChildEngine,
 }
 
-/// A child with this script of a shell, in which `$hello`, `$loaded` and `$event` are lines of the protocol.
-fn scripted(script: &str, patience_ms: u64) -> Scripted {
-    let folder = tempfile::tempdir().expect("a folder");
-    let program = folder.path().join("arm");
+/// Writes the program of a child with this script of a shell, in which `$hello`, `$loaded` and
+/// `$event` are lines of the protocol.
+pub(crate) fn write_script(folder: &Path, script: &str) -> PathBuf {
+    let program = folder.join("arm");
     let hello = said(&[]).remove(0);
     let about: Hello = serde_json::from_str(&hello).expect("a greeting");
     let loaded = serde_json::to_string(&Answer::Loaded(Box::new(about.about))).expect("JSON");
@@ -186,10 +186,47 @@ fn scripted(script: &str, patience_ms: u64) -> Scripted {
         event.expect("JSON")
     );
     // Written aside and moved: a program that is still open for writing cannot be started.
-    let draft = folder.path().join("draft");
+    let draft = folder.join("draft");
     fs::write(&draft, text).expect("writable");
     fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("ours");
     fs::rename(&draft, &program).expect("one folder");
+    program
+}
+
+/// The line of a child that has answered a prompt of 20 tokens.
+pub(crate) fn generated(tokens: u32, named: usize) -> String {
+    let generated = Generated {
+        prompt_tokens: 20,
+        cached_tokens: Some(0),
+        output_tokens: tokens,
+        reasoning_tokens: 0,
+        output: vec![7; named],
+        event_tokens: None,
+        token_source: TokenSource::Ids,
+        text: String::new(),
+        finish: Finish::Length,
+        engine_prefill_ns: None,
+        engine_decode_ns: None,
+        passes: None,
+        accepted_tokens: None,
+    };
+    serde_json::to_string(&Answer::Generated(Box::new(generated))).expect("JSON")
+}
+
+/// The line of a child that has cut a prompt of 20 tokens.
+pub(crate) fn fitted() -> String {
+    let prompt = Prompt::Exact {
+        tokens: vec![7; 20],
+        text: "seven".to_owned(),
+        length: 20,
+    };
+    serde_json::to_string(&Answer::Prompt(prompt)).expect("JSON")
+}
+
+/// A child with this script, as [`write_script`] has it, waited for so long.
+fn scripted(script: &str, patience_ms: u64) -> Scripted {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = write_script(folder.path(), script);
     let engine = ChildEngine::new(ChildOptions {
         program: Some(program),
         arguments: Vec::new(),
@@ -303,24 +340,6 @@ fn garbage_and_answers_to_other_asks_are_refused() {
 
 #[test]
 fn another_number_of_tokens_than_was_said_or_asked_is_other_work() {
-    let generated = |tokens: u32, named: usize| {
-        let generated = Generated {
-            prompt_tokens: 20,
-            cached_tokens: Some(0),
-            output_tokens: tokens,
-            reasoning_tokens: 0,
-            output: vec![7; named],
-            event_tokens: None,
-            token_source: TokenSource::Ids,
-            text: String::new(),
-            finish: Finish::Length,
-            engine_prefill_ns: None,
-            engine_decode_ns: None,
-            passes: None,
-            accepted_tokens: None,
-        };
-        serde_json::to_string(&Answer::Generated(Box::new(generated))).expect("JSON")
-    };
     let events = |count: usize| "echo \"$event\"; ".repeat(count);
     for (sent, said, named) in [(6, 4, 4), (3, 4, 4), (4, 3, 3), (5, 5, 5), (4, 4, 3)] {
         let script = format!(
@@ -370,7 +389,7 @@ fn logits_have_to_be_whole() {
 }
 
 /// Whether a process runs; one that was killed and that nobody reaped does not.
-fn is_running(pid: &str) -> bool {
+pub(crate) fn is_running(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
