@@ -1,7 +1,9 @@
 //! One verb per file.
 
+mod arm;
 mod completions;
 mod doctor;
+mod gate;
 mod import;
 mod key;
 mod man;
@@ -34,9 +36,11 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
         Verb::Meter(verb) => asynchronous(meter::run(verb, config()?)),
         Verb::Import(args) => asynchronous(import::run(args, config()?)),
+        Verb::Gate(_) | Verb::Compare(_) | Verb::Aa(_) => unreachable!(),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),
+        Verb::Arm => arm::run(),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(&dir),
     }

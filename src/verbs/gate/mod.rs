@@ -1,0 +1,3 @@
+//! `joulemark gate`, `compare` and `aa`.
+
+mod render;
