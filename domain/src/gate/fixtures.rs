@@ -224,6 +224,7 @@ impl Example {
                         throttled_ns: None,
                         output_sha256: None,
                         samples: self.samples(model, kind, arm, &mut noise),
+                        output_sha256: None,
                     }
                 });
                 stage.blocks.push(Block {
