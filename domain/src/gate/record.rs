@@ -381,6 +381,10 @@ pub struct ItemPair {
     pub index: u32,
     /// The base's answer.
     pub base: Answer,
+    /// It ended by itself; one that was cut off is wrong whatever it says.
+    pub base_ended: bool,
     /// The candidate's.
     pub candidate: Answer,
+    /// Likewise.
+    pub candidate_ended: bool,
 }
