@@ -5,11 +5,15 @@
 
 mod simulator;
 
-use domain::gate::rivals;
+use domain::gate::fixtures::Example;
+use domain::gate::plan::{cell_share, factor};
+use domain::gate::record::GateRecord;
+use domain::gate::verdict::judge;
+use domain::gate::{Arm, Metric, Verdict, rivals};
 use domain::statistics::proportion::clopper_pearson;
 use simulator::{
-    Design, Machine, Noise, Rate, Said, Tails, bare, false_alarms, family_alarms, power_at, rule,
-    said, sequential_false_alarms,
+    Design, Dice, Machine, Noise, Rate, Said, Tails, bare, false_alarms, family_alarms, power_at,
+    rule, said, sequential_false_alarms,
 };
 
 const RUNS: u32 = 4_000;
@@ -96,7 +100,8 @@ fn what_is_no_worse_than_the_practical_zero_seldom_regresses_and_two_percent_sel
 
 #[test]
 fn two_percent_are_found_as_often_as_the_tables_say() {
-    // gate.md, section 3: per cent REGRESSED of one cell at +2 %, by block sd, cells and blocks.
+    // The design's table: per cent REGRESSED of one of m cells at +2 %, by block sd, m and blocks, and
+    // wrong PASS; block values of t4.
     for (block_sd, multiplicity, last, found, wrong) in [
         (0.006, 12, 24, 99.0, 1.0),
         (0.010, 12, 24, 98.0, 1.5),
@@ -111,20 +116,32 @@ fn two_percent_are_found_as_often_as_the_tables_say() {
         (0.025, 72, 24, 19.0, 3.3),
         (0.025, 72, 48, 72.0, 3.3),
     ] {
-        let machine = Machine {
-            block_sd,
-            ..machine(Noise::None, 0.02)
+        let of = |tails| {
+            let machine = Machine {
+                noise: Noise::None,
+                tails,
+                block_sd,
+                effect: 0.02,
+            };
+            said(&machine, multiplicity, last, 800)
         };
-        let said = said(&machine, multiplicity, last, 800);
         let near = |rate: Rate, percent: f64| {
             let (low, high) = limits(rate);
-            // Tables are rounded, and so are their own simulations.
-            (100.0 * low - 2.0..=100.0 * high + 2.0).contains(&percent)
+            // The table is rounded, and comes of simulations itself.
+            (100.0 * low - 1.0..=100.0 * high + 1.0).contains(&percent)
         };
-        let what = format!("sd {block_sd}, m {multiplicity}, {last} blocks: {said:?}");
-        assert!(near(said.regressed, found), "{what}");
-        assert!(near(said.passed, wrong), "{what}");
-        assert!(at_most(said.passed, 0.05), "{what}");
+        let blocks = of(Tails::T4Blocks);
+        let what = format!("sd {block_sd}, m {multiplicity}, {last} blocks: {blocks:?}");
+        assert!(near(blocks.regressed, found), "{what}");
+        assert!(near(blocks.passed, wrong), "{what}");
+        assert!(at_most(blocks.passed, 0.05), "{what}");
+        // Means of slots are closer to normal, which ranks make less of.
+        let slots = of(Tails::T4);
+        assert!(
+            limits(slots.regressed).1 >= found / 100.0 - 0.1,
+            "{slots:?}"
+        );
+        assert!(at_most(slots.passed, 0.05), "{slots:?}");
     }
 }
 
@@ -146,48 +163,104 @@ fn five_percent_are_found_in_sixteen_blocks_and_an_unchanged_candidate_passes() 
 #[test]
 fn twelve_cells_together_keep_the_error_of_one_gate() {
     let runs = 250;
-    let mean = |rule| domain::gate::looks::Rule {
-        alpha: 0.025,
-        ..rule
-    };
+    let cells = 12;
+    let alarms = |noise, effect, rule| family_alarms(&machine(noise, effect), cells, rule, runs);
     for noise in Noise::ALL {
-        let none = bare(rule(12));
-        let rate = family_alarms(&machine(noise, 0.0), 12, [none, mean(none)], runs);
+        let rate = alarms(noise, 0.0, bare(rule(cells)));
         assert!(at_most(rate, 0.05), "{noise:?} {rate:?}");
     }
     // Every cell at the practical zero, the worst that is no regression.
-    let rate = family_alarms(
-        &machine(Noise::None, 0.005),
-        12,
-        [rule(12), mean(rule(12))],
-        runs,
-    );
+    let rate = alarms(Noise::None, 0.005, rule(cells));
     assert!(at_most(rate, 0.05), "{rate:?}");
-    // A uniform slow-down that no single cell would show is found in their mean.
-    let rate = family_alarms(
-        &machine(Noise::None, 0.02),
-        12,
-        [rule(12), mean(rule(12))],
-        runs,
-    );
+    // A slow-down of all.
+    let rate = alarms(Noise::None, 0.02, rule(cells));
     assert!(rate.percent() >= 99.0, "{rate:?}");
+}
+
+/// Twelve cells of one model, 48 blocks and as many to confirm, no practical zero, and a tolerance that
+/// next to nothing passes: whatever error the verdict may spend, it spends.
+fn twelve_cells(seed: [u8; 32]) -> Example {
+    let mut example = Example::of("mini", "cell-0", &[(Metric::Decode, 0.0)]);
+    for cell in 1..12 {
+        example = example.with("mini", &format!("cell-{cell}"), &[(Metric::Decode, 0.0)]);
+    }
+    Example {
+        policy_head: "practical_zero_percent = 0.0".to_owned(),
+        policy: "[margins]\ndecode = 0.01\n".to_owned(),
+        blocks: 48,
+        confirmation: 48,
+        last_look: 48,
+        seed,
+        ..example
+    }
+}
+
+/// Writes what such a machine would have shown into a record's slots, in the order in which they
+/// were run and by the coins that stand there: the candidate's effect in the first `worse` cells, none
+/// in the others. The control probe is quiet.
+fn rerun(record: &mut GateRecord, machine: &Machine, worse: usize, dice: &mut Dice) {
+    for stage in &mut record.stages {
+        let around = machine.noise.over(4 * stage.blocks.len(), dice);
+        let slots = stage.blocks.iter_mut().flat_map(|block| &mut block.slots);
+        for (slot, around) in slots.zip(around) {
+            (slot.control_multiply_ns, slot.control_copy_ns) = (10_000_000, 10_000_000);
+            for sample in &mut slot.samples {
+                let changed = slot.arm == Arm::Candidate && (sample.cell as usize) < worse;
+                let planted = if changed { machine.effect.ln_1p() } else { 0.0 };
+                let cost = around + planted + machine.block_sd * dice.of(machine.tails);
+                sample.costs.fill((1e9 * cost.exp()).round() as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn from_raw_slots_to_the_exit_code_the_error_is_kept_and_a_worse_cell_found() {
+    let runs = 40;
+    let mut unchanged = 0;
+    let (mut first, mut both) = (0, 0);
+    for noise in Noise::ALL {
+        unchanged += runs;
+        both += Rate::of(runs, 7, |dice| {
+            let mut record = twelve_cells(dice.seed()).record();
+            rerun(&mut record, &machine(noise, 0.0), 0, dice);
+            let judgement = judge(&record).expect("a whole record");
+            assert_ne!(judgement.verdict, Verdict::Invalid, "{judgement:?}");
+            let of_cells =
+                |cell: &domain::gate::verdict::CellJudgement| cell.confirmation.is_some();
+            first += u32::from(judgement.cells.iter().any(of_cells));
+            judgement.exit_code == 1
+        })
+        .count;
+    }
+    let rate = |count| Rate {
+        count,
+        runs: unchanged,
+    };
+    assert!(at_most(rate(first), 0.05), "{first} of {unchanged}");
+    assert!(at_most(rate(both), 0.05 * 0.05), "{both} of {unchanged}");
+    let found = Rate::of(runs, 8, |dice| {
+        let mut record = twelve_cells(dice.seed()).record();
+        rerun(&mut record, &machine(Noise::None, 0.03), 1, dice);
+        let judgement = judge(&record).expect("a whole record");
+        let worst = &judgement.cells[0];
+        judgement.exit_code == 1 && worst.label.contains("cell-0")
+    });
+    assert!(found.percent() >= 95.0, "{found:?}");
 }
 
 #[test]
 fn the_detectable_effect_is_detected_nine_times_in_ten() {
-    // gate.md, section 3: c, by blocks and cells.
-    for (last, cs) in [
-        (16, [(1, 1.06), (12, 1.67), (72, 2.15)]),
-        (24, [(1, 0.76), (12, 1.07), (72, 1.26)]),
-        (48, [(1, 0.52), (12, 0.70), (72, 0.79)]),
-    ] {
-        for (multiplicity, c) in cs {
+    for last in [16, 24, 48] {
+        for multiplicity in [1, 12, 72] {
+            let share = cell_share(Metric::Decode, &vec![Metric::Decode; multiplicity]);
+            let c = factor(last, 0.05, share).expect("a look that can reject");
             let of = |tails| power_at(c, multiplicity, last, tails, 500);
-            let (normal, t4) = (of(Tails::Normal), of(Tails::T4));
+            let (normal, t4) = (of(Tails::Normal), of(Tails::T4Blocks));
             let worse = if normal.count < t4.count { normal } else { t4 };
             let (low, high) = limits(worse);
-            let what = format!("{last} blocks, m {multiplicity}: {normal:?} {t4:?}");
-            assert!(low - 0.02 <= 0.9 && 0.9 <= high + 0.02, "{what}");
+            let what = format!("{last} blocks, m {multiplicity}, c {c}: {normal:?} {t4:?}");
+            assert!(low - 0.01 <= 0.9 && 0.9 <= high + 0.01, "{what}");
         }
     }
 }

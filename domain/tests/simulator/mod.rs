@@ -7,8 +7,9 @@
 use std::f64::consts::TAU;
 
 use domain::gate::looks::{LOOKS, Rule, Seen, decide};
+use domain::gate::plan::{cell_share, suite_share};
 use domain::gate::rank::Walsh;
-use domain::gate::{Arm, Verdict, coin, order};
+use domain::gate::{Arm, Metric, Verdict, coin, order};
 use domain::statistics::bootstrap::Resampler;
 
 /// What disturbs a machine, beside each slot's own noise.
@@ -39,7 +40,7 @@ impl Noise {
     ];
 
     /// What it adds to each of so many slots.
-    fn over(self, slots: usize, dice: &mut Dice) -> Vec<f64> {
+    pub(crate) fn over(self, slots: usize, dice: &mut Dice) -> Vec<f64> {
         let at = dice.0.share();
         let mut wandered = 0.0;
         (0..slots)
@@ -105,6 +106,8 @@ pub(crate) enum Tails {
     Normal,
     /// Student's t with four degrees of freedom.
     T4,
+    /// The same of whole blocks, whose slots are quiet.
+    T4Blocks,
 }
 
 /// A seeded source of numbers.
@@ -122,10 +125,10 @@ impl Dice {
     }
 
     /// Of standard deviation 1.
-    fn of(&mut self, tails: Tails) -> f64 {
+    pub(crate) fn of(&mut self, tails: Tails) -> f64 {
         match tails {
             Tails::Normal => self.normal(),
-            Tails::T4 => {
+            Tails::T4 | Tails::T4Blocks => {
                 // Chi squared with four degrees of freedom, over four; t4's variance is 2.
                 let chi = -0.5 * (self.inside() * self.inside()).ln();
                 self.normal() / chi.sqrt() / 2.0_f64.sqrt()
@@ -159,13 +162,26 @@ impl Machine {
         around: &[f64],
         dice: &mut Dice,
     ) -> Vec<(usize, Arm, f64)> {
-        let effect = self.effect.ln_1p();
-        slots
-            .iter()
-            .zip(around)
+        let is_of_blocks = self.tails == Tails::T4Blocks;
+        // Half of a block's noise goes to each arm, in opposite directions.
+        let whole: Vec<f64> = (0..slots.len() / 4)
+            .map(|_| match is_of_blocks {
+                true => 0.5 * self.block_sd * dice.of(self.tails),
+                false => 0.0,
+            })
+            .collect();
+        (slots.iter().zip(around))
             .map(|(&(block, arm), around)| {
-                let own = self.block_sd * dice.of(self.tails);
-                let planted = if arm == Arm::Candidate { effect } else { 0.0 };
+                let own = match arm {
+                    _ if !is_of_blocks => self.block_sd * dice.of(self.tails),
+                    Arm::Base => -whole[block],
+                    Arm::Candidate => whole[block],
+                };
+                let planted = if arm == Arm::Candidate {
+                    self.effect.ln_1p()
+                } else {
+                    0.0
+                };
                 (block, arm, around + own + planted)
             })
             .collect()
@@ -255,17 +271,20 @@ pub(crate) fn false_alarms(noise: Noise, design: Design, runs: u32) -> Rate {
 }
 
 /// The rule of one of `multiplicity` cells of one metric, at the defaults of a policy.
-pub(crate) fn rule(multiplicity: u32) -> Rule {
-    let part = if multiplicity == 1 {
-        1.0
-    } else {
-        2.0 * f64::from(multiplicity)
-    };
+pub(crate) fn rule(multiplicity: usize) -> Rule {
     Rule {
         practical_zero: 0.005_f64.ln_1p(),
-        tolerance: 0.02_f64.ln_1p(),
-        alpha: 0.05 / part,
+        tolerance: Metric::Decode.tolerance().ln_1p(),
+        alpha: 0.05 * cell_share(Metric::Decode, &vec![Metric::Decode; multiplicity]),
         beta: 0.05,
+    }
+}
+
+/// The rule of the mean over those cells.
+fn rule_of_mean(rule: Rule) -> Rule {
+    Rule {
+        alpha: 0.05 * suite_share(&[Metric::Decode]),
+        ..rule
     }
 }
 
@@ -324,7 +343,7 @@ pub(crate) struct Said {
 }
 
 /// What the gate says of one of `multiplicity` cells, with looks up to `last` blocks.
-pub(crate) fn said(machine: &Machine, multiplicity: u32, last: usize, runs: u32) -> Said {
+pub(crate) fn said(machine: &Machine, multiplicity: usize, last: usize, runs: u32) -> Said {
     let rule = rule(multiplicity);
     let (mut regressed, mut passed, mut blocks) = (0, 0, 0);
     let inconclusive = Rate::of(runs, 3, |dice| {
@@ -343,17 +362,18 @@ pub(crate) fn said(machine: &Machine, multiplicity: u32, last: usize, runs: u32)
     }
 }
 
-/// How often a gate of `cells` cells of one metric says REGRESSED of any, or of their mean.
-pub(crate) fn family_alarms(machine: &Machine, cells: u32, rules: [Rule; 2], runs: u32) -> Rate {
-    let [of_cells, of_mean] = rules;
+/// How often a gate of `cells` cells of one metric says REGRESSED of any by `of_cells`, or of their
+/// mean.
+pub(crate) fn family_alarms(machine: &Machine, cells: usize, of_cells: Rule, runs: u32) -> Rate {
+    let of_mean = rule_of_mean(of_cells);
     let last = LOOKS[LOOKS.len() - 1].blocks;
     let regressed = |values: &[f64], rule: &Rule| {
         decide(values, rule, last).is_some_and(|seen| seen.verdict == Verdict::Regressed)
     };
     Rate::of(runs, 4, |dice| {
-        let values = machine.cells(Design::Coin, last, cells as usize, dice);
+        let values = machine.cells(Design::Coin, last, cells, dice);
         let mean: Vec<f64> = (0..last)
-            .map(|block| values.iter().map(|cell| cell[block]).sum::<f64>() / f64::from(cells))
+            .map(|block| values.iter().map(|cell| cell[block]).sum::<f64>() / cells as f64)
             .collect();
         regressed(&mean, &of_mean) || values.iter().any(|cell| regressed(cell, &of_cells))
     })
@@ -361,7 +381,7 @@ pub(crate) fn family_alarms(machine: &Machine, cells: u32, rules: [Rule; 2], run
 
 /// How often an effect of practical zero + `c` standard deviations of a block is told from the
 /// practical zero by `last` blocks: 90 % for the detectable effect of a plan.
-pub(crate) fn power_at(c: f64, multiplicity: u32, last: usize, tails: Tails, runs: u32) -> Rate {
+pub(crate) fn power_at(c: f64, multiplicity: usize, last: usize, tails: Tails, runs: u32) -> Rate {
     let block_sd = 0.01;
     let rule = bare(rule(multiplicity));
     let machine = Machine {
