@@ -1,0 +1,1 @@
+//! Every verdict by records that are made for it.
