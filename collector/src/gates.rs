@@ -125,8 +125,7 @@ impl JudgedGate {
                 candidate: Build::of_arm(&record.candidate),
             },
             cells: cells(record),
-            is_verdict: record.purpose == Purpose::Gate
-                && record.seed_origin != SeedOrigin::Given,
+            is_verdict: record.purpose == Purpose::Gate && record.seed_origin != SeedOrigin::Given,
             received,
         })
     }
@@ -203,8 +202,8 @@ fn decided(verdict: Verdict) -> bool {
 
 fn cells(record: &GateRecord) -> Vec<GatedCell> {
     let speculation = |arm: &ArmFacts| Some(arm.settings.as_ref()?.speculation.method);
-    let guessed = speculation(&record.base)
-        .filter(|method| speculation(&record.candidate) == Some(*method));
+    let guessed =
+        speculation(&record.base).filter(|method| speculation(&record.candidate) == Some(*method));
     let cell = |cell: &domain::gate::record::GateCell| {
         let model = record.models.get(cell.model as usize);
         let pair = model.and_then(|model| model.base.as_ref().zip(model.candidate.as_ref()));

@@ -112,7 +112,10 @@ mod tests {
     fn an_arm_is_the_build_with_its_program_or_commit_and_by_version_only_where_neither_is_known() {
         let nightly = build("1", Some("aaaa"), Some(1));
         assert!(nightly.is_arm(&build("2", None, Some(1))));
-        assert!(nightly.is_arm(&build("1", Some("aaaa"), Some(2))), "built again");
+        assert!(
+            nightly.is_arm(&build("1", Some("aaaa"), Some(2))),
+            "built again"
+        );
         assert!(!nightly.is_arm(&build("1", Some("bbbb"), Some(2))));
         assert!(!nightly.is_arm(&build("1", Some("bbbb"), None)));
         assert!(nightly.is_arm(&build("1", None, None)));
@@ -122,8 +125,14 @@ mod tests {
     #[test]
     fn a_build_is_shown_by_what_tells_it_best() {
         let commit = "0123456789abcdef0123456789abcdef01234567";
-        assert_eq!(build("1.2", Some(commit), Some(1)).label(), "1.2 0123456789ab");
-        assert_eq!(build("1.2", None, Some(1)).label(), "1.2 sha256:010101010101");
+        assert_eq!(
+            build("1.2", Some(commit), Some(1)).label(),
+            "1.2 0123456789ab"
+        );
+        assert_eq!(
+            build("1.2", None, Some(1)).label(),
+            "1.2 sha256:010101010101"
+        );
         assert_eq!(build("b4000", None, None).label(), "b4000");
     }
 }

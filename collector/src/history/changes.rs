@@ -21,7 +21,24 @@ const CANARY_SHARE: f64 = 0.5;
 
 /// What was found in every epoch that was searched.
 #[derive(Debug, Default)]
-pub struct Found(HashMap<[u8; 32], Vec<Trend>>);
+pub struct Found {
+    trends: HashMap<[u8; 32], Vec<Trend>>,
+    /// How many of them the last search did not know.
+    anew: usize,
+}
+
+#[cfg(test)]
+impl Found {
+    /// Epochs that were searched, and the canaries of epochs.
+    pub(super) fn searched(&self) -> usize {
+        self.trends.len()
+    }
+
+    /// Of those, how many were not known before.
+    pub(super) fn searched_anew(&self) -> usize {
+        self.anew
+    }
+}
 
 /// One change that a trend shows.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +144,9 @@ pub(super) fn search(gathered: &[Gathered<'_>], found: &mut Found) -> Vec<Candid
             }));
             let surroundings = moved.into_iter().flatten().filter(|trend| {
                 trend.state == ChangeState::Certified
-                    && own.iter().all(|one| one.change.at.abs_diff(trend.change.at) > NEAR)
+                    && own
+                        .iter()
+                        .all(|one| one.change.at.abs_diff(trend.change.at) > NEAR)
             });
             candidates.extend(surroundings.filter_map(|trend| {
                 let shift = moved_with(&epoch, &trend)?;
@@ -158,7 +177,8 @@ fn trends(
         hasher.update(value.to_bits().to_be_bytes());
     }
     let seed: [u8; 32] = hasher.finalize().into();
-    let trends = found.0.get(&seed).cloned().unwrap_or_else(|| {
+    let trends = found.trends.get(&seed).cloned().unwrap_or_else(|| {
+        kept.anew += 1;
         let certified = if is_gone {
             change::certified_in_chunks(values, seed)
         } else {
@@ -175,7 +195,7 @@ fn trends(
             .chain(suspect.map(state(ChangeState::Suspect)))
             .collect()
     });
-    kept.0.insert(seed, trends.clone());
+    kept.trends.insert(seed, trends.clone());
     trends
 }
 

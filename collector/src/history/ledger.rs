@@ -14,12 +14,7 @@ pub(super) fn rows(gates: &[Arc<JudgedGate>]) -> Vec<LedgerRow> {
     let mut seen = BTreeSet::new();
     for gate in gates.iter().filter(|gate| gate.decides()) {
         for cell in &gate.judgement.cells {
-            let of = (
-                &gate.row.setup,
-                &gate.row.engine,
-                &cell.label,
-                cell.metric,
-            );
+            let of = (&gate.row.setup, &gate.row.engine, &cell.label, cell.metric);
             if !seen.insert((of, &gate.arms.base, &gate.arms.candidate)) {
                 continue;
             }

@@ -10,9 +10,9 @@ use domain::history::change::benjamini_hochberg;
 use domain::history::{ChangeRow, ChangeState};
 use domain::statistics::median;
 
+use super::Point;
 use super::changes::{Candidate, Epoch, epochs};
 use super::series::Gathered;
-use super::Point;
 use crate::derive::{cell, quoted, rfc3339};
 use crate::gates::{Asked, JudgedGate};
 
@@ -125,7 +125,11 @@ fn group(one: &Gathered<'_>, found: &Candidate) -> String {
 fn hold_to_the_day(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
     let mut tested: BTreeMap<u64, usize> = BTreeMap::new();
     for one in gathered {
-        let days = one.series.points.iter().map(|point| point.started_ms / DAY_MS);
+        let days = one
+            .series
+            .points
+            .iter()
+            .map(|point| point.started_ms / DAY_MS);
         for day in days.collect::<BTreeSet<u64>>() {
             *tested.entry(day).or_default() += 1;
         }
@@ -224,8 +228,10 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
                 decide(change, newest);
             }
         }
-        let known: BTreeSet<(usize, usize)> =
-            own[series].iter().map(|at| changes[*at].found.border).collect();
+        let known: BTreeSet<(usize, usize)> = own[series]
+            .iter()
+            .map(|at| changes[*at].found.border)
+            .collect();
         for epoch in epochs(one) {
             changes.extend(by_gates_alone(series, points, &epoch, &all, &known));
         }
@@ -265,16 +271,11 @@ fn by_gates_alone(
         .filter_map(|(at, border)| {
             let mut pairs = all.iter().filter(|said| is_pair(points, border, said));
             let newest = pairs.next()?;
-            let changed = matches!(
-                newest.cell.verdict,
-                Verdict::Regressed | Verdict::Improved
-            );
+            let changed = matches!(newest.cell.verdict, Verdict::Regressed | Verdict::Improved);
             let shift = newest.cell.effect.filter(|_| changed)?.ln_1p();
             let gates = [newest].into_iter().chain(pairs);
             Some(Settled {
-                gates: gates
-                    .map(|said| said.gate.row.content_id.clone())
-                    .collect(),
+                gates: gates.map(|said| said.gate.row.content_id.clone()).collect(),
                 decided_ms: Some(newest.gate.received.received_ms),
                 found: Candidate {
                     series,
@@ -339,7 +340,10 @@ fn look_back(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
     let mut by_series: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (place, change) in changes.iter().enumerate() {
         if change.is_code() {
-            by_series.entry(change.found.series).or_default().push(place);
+            by_series
+                .entry(change.found.series)
+                .or_default()
+                .push(place);
         }
     }
     for (series, mut own) in by_series {
@@ -366,9 +370,9 @@ fn look_back(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
                 let Some(later) = back else { continue };
                 let other = &changes[inside[later]];
                 let build = other.found.builds(&one.series.points).1.label();
-                let decided_ms = other.decided_ms.unwrap_or_else(|| {
-                    one.series.points[other.found.newest].received_ms
-                });
+                let decided_ms = other
+                    .decided_ms
+                    .unwrap_or_else(|| one.series.points[other.found.newest].received_ms);
                 let change = &mut changes[inside[at]];
                 change.found.state = ChangeState::WentAway;
                 change.found.note = Some(format!("it is back where it was since {build}"));
