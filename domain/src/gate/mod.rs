@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use self::record::StageKind;
 
+pub mod fixtures;
 pub mod ladder;
 pub mod looks;
 pub mod plan;

@@ -90,7 +90,7 @@ fn a_policy_that_can_never_decide_is_told_with_what_to_do() {
     let why = never_decides(&policy, &[Metric::Decode; 12], 12).expect("12 blocks are too few");
     assert!(why.contains("plan 16 blocks"), "{why}");
     assert_eq!(never_decides(&policy, &[Metric::Decode; 12], 16), None);
-    policy.alpha = 1e-13;
+    policy.alpha = 1e-14;
     let why = never_decides(&policy, &[Metric::Decode], 48).expect("2^-48 is more");
     assert!(why.contains("greater error"), "{why}");
     policy.alpha = 0.05;
