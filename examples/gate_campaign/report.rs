@@ -8,7 +8,7 @@ use domain::gate::Verdict;
 use domain::gate::Metric;
 use domain::gate::looks::Rule;
 use domain::gate::record::GateRecord;
-use domain::gate::replay::{Recorded, replay, slot_values_of};
+use domain::gate::replay::{Recorded, replay, slot_values};
 use domain::gate::verdict::{Judgement, judge};
 use domain::statistics::proportion::clopper_pearson;
 use domain::statistics::{median, median_absolute_deviation};
@@ -29,7 +29,7 @@ const COMPARISONS: u32 = 1_000;
 /// Prints the page.
 pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
     let (header, recorded) = blocks::read(&blocks::path(campaign))?;
-    let slots = slot_values_of(recorded.iter(), 0, Metric::Decode);
+    let slots = slot_values(&recorded, 0, Metric::Decode);
     let values: Vec<f64> = (recorded.iter().zip(&slots))
         .map(|(_, slots)| (slots[1] + slots[2] - slots[0] - slots[3]) / 2.0)
         .collect();
