@@ -187,7 +187,7 @@ pub(crate) struct Shown {
 }
 
 /// What a job of GitHub Actions says of itself.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Github {
     /// Whether this is one.
     #[arg(long, hide = true, env = "GITHUB_ACTIONS", value_name = "true")]

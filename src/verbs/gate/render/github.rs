@@ -3,8 +3,9 @@
 use domain::gate::Verdict;
 use domain::gate::verdict::Judgement;
 
-use super::{conclusion, human, name};
+use super::{conclusion, human, name, verdict_of_nothing};
 use crate::cli::gate::Mode;
+use crate::exit::Exit;
 
 /// One workflow command for each cell that regressed and is not waived, and for answers.
 pub(crate) fn annotations(judgement: &Judgement) -> Vec<String> {
@@ -56,14 +57,14 @@ pub(crate) fn outputs(judgement: &Judgement, mode: Mode, result: Option<&str>) -
 }
 
 /// The outputs of a gate that measured nothing.
-pub(crate) fn outputs_of_nothing(exit_code: u8, mode: Mode, why: &str) -> String {
+pub(crate) fn outputs_of_nothing(exit: Exit, mode: Mode, why: &str) -> String {
     let conclusion = match mode {
         Mode::Required => "failure",
         Mode::Advisory => "neutral",
     };
     lines(&[
-        ("verdict", Verdict::Invalid.as_str()),
-        ("exit-code", &exit_code.to_string()),
+        ("verdict", verdict_of_nothing(exit).as_str()),
+        ("exit-code", &exit.code().to_string()),
         ("conclusion", conclusion),
         ("title", why),
         ("result-path", ""),

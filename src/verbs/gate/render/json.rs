@@ -1,5 +1,7 @@
 //! For a program: judgement, raw record and the sealed envelope in one document.
 
+use anyhow::Context as _;
+use domain::envelope::Envelope;
 use domain::gate::verdict::Judgement;
 use domain::ids::ContentId;
 use serde_json::{Value, json};
@@ -8,13 +10,17 @@ use serde_json::{Value, json};
 pub(crate) fn document(
     judgement: &Judgement,
     content_id: ContentId,
-    payload: &[u8],
     envelope: &[u8],
-) -> serde_json::Result<Value> {
+) -> anyhow::Result<Value> {
+    use base64::Engine as _;
+    let envelope: Envelope = serde_json::from_slice(envelope).context("read the envelope")?;
+    let payload = base64::engine::general_purpose::STANDARD
+        .decode(&envelope.payload)
+        .context("read the payload")?;
     Ok(json!({
         "judgement": judgement,
         "content_id": content_id,
-        "record": serde_json::from_slice::<Value>(payload)?,
-        "envelope": serde_json::from_slice::<Value>(envelope)?,
+        "record": serde_json::from_slice::<Value>(&payload).context("read the record")?,
+        "envelope": envelope,
     }))
 }

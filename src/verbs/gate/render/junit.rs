@@ -7,7 +7,8 @@ use domain::gate::Verdict;
 use domain::gate::verdict::Judgement;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::{About, human, name, remarks};
+use super::{About, human, name, remarks, verdict_of_nothing};
+use crate::exit::Exit;
 
 /// Name of report and suite.
 const SUITE: &str = "joulemark gate";
@@ -56,9 +57,9 @@ pub(crate) fn report(judgement: &Judgement, about: &About) -> Result<String, Ser
 }
 
 /// The report of a gate that measured nothing.
-pub(crate) fn nothing(why: &str) -> Result<String, SerializeError> {
+pub(crate) fn nothing(exit: Exit, why: &str) -> Result<String, SerializeError> {
     let mut suite = TestSuite::new(SUITE);
-    let mut case = TestCase::new("the gate runs", status(Verdict::Invalid, why));
+    let mut case = TestCase::new("the gate runs", status(verdict_of_nothing(exit), why));
     case.set_classname(SUITE);
     suite.add_test_case(case);
     written(suite)
@@ -113,8 +114,10 @@ mod tests {
 
     #[test]
     fn a_gate_that_measured_nothing_is_an_error() {
-        let report = nothing("failed to build: \u{0} no linker & co").expect("a report");
+        let report = nothing(Exit::Infrastructure, "failed to build: \u{0} no linker & co").expect("a report");
         assert!(report.contains("errors=\"1\""), "{report}");
         assert!(report.contains("&amp; co"), "{report}");
+        let refused = nothing(Exit::Inconclusive, "12 more minutes are needed").expect("a report");
+        assert!(refused.contains("<skipped"), "{refused}");
     }
 }

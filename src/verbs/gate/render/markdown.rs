@@ -11,6 +11,7 @@ use domain::gate::{Metric, Verdict};
 use super::{
     About, badness, costs, direction, evidence, interval, margins, measured, name, percent, remarks,
 };
+use crate::exit::Exit;
 
 /// Longest comment, in bytes; GitHub counts characters, which are never more.
 pub(crate) const MAX_BYTES: usize = 65_535;
@@ -47,10 +48,11 @@ pub(crate) fn comment(judgement: &Judgement, about: &About) -> String {
 }
 
 /// The short comment of a gate that measured nothing.
-pub(crate) fn nothing(exit_code: u8, why: &str) -> String {
+pub(crate) fn nothing(exit: Exit, why: &str) -> String {
     format!(
-        "### joulemark gate: nothing was measured\n\n{}\n\nExit code {exit_code}.\n",
-        sentence(why)
+        "### joulemark gate: nothing was measured\n\n{}\n\nExit code {}.\n",
+        sentence(why),
+        exit.code()
     )
 }
 
@@ -422,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_gate_that_measured_nothing_says_so() {
-        let text = nothing(5, "failed to build: <oops>");
+        let text = nothing(Exit::Infrastructure, "failed to build: <oops>");
         assert!(text.contains("nothing was measured") && text.contains("&#60;oops"));
     }
 }

@@ -9,12 +9,14 @@ use domain::gate::{Metric, Verdict};
 use domain::ids::ContentId;
 
 use crate::cli::gate::Mode;
+use crate::exit::Exit;
 
 pub(crate) mod github;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod junit;
 pub(crate) mod markdown;
+pub(crate) mod plan;
 
 /// What a judgement is about, in words.
 #[derive(Debug, Clone)]
@@ -157,6 +159,14 @@ pub(crate) fn conclusion(judgement: &Judgement, mode: Mode) -> &'static str {
         (0, _) => "success",
         (_, Mode::Required) => "failure",
         (_, Mode::Advisory) => "neutral",
+    }
+}
+
+/// What a gate comes to that ended before anything was measured: never a pass.
+pub(crate) fn verdict_of_nothing(exit: Exit) -> Verdict {
+    match exit {
+        Exit::Inconclusive => Verdict::Inconclusive,
+        _ => Verdict::Invalid,
     }
 }
 
