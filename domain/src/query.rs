@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::civil::Date;
 use url::form_urlencoded;
 
 use crate::api::Objective;
@@ -427,6 +428,51 @@ impl TasksQuery {
     }
 }
 
+/// Which changes and gates: `GET /api/v1/regressions`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RegressionsQuery {
+    /// `engine`, as addresses spell it; all if none.
+    pub engine: Option<Slug>,
+    /// `from`: the first day, UTC.
+    pub from: Option<Date>,
+    /// `to`: the last day, UTC.
+    pub to: Option<Date>,
+}
+
+impl RegressionsQuery {
+    /// Reads a query string, without its `?`. Every bad field is named.
+    pub fn parse(query: &str) -> Result<Self, Vec<FieldError>> {
+        let mut parsed = Self::default();
+        each_once(query, |key, value| {
+            match key {
+                "engine" => parsed.engine = Some(slug(value)?),
+                "from" => parsed.from = Some(day(value)?),
+                "to" => parsed.to = Some(day(value)?),
+                _ => return Err("unknown key: the known ones are engine, from, to".to_owned()),
+            }
+            Ok(())
+        })?;
+        if let (Some(from), Some(to)) = (parsed.from, parsed.to)
+            && from > to
+        {
+            let message = format!("the first day or a later one is needed: {from} or after");
+            return Err(vec![error("to", &to.to_string(), message)]);
+        }
+        Ok(parsed)
+    }
+
+    /// The question's one spelling: keys sorted, defaults dropped.
+    pub fn canonical(&self) -> String {
+        let engine = self.engine.as_ref().map(Slug::to_string);
+        let day = |day: Option<Date>| day.map(|day| day.to_string());
+        spelled([
+            ("engine", &engine),
+            ("from", &day(self.from)),
+            ("to", &day(self.to)),
+        ])
+    }
+}
+
 /// Reads pairs whose keys may stand once; empty values count as absent.
 fn each_once(
     query: &str,
@@ -490,6 +536,15 @@ fn slug(value: &str) -> Result<Slug, String> {
     value
         .parse()
         .map_err(|_| "1 to 64 of a-z, 0-9 and '-' are needed".to_owned())
+}
+
+/// A day, written `YYYY-MM-DD` and no other way, so that it has one spelling.
+fn day(value: &str) -> Result<Date, String> {
+    value
+        .parse()
+        .ok()
+        .filter(|day: &Date| day.to_string() == value && day.year() > 0)
+        .ok_or_else(|| "a day such as 2026-11-21 is needed".to_owned())
 }
 
 /// A lower bound: 0 means none.
@@ -721,6 +776,30 @@ mod tests {
         }
         assert!(message("pass=most").starts_with("a number"));
         assert!(message("budget=1").ends_with("pass, suite"));
+    }
+
+    #[test]
+    fn regressions_are_asked_by_engine_and_days() {
+        let asked = RegressionsQuery::parse("to=2026-11-21&engine=llama-cpp&from=2026-10-01");
+        let asked = asked.expect("read");
+        let spelled = "engine=llama-cpp&from=2026-10-01&to=2026-11-21";
+        assert_eq!(asked.canonical(), spelled);
+        assert_eq!(RegressionsQuery::parse(spelled), Ok(asked));
+        let none = RegressionsQuery::parse("engine=&from=").expect("read");
+        assert_eq!(none, RegressionsQuery::default());
+        let message = |query: &str| {
+            let errors = RegressionsQuery::parse(query).expect_err(query);
+            format!("{}: {}", errors[0].field, errors[0].message)
+        };
+        assert!(message("engine=A B").starts_with("engine: 1 to 64"));
+        for day in ["yesterday", "2026-13-01", "20261121", "2026-11-21T00:00Z"] {
+            assert!(
+                message(&format!("from={day}")).starts_with("from: a day"),
+                "{day}"
+            );
+        }
+        assert!(message("from=2026-11-21&to=2026-11-20").starts_with("to: the first day"));
+        assert!(message("state=suspect").ends_with("engine, from, to"));
     }
 
     fn queries() -> impl Strategy<Value = FrontierQuery> {

@@ -83,7 +83,7 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
     let mut file = rewrite(&path, &header, &blocks)?;
     let arm = campaign.plain()?;
     let clock = RealClock::default();
-    let control = Control::new(header.threads as usize);
+    let mut control = Control::default();
     let around = Around {
         clock: &clock,
         zero_ns: clock.now_ns(),
@@ -95,7 +95,7 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
         let coin = coin(&header.seed.0, MODEL, index);
         let mut slots = Vec::new();
         for arm_of_slot in order(coin) {
-            let (control_multiply_ns, control_copy_ns) = control.probe(&clock);
+            let probed = control.probe(&clock);
             let slotted = slot(campaign, &arm, &header, &around)?;
             ensure!(
                 slotted.binary_sha256 == Some(header.binary_sha256),
@@ -106,9 +106,10 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
                 arm: arm_of_slot,
                 start_ns: slotted.start_ns,
                 end_ns: slotted.end_ns,
-                control_multiply_ns,
-                control_copy_ns,
+                control_multiply_ns: probed.multiply_ns,
+                control_copy_ns: probed.copy_ns,
                 throttled_ns: None,
+                output_sha256: None,
                 samples: slotted.samples,
             });
         }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use domain::gate::record::{GateRecord, PolicyOrigin, PolicyUsed, Purpose};
 use domain::gate::verdict::judge;
 use domain::ids::Sha256Digest;
-use domain::record::Audience;
+use domain::record::{Audience, SetupRef};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use runner::gate::run::{GateEvent, GateOptions, ModelPair, run};
@@ -160,6 +160,11 @@ fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRe
         continues: None,
         layout: None,
         known_block_sds: Vec::new(),
+        setup: SetupRef {
+            slug: None,
+            interconnect: None,
+            split: None,
+        },
         audience: Audience::Any,
         data: std::env::temp_dir().join("joulemark-gate-campaign"),
         threads: threads(),

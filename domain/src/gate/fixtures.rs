@@ -224,7 +224,6 @@ impl Example {
                         throttled_ns: None,
                         output_sha256: None,
                         samples: self.samples(model, kind, arm, &mut noise),
-                        output_sha256: None,
                     }
                 });
                 stage.blocks.push(Block {

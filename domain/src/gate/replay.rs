@@ -9,10 +9,10 @@
 //! Left out are the suite's means, which a gate of several cells of one metric has beside.
 
 use super::looks::{LOOKS, Rule, decide};
-use super::record::{GateRecord, StageKind};
+use super::record::{Block, GateRecord, StageKind};
+use super::verdict::values::{Place, counts, sample, slot_value};
 use super::{Arm, Metric, Verdict, order};
 use crate::statistics::bootstrap::Resampler;
-use crate::statistics::median;
 
 /// A slot's values of one cell-metric, by block in the order in which they were run: the median of
 /// ln(cost per unit) over its repetitions.
@@ -153,33 +153,31 @@ fn block_value(slots: &[f64; 4], arms: &[Arm; 4]) -> f64 {
     signed.sum::<f64>() / 2.0
 }
 
-/// The slots of one cell-metric in the measuring stages of some records, in order. Void blocks and
-/// blocks that were not finished are left out.
-pub fn slot_values(records: &[GateRecord], cell: u32, metric: Metric) -> SlotValues {
-    let stages = records.iter().flat_map(|record| &record.stages);
-    let blocks = stages
-        .filter(|stage| stage.kind == StageKind::Measuring)
-        .flat_map(|stage| &stage.blocks)
-        .filter(|block| block.void.is_none());
-    let value = |slot: &super::record::Slot| {
-        let sample = slot
-            .samples
-            .iter()
-            .find(|sample| (sample.cell, sample.metric) == (cell, metric))?;
-        let units = sample.units as f64;
-        let costs: Vec<f64> = sample
-            .costs
-            .iter()
-            .map(|cost| (*cost as f64 / units).ln())
-            .collect();
-        median(&costs).filter(|value| value.is_finite())
-    };
-    blocks
+/// The slots of one cell-metric in blocks that count, in order.
+pub fn slot_values<'a>(
+    blocks: impl IntoIterator<Item = &'a Block>,
+    cell: usize,
+    metric: Metric,
+) -> SlotValues {
+    let place = Place { cell, metric };
+    let counted = blocks.into_iter().filter(|block| counts(block));
+    counted
         .filter_map(|block| {
-            let values: Option<Vec<f64>> = block.slots.iter().map(value).collect();
+            let slots = block.slots.iter();
+            let values: Option<Vec<f64>> = slots
+                .map(|slot| slot_value(sample(slot, place)?))
+                .collect();
             values?.try_into().ok()
         })
         .collect()
+}
+
+/// The blocks of the measuring stages of some records, in order.
+pub fn measured(records: &[GateRecord]) -> impl Iterator<Item = &Block> {
+    let stages = records.iter().flat_map(|record| &record.stages);
+    stages
+        .filter(|stage| stage.kind == StageKind::Measuring)
+        .flat_map(|stage| &stage.blocks)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ mod cells;
 mod say;
 mod shape;
 mod validity;
-mod values;
+pub(super) mod values;
 
 pub use self::shape::ALL_CELLS;
 

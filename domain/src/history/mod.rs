@@ -21,16 +21,61 @@ pub struct RegressionsAnswer {
     pub data_version: String,
     /// The licence of these data.
     pub licence: String,
-    /// The engine asked about; `null` for all.
+    /// The engine asked about, as addresses spell it; `null` for all.
     pub engine: Option<String>,
-    /// Engines that have series.
+    /// Changes and gates from this day on, `YYYY-MM-DD` UTC; `null` from the first.
+    pub from: Option<String>,
+    /// Until the end of this day; `null` until now.
+    pub to: Option<String>,
+    /// Engines that have series or gates, as addresses spell them.
     pub engines: Vec<String>,
     /// Changes, confirmed first, then by effect over noise.
     pub changes: Vec<ChangeRow>,
-    /// Gates, newest first.
+    /// The newest gates, newest first; `/api/v1/gates` has all.
     pub gates: Vec<GateRow>,
     /// Series without their points, by name.
     pub series: Vec<SeriesRow>,
+    /// What hides below the tolerance, the largest sum first.
+    pub ledger: Vec<LedgerRow>,
+}
+
+/// What gates let pass although it was worse, summed up: of one cell of one engine on one setup.
+///
+/// Of several gates of the same two builds the newest counts. Gates of changes that were never
+/// taken in are summed too: nobody tells the collector which were.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct LedgerRow {
+    /// Setup, or the machine's kind where no setup is known.
+    pub setup: String,
+    /// Engine, or `command`.
+    pub engine: String,
+    /// Its name in addresses.
+    pub engine_slug: String,
+    /// The cell's label.
+    pub cell: String,
+    /// Metric, as gates name it.
+    pub metric: String,
+    /// Gates that let something pass here: small regressions, and waived ones.
+    pub gates: u32,
+    /// Sum of their effects as logarithms of candidate / base.
+    pub sum_ln: f64,
+    /// The same as a share: 0.03 is 3 % more cost.
+    pub effect: f64,
+    /// When the newest of them was run, RFC 3339 UTC.
+    pub latest_at: String,
+}
+
+/// Gates: `GET /api/v1/gates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GatesAnswer {
+    /// Changes when any published number may have changed.
+    pub data_version: String,
+    /// The licence of these data.
+    pub licence: String,
+    /// Gates, newest first, from the cursor on.
+    pub rows: Vec<GateRow>,
+    /// Opaque cursor of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// One series: `GET /api/v1/series/{id}` with its points.
@@ -55,6 +100,8 @@ pub struct SeriesAnswer {
 pub struct SeriesRow {
     /// Names it in addresses, `[a-z0-9-]`.
     pub id: String,
+    /// The key that signed its records: what one runner saw is one series.
+    pub key_id: String,
     /// Setup, or the machine's kind where no setup is known.
     pub setup: String,
     /// Model.
@@ -65,10 +112,15 @@ pub struct SeriesRow {
     pub variant_sha256: String,
     /// Engine.
     pub engine: String,
+    /// Its name in addresses.
+    pub engine_slug: String,
+    /// Such as `cpu`, `cuda`, `metal`.
+    pub backend: String,
     /// Workload.
     pub workload: String,
     /// Metric, as in tables: `decode_tokens_per_second`, `prefill_tokens_per_second`, `ttft_ms`,
-    /// `joules_per_output_token`, `peak_bytes`.
+    /// `joules_per_output_token`, `peak_bytes`; of engines that time
+    /// themselves `engine_decode_tokens_per_second` and `engine_prefill_tokens_per_second`.
     pub metric: String,
     /// What joules cover.
     pub energy_scope: Option<String>,
@@ -78,7 +130,8 @@ pub struct SeriesRow {
     pub epochs: u32,
     /// The latest value.
     pub latest: Option<f64>,
-    /// Its values are divided by a canary's, a pinned build measured in the same sweep.
+    /// A canary, a pinned build, was measured in the same sweeps: its latest epoch's changes are
+    /// sought in value / canary.
     pub has_canary: bool,
 }
 
@@ -101,7 +154,7 @@ pub struct SeriesPoint {
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
-    /// The canary's value in the same sweep.
+    /// The canary's value in the same sweep, in the value's unit.
     pub canary: Option<f64>,
     /// Number of its epoch, from 0.
     pub epoch: u32,
@@ -143,17 +196,21 @@ pub enum ChangeState {
 pub struct ChangeRow {
     /// Names it in addresses, `[a-z0-9-]`.
     pub id: String,
+    /// Shared by the changes of one engine between the same two builds.
+    pub group: String,
     /// Its series.
     pub series: SeriesRow,
     /// How far it is proven.
     pub state: ChangeState,
+    /// Why it is no further, or what is odd about it, in a sentence.
+    pub note: Option<String>,
     /// Worse, where true; better otherwise.
     pub is_regression: bool,
     /// Share by which the figure's cost moved: 0.03 is 3 % more cost.
     pub effect: f64,
     /// Effect over the standard deviation of the segment before.
     pub effect_over_noise: Option<f64>,
-    /// p of the test that found it.
+    /// p of the test that found it; of one that only a gate found, the error that the gate allows.
     pub p: f64,
     /// Last build before.
     pub last_good: String,
@@ -167,11 +224,11 @@ pub struct ChangeRow {
     pub at: String,
     /// Unix seconds of that.
     pub at_seconds: f64,
-    /// When its state was reached, RFC 3339 UTC.
+    /// When its state was reached: when the gate or the newest point that says so came, RFC 3339 UTC.
     pub updated_at: String,
-    /// Points before and after.
+    /// Points before, since the change before or the epoch's begin.
     pub points_before: u32,
-    /// Points after.
+    /// Points after, until the next change or the epoch's end.
     pub points_after: u32,
     /// The paired run that would tell, as a command.
     pub paired_run: String,
@@ -180,6 +237,8 @@ pub struct ChangeRow {
 }
 
 /// One gate, as listed.
+///
+/// Quarantined ones are listed and count nowhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GateRow {
     /// Its content id: leads to the signed bytes.
@@ -196,6 +255,10 @@ pub struct GateRow {
     pub purpose: String,
     /// Setup, or the machine's kind.
     pub setup: String,
+    /// Engine, or `command`.
+    pub engine: String,
+    /// Its name in addresses.
+    pub engine_slug: String,
     /// Base.
     pub base: String,
     /// Candidate.

@@ -39,6 +39,8 @@ use prepare::Prepared;
 mod blocks;
 mod layout;
 mod prepare;
+#[cfg(test)]
+mod tests;
 
 mod watch;
 

@@ -10,7 +10,7 @@ use domain::gate::looks::Rule;
 use domain::gate::plan::cell_share;
 use domain::gate::policy::Policy;
 use domain::gate::record::{GateRecord, KnownSd, Purpose};
-use domain::gate::replay::{Rates, Recorded, replay, slot_values};
+use domain::gate::replay::{Rates, Recorded, measured, replay, slot_values};
 use domain::statistics::proportion::clopper_pearson;
 use runner::gate::aa::{block_sds, keep_block_sds};
 use runner::sweep::Machine;
@@ -278,7 +278,7 @@ fn replayed(records: &[GateRecord], policy: &Policy, replays: u32) -> Option<Rat
                 cell.unavailable.iter().all(|missing| missing.metric != *metric)
             };
             let metrics = cell.metrics.iter().copied().filter(is_there);
-            metrics.map(move |metric| (place as u32, metric)).collect::<Vec<_>>()
+            metrics.map(move |metric| (place, metric)).collect::<Vec<_>>()
         })
         .collect();
     let gated: Vec<_> = cells.iter().map(|(_, metric)| *metric).collect();
@@ -291,7 +291,7 @@ fn replayed(records: &[GateRecord], policy: &Policy, replays: u32) -> Option<Rat
                 alpha: policy.alpha * cell_share(metric, &gated),
                 beta: policy.beta,
             };
-            (rule, slot_values(records, place, metric))
+            (rule, slot_values(measured(records), place, metric))
         })
         .collect();
     // Models stop when they are decided: what all have is replayed.

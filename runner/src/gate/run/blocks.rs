@@ -479,7 +479,7 @@ impl Gate<'_> {
 }
 
 /// Whether a block counts: whole, and nothing disturbed it.
-fn counts(block: &Block) -> bool {
+pub(super) fn counts(block: &Block) -> bool {
     block.void.is_none() && block.slots.len() == order(block.coin).len()
 }
 

@@ -8,7 +8,7 @@ use domain::energy::keys::{Seat, keys};
 use domain::gate::looks::LOOKS;
 use domain::gate::policy::{Axis, GatedWorkload};
 use domain::gate::record::{
-    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, Purpose, Sample,
+    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, Purpose, Sample, StageKind,
     UnavailableMetric,
 };
 use domain::gate::{Arm, Metric, plan};
@@ -446,58 +446,48 @@ impl Prepared {
     }
 }
 
-/// Blocks of the last look that the budget allows.
+/// Blocks of the last look that the budget allows. What a record that is gone on with has measured
+/// is paid for; where a person had stopped it, its own last look may still be reached.
 fn last_look(options: &GateOptions, per_block: f64) -> Result<usize, (u8, String)> {
     let minutes = (options.budget.map(|budget| budget.as_secs_f64() / 60.0))
         .or(options.policy.budget_minutes);
-    let done = options.continues.as_ref().map(|(_, record)| record.last_look as usize);
-    let Some(minutes) = minutes else {
-        return match (options.purpose, done) {
-            (Purpose::Compare, None) => Ok(COMPARED_BLOCKS),
-            (_, Some(done)) if done >= plan::most_blocks() => Err(spent(done)),
-            _ => Ok(plan::most_blocks()),
-        };
-    };
-    let Some(done) = done else {
-        return plan::last_look_within(minutes, per_block).ok_or_else(|| {
-            let least = LOOKS[0].blocks as f64 * per_block / 60.0;
-            (
-                2,
-                format!(
-                    "{minutes:.1} minutes end before the first decision after {} blocks: \
-                     allow {:.0} minutes or more",
-                    LOOKS[0].blocks,
-                    least.ceil()
-                ),
-            )
-        });
-    };
-    if done >= plan::most_blocks() {
-        return Err(spent(done));
+    let before = options.continues.as_ref().map(|(_, record)| record);
+    if before.is_none() && minutes.is_none() && options.purpose == Purpose::Compare {
+        return Ok(COMPARED_BLOCKS);
     }
-    let later = LOOKS.iter().map(|look| look.blocks).filter(|blocks| *blocks > done);
-    let minutes_of = |blocks: usize| (blocks - done) as f64 * per_block / 60.0;
-    later
-        .clone()
-        .rfind(|blocks| minutes_of(*blocks) <= minutes)
-        .ok_or_else(|| {
-            let next = later.clone().next().unwrap_or(done);
-            (
-                2,
-                format!(
-                    "{minutes:.1} minutes end before the next decision after {next} blocks: \
-                     allow {:.0} minutes or more",
-                    minutes_of(next).ceil()
-                ),
-            )
-        })
+    let done = before.map_or(0, measured_blocks);
+    let stopped_at = before
+        .filter(|record| record.interrupted)
+        .map(|record| record.last_look as usize);
+    let later: Vec<usize> = (LOOKS.iter().map(|look| look.blocks))
+        .filter(|blocks| *blocks > done || Some(*blocks) == stopped_at)
+        .collect();
+    let Some(next) = later.first() else {
+        let what = format!("the result has had its last look after {done} blocks: start a new gate");
+        return Err((2, what));
+    };
+    let minutes_of = |blocks: usize| blocks.saturating_sub(done) as f64 * per_block / 60.0;
+    let fits = |blocks: &&usize| minutes.is_none_or(|minutes| minutes_of(**blocks) <= minutes);
+    later.iter().rev().find(fits).copied().ok_or_else(|| {
+        let what = format!(
+            "{:.1} minutes end before the next decision after {next} blocks: allow {:.0} minutes or more",
+            minutes.unwrap_or(0.0),
+            minutes_of(*next).ceil()
+        );
+        (2, what)
+    })
 }
 
-fn spent(done: usize) -> (u8, String) {
-    (
-        2,
-        format!("the result has had its last look after {done} blocks: start a new gate"),
-    )
+/// Blocks that count of the model of a record that has the fewest.
+fn measured_blocks(record: &GateRecord) -> usize {
+    let stages = record.stages.iter();
+    let mut measuring = stages.filter(|stage| stage.kind == StageKind::Measuring);
+    let blocks = measuring.next().map_or(&[][..], |stage| &stage.blocks);
+    let of = |model: u32| {
+        let own = blocks.iter().filter(|block| block.model == model);
+        own.filter(|block| super::blocks::counts(block)).count()
+    };
+    (0..record.models.len() as u32).map(of).min().unwrap_or(0)
 }
 
 fn engine_models(options: &GateOptions) -> Result<Vec<GateModel>, GateError> {
