@@ -15,6 +15,7 @@ use domain::gate::record::ArmKind;
 use domain::matrix::{Declared, Endpoint, EngineKind, EngineSpec, OpenAiSpec, Server, WeightsForm};
 use thiserror::Error;
 
+use super::slot::binary_sha256;
 use crate::engine::child::{ChildEngine, ChildOptions};
 use crate::engine::openai::{OpenAiEngine, Surroundings};
 use crate::engine::{Engine, EngineError};
@@ -154,7 +155,7 @@ impl ArmSpec {
                 threads,
                 patience,
                 until,
-                binary_sha256: None,
+                binary_sha256: Some(binary_sha256(self)?),
             }))),
             ArmKind::Server => {
                 let spec = self.server(weights, patience)?;
