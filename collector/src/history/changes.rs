@@ -327,13 +327,17 @@ mod tests {
 
     #[test]
     fn what_was_taken_back_is_found_however_short_the_time_before() {
+        let is_near = |found: &[usize], planted: &[usize]| {
+            let pairs = || found.iter().zip(planted);
+            found.len() == planted.len() && pairs().all(|(at, begins)| at.abs_diff(*begins) <= NEAR)
+        };
         for seed in 0..10 {
             for before in [12, 20, 40] {
                 let found = certified(&costs(seed, &[(before, 1.0), (12, 1.05), (12, 1.0)]));
-                assert_eq!(found, [before, before + 12], "seed {seed}");
+                assert!(is_near(&found, &[before, before + 12]), "{seed}: {found:?}");
             }
             let found = certified(&costs(seed, &[(16, 1.0), (14, 1.05), (16, 1.1), (15, 1.0)]));
-            assert_eq!(found, [16, 30, 46], "seed {seed}");
+            assert!(is_near(&found, &[16, 30, 46]), "{seed}: {found:?}");
         }
     }
 
