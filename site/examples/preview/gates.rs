@@ -396,9 +396,9 @@ impl Sample {
             for change in &mut answer.changes {
                 foul(&mut change.series);
                 change.note = Some(SCRIPT.to_owned());
-                change.last_good = SCRIPT.to_owned();
-                change.first_bad = SCRIPT.to_owned();
-                change.paired_run = SCRIPT.to_owned();
+                change.last_good = SCRIPT.into();
+                change.first_bad = SCRIPT.into();
+                change.paired_run = SCRIPT.into();
             }
             for gate in &mut answer.gates {
                 foul_gate(gate);
@@ -406,8 +406,8 @@ impl Sample {
             for series in &mut answer.series {
                 foul(series);
             }
-            answer.ledger[0].cell = SCRIPT.to_owned();
-            answer.ledger[0].metric = SCRIPT.to_owned();
+            answer.ledger[0].cell = SCRIPT.into();
+            answer.ledger[0].metric = SCRIPT.into();
         }
         answer
     }
@@ -422,7 +422,7 @@ fn foul(series: &mut SeriesRow) {
         &mut series.workload,
         &mut series.metric,
     ] {
-        *field = SCRIPT.to_owned();
+        *field = SCRIPT.into();
     }
 }
 
@@ -434,7 +434,7 @@ fn foul_gate(gate: &mut GateRow) {
         &mut gate.headline,
         &mut gate.engine,
     ] {
-        *field = SCRIPT.to_owned();
+        *field = SCRIPT.into();
     }
     gate.worst_cell = Some(SCRIPT.to_owned());
     gate.tier = Tier::Quarantined;
@@ -477,13 +477,13 @@ pub(super) async fn show_gate(State(sample): Scripted, Path(id): Path<String>) -
     let mut answer = gate(id, purpose, verdict);
     if !sample.valid {
         foul_gate(&mut answer.row);
-        answer.judgement.headline = SCRIPT.to_owned();
+        answer.judgement.headline = SCRIPT.into();
         answer.judgement.findings.push(SCRIPT.to_owned());
         answer.judgement.notes.push(SCRIPT.to_owned());
-        answer.judgement.quality[0].said = SCRIPT.to_owned();
+        answer.judgement.quality[0].said = SCRIPT.into();
         for (cell, blocks) in answer.judgement.cells.iter_mut().zip(&mut answer.blocks) {
-            cell.label = SCRIPT.to_owned();
-            blocks.label = SCRIPT.to_owned();
+            cell.label = SCRIPT.into();
+            blocks.label = SCRIPT.into();
             cell.reason = Some(SCRIPT.to_owned());
             cell.waived = Some(SCRIPT.to_owned());
             blocks.values[0] = f64::MAX;
@@ -531,10 +531,10 @@ pub(super) async fn show_series(
     if !sample.valid {
         foul(&mut answer.series);
         for epoch in &mut answer.epochs {
-            epoch.changed = SCRIPT.to_owned();
+            epoch.changed = SCRIPT.into();
         }
         for point in &mut answer.points {
-            point.build = SCRIPT.to_owned();
+            point.build = SCRIPT.into();
         }
     }
     Json(answer).into_response()

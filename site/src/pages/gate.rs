@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn costs_read_as_people_know_them() {
         assert_eq!(cost(Metric::Decode, 40e6).in_words(), "25.0 tok/s");
-        assert_eq!(cost(Metric::Ttft, 32e6).in_words(), "32 ms");
+        assert_eq!(cost(Metric::Ttft, 32e6).in_words(), "32.0 ms");
         assert_eq!(cost(Metric::Energy, 512_000.0).in_words(), "0.512 J");
         assert_eq!(cost(Metric::Decode, 0.0).in_words(), "not recorded");
     }
