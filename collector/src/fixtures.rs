@@ -1,6 +1,9 @@
 //! Records for tests: small, plausible, and told apart by a number; with meters or without.
 
 use domain::envelope::{self, SigningKey};
+use domain::gate::Metric;
+use domain::gate::fixtures::Example;
+use domain::gate::record::GateRecord;
 use domain::json::parse_strict;
 use domain::record::{
     AttributionMethod, Averaging, EnergyClaim, MeasuredEnergy, MeterKind, MeterTrace, PAYLOAD_TYPE,
@@ -169,6 +172,54 @@ fn meter(name: &str, device: &str, scope: Scope, kind: MeterKind) -> MeterTrace 
         source_t_ns: None,
         v: Vec::new(),
     }
+}
+
+/// A record whose decode takes so much longer, as a share; its times still add up.
+pub(crate) fn slowed(mut record: Record, slower: f64) -> Record {
+    for repetition in &mut record.repetitions {
+        let request = &mut repetition.requests[0];
+        for gap in &mut request.gaps_us {
+            *gap = (*gap as f64 * (1.0 + slower)).round() as u64;
+        }
+        let first_ns = request.first_event_ns.expect("the fixture has events");
+        let gaps_us: u64 = request.gaps_us.iter().sum();
+        repetition.end_ns = first_ns + 1_000 * gaps_us + 50_000;
+    }
+    record
+}
+
+/// The record of an engine that was built from a commit of one repeated hexadecimal digit.
+pub(crate) fn at_commit(mut record: Record, digit: char) -> Record {
+    record.engine.commit = Some(Name::cleaned(&digit.to_string().repeat(40)));
+    record
+}
+
+/// A gate of the fixture's decode between two builds of its engine: the candidate differs by a
+/// share of the base's cost, and what regressed was measured again.
+pub(crate) fn gate_of(good: char, bad: char, effect: f64) -> GateRecord {
+    let record = record(1);
+    let workload = record.workload.id.to_string();
+    let example = Example {
+        confirmation: if effect > 0.02 { 16 } else { 0 },
+        ..Example::of(
+            record.variant.model.as_str(),
+            &workload,
+            &[(Metric::Decode, effect)],
+        )
+    };
+    let mut gate = example.record();
+    gate.hosts.clone_from(&record.hosts);
+    for (arm, digit) in [(&mut gate.base, good), (&mut gate.candidate, bad)] {
+        let built = at_commit(record.clone(), digit);
+        arm.binary_sha256 = Some(domain::ids::Sha256Digest::of(&[digit as u8]));
+        arm.commit.clone_from(&built.engine.commit);
+        arm.engine = Some(built.engine);
+        arm.settings = Some(built.settings);
+    }
+    gate.models[0].base = Some(record.variant.clone());
+    gate.models[0].candidate = Some(record.variant);
+    gate.cells[0].workload = Some(record.workload);
+    gate
 }
 
 /// The same record as JSON, to be spoiled.

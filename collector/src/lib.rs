@@ -3,8 +3,9 @@
 //!
 //! An envelope's way through this room: [`http`] counts its bytes; `ingest` verifies it before
 //! parsing, judges it and stores it in one transaction ([`store`], where all SQL is); the
-//! [`snapshot`] hears of it and derives ([`mod@derive`]) what is published; [`frontier`] answers the
-//! question of the project from that snapshot. The database is one of the operator's, or a
+//! [`snapshot`] hears of it and derives ([`mod@derive`]) what is published, judges [`gates`] again and
+//! follows figures over time ([`history`]); [`frontier`] answers the question of the project from
+//! that snapshot. The database is one of the operator's, or a
 //! private cluster that this program runs itself ([`postgres`]).
 //!
 //! The collector keeps no state outside PostgreSQL and the snapshot rebuilt from it: run as many
@@ -17,6 +18,8 @@ mod difference;
 #[cfg(test)]
 mod fixtures;
 pub mod frontier;
+pub mod gates;
+pub mod history;
 pub mod http;
 pub mod imports;
 pub mod ingest;

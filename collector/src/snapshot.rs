@@ -9,11 +9,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::api::{ImportRow, RecordSummary};
 use domain::envelope::{self, Verified};
+use domain::gate::record::{self as gate, GateRecord};
 use domain::hardware::Catalogue;
 use domain::ids::ContentId;
 use domain::import::sealed::{self, Import};
@@ -28,6 +29,8 @@ use tokio::task::JoinHandle;
 
 use crate::collector::off_the_loop;
 use crate::derive::{self, CellResult, DerivedRecord, Received};
+use crate::gates::{self, JudgedGate};
+use crate::history::{self, History};
 use crate::imports::ImportedFile;
 use crate::store::envelope::StoredEnvelope;
 use crate::store::envelope_id::ReadUpTo;
@@ -56,6 +59,8 @@ pub struct Snapshot {
     results: Vec<CellResult>,
     models: Vec<ModelFacts>,
     imports: Vec<Arc<ImportRow>>,
+    gates: Vec<Arc<JudgedGate>>,
+    history: History,
 }
 
 /// What a model is, whatever was made of it.
@@ -96,6 +101,22 @@ impl Snapshot {
     /// Rows of other tools' files, newest file first.
     pub fn imports(&self) -> &[Arc<ImportRow>] {
         &self.imports
+    }
+
+    /// Gates, newest first.
+    pub fn gates(&self) -> &[Arc<JudgedGate>] {
+        &self.gates
+    }
+
+    /// One gate.
+    pub fn gate(&self, content_id: &str) -> Option<&JudgedGate> {
+        let found = |gate: &&Arc<JudgedGate>| gate.row.content_id == content_id;
+        self.gates.iter().find(found).map(Arc::as_ref)
+    }
+
+    /// Series over time, their changes, and the drift ledger.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// One result.
@@ -185,6 +206,10 @@ struct Builder {
     known: HashSet<ContentId>,
     derived: Arc<Vec<DerivedRecord>>,
     imported: Arc<Vec<ImportedFile>>,
+    /// Newest first.
+    gates: Arc<Vec<Arc<JudgedGate>>>,
+    /// What was found in the series, so that only those that grew are searched again.
+    found: Arc<Mutex<history::Found>>,
     /// Records that could not be read again, with their time of receipt.
     unread: Arc<Vec<(i64, RecordSummary)>>,
 }
@@ -199,6 +224,8 @@ impl Builder {
             known: HashSet::new(),
             derived: Arc::default(),
             imported: Arc::default(),
+            gates: Arc::default(),
+            found: Arc::default(),
             unread: Arc::default(),
         }
     }
@@ -217,6 +244,14 @@ impl Builder {
                 match record {
                     Ok(Read::Record(record)) => Arc::make_mut(&mut self.derived).push(*record),
                     Ok(Read::Import(file)) => Arc::make_mut(&mut self.imported).push(*file),
+                    Ok(Read::Gate(gate)) => {
+                        let gates = Arc::make_mut(&mut self.gates);
+                        gates.push(Arc::new(*gate));
+                        gates.sort_by_key(|gate| {
+                            let received = &gate.received;
+                            (Reverse(received.received_ms), received.content_id)
+                        });
+                    }
                     Err(summary) => {
                         Arc::make_mut(&mut self.unread).push((at.received_ms, *summary));
                     }
@@ -231,6 +266,7 @@ impl Builder {
     async fn snapshot(&self) -> Option<Snapshot> {
         let (derived, catalogue) = (Arc::clone(&self.derived), Arc::clone(&self.catalogue));
         let (unread, imported) = (Arc::clone(&self.unread), Arc::clone(&self.imported));
+        let (gates, found) = (Arc::clone(&self.gates), Arc::clone(&self.found));
         let data_version = self.data_version();
         off_the_loop(move || {
             let build = || {
@@ -241,6 +277,11 @@ impl Builder {
                         imported
                             .iter()
                             .map(|file| (file.received.received_ms, file.summary())),
+                    )
+                    .chain(
+                        gates
+                            .iter()
+                            .map(|gate| (gate.received.received_ms, gate.summary())),
                     )
                     .chain(unread.iter().cloned())
                     .collect();
@@ -256,6 +297,12 @@ impl Builder {
                     results: derive::results(&derived, &catalogue),
                     models: models(&derived),
                     imports: import_rows(&imported),
+                    history: history::build(
+                        &derived,
+                        &gates,
+                        &mut found.lock().unwrap_or_else(PoisonError::into_inner),
+                    ),
+                    gates: gates.to_vec(),
                 }
             };
             let built = catch_unwind(AssertUnwindSafe(build));
@@ -269,13 +316,21 @@ impl Builder {
     fn data_version(&self) -> String {
         let derived = self.derived.iter().map(|record| &record.received);
         let imported = self.imported.iter().map(|file| &file.received);
+        let gates = self.gates.iter().map(|gate| &gate.received);
         let mut records: Vec<_> = derived
             .chain(imported)
+            .chain(gates)
             .map(|received| (received.content_id, received.tier))
             .collect();
         records.sort();
         let mut hasher = Sha256::new();
-        hasher.update(derive::RULES_VERSION.to_le_bytes());
+        for rules in [
+            derive::RULES_VERSION,
+            gates::RULES_VERSION,
+            history::RULES_VERSION,
+        ] {
+            hasher.update(rules.to_le_bytes());
+        }
         hasher.update(self.catalogue_digest);
         for (id, tier) in records {
             hasher.update(id.0);
@@ -298,6 +353,7 @@ type Loaded = (ContentId, ReadUpTo, Result<Read, Box<RecordSummary>>);
 enum Read {
     Record(Box<DerivedRecord>),
     Import(Box<ImportedFile>),
+    Gate(Box<JudgedGate>),
 }
 
 /// The line in a listing of a stored record.
@@ -305,6 +361,7 @@ pub(crate) fn summary_of(stored: &StoredEnvelope) -> RecordSummary {
     match load(stored).2 {
         Ok(Read::Record(record)) => record.summary(),
         Ok(Read::Import(file)) => file.summary(),
+        Ok(Read::Gate(gate)) => gate.summary(),
         Err(summary) => *summary,
     }
 }
@@ -330,6 +387,18 @@ fn load(stored: &StoredEnvelope) -> Loaded {
                 Ok(Err(error)) => {
                     tracing::warn!(record.id = %id, %error, "a stored file of another tool is no longer read");
                     Err(unread(stored, "import: this collector no longer reads it"))
+                }
+                Err(_) => Err(stumbled(stored)),
+            }
+        })
+    } else if stored.payload_type == gate::PAYLOAD_TYPE {
+        verified::<GateRecord>(stored, gate::PAYLOAD_TYPE).and_then(|verified| {
+            let judge = || JudgedGate::judge(verified.value(), received);
+            match catch_unwind(AssertUnwindSafe(judge)) {
+                Ok(Ok(gate)) => Ok(Read::Gate(Box::new(gate))),
+                Ok(Err(error)) => {
+                    tracing::warn!(record.id = %id, %error, "a stored gate is no longer judged");
+                    Err(unread(stored, "gate: this collector no longer judges it"))
                 }
                 Err(_) => Err(stumbled(stored)),
             }

@@ -81,16 +81,7 @@ impl CellFacts {
     /// The setup's slug; where it is no known one, `unknown-` and eight digits of the machine's
     /// fingerprint, or of all machines' and how they are connected.
     pub fn setup_slug(&self) -> String {
-        match (&self.setup.slug, self.hosts.as_slice()) {
-            (Some(slug), _) => slug.to_string(),
-            (None, []) => "unknown".to_owned(),
-            (None, [alone]) => format!("unknown-{}", &alone.fingerprint.to_string()[..8]),
-            (None, several) => {
-                let mut parts = fingerprints(several);
-                parts.extend(connection(&self.setup));
-                format!("unknown-{}", &short_digest(&parts)[..8])
-            }
-        }
+        setup_slug(&self.setup, &self.hosts)
     }
 
     /// The model's name in URLs.
@@ -103,16 +94,7 @@ impl CellFacts {
 
     /// The engine's name in URLs.
     pub fn engine_slug(&self) -> String {
-        let name = self.engine.name.as_str();
-        Slug::from_text(name).map_or_else(
-            || {
-                format!(
-                    "unnamed-{}",
-                    &Sha256Digest::of(name.as_bytes()).to_string()[..8]
-                )
-            },
-            |slug| slug.to_string(),
-        )
+        engine_slug(self.engine.name.as_str())
     }
 
     /// Names the engine's build in URLs: 12 hex digits of the digest of name, version, commit,
@@ -161,6 +143,40 @@ pub(super) fn id(record: &Record) -> String {
     short_digest(&parts)
 }
 
+/// See [`CellFacts::setup_slug`].
+pub(crate) fn setup_slug(setup: &SetupRef, hosts: &[Host]) -> String {
+    match (&setup.slug, hosts) {
+        (Some(slug), _) => slug.to_string(),
+        (None, []) => "unknown".to_owned(),
+        (None, [alone]) => format!("unknown-{}", &alone.fingerprint.to_string()[..8]),
+        (None, several) => {
+            let mut parts = fingerprints(several);
+            parts.extend(connection(setup));
+            format!("unknown-{}", &short_digest(&parts)[..8])
+        }
+    }
+}
+
+/// An engine's name in URLs.
+pub(crate) fn engine_slug(name: &str) -> String {
+    Slug::from_text(name).map_or_else(
+        || {
+            let digest = Sha256Digest::of(name.as_bytes()).to_string();
+            format!("unnamed-{}", &digest[..8])
+        },
+        |slug| slug.to_string(),
+    )
+}
+
+/// Whether two workloads ask the same, whatever they are called.
+pub(crate) fn is_same_work(one: &Workload, other: &Workload) -> bool {
+    let renamed = Workload {
+        id: one.id.clone(),
+        ..other.clone()
+    };
+    shape(one) == shape(&renamed)
+}
+
 /// What tells one build of an engine from another.
 fn build(engine: &EngineFacts) -> [String; 5] {
     [
@@ -191,7 +207,7 @@ fn connection(setup: &SetupRef) -> Vec<String> {
 }
 
 /// The engine's threads, where it says them.
-pub(super) fn threads(engine: &EngineFacts) -> Option<u16> {
+pub(crate) fn threads(engine: &EngineFacts) -> Option<u16> {
     let said = |arg: &domain::text::Name| arg.as_str().strip_prefix("threads=")?.parse().ok();
     engine.args.iter().find_map(said)
 }
@@ -209,7 +225,7 @@ fn token_source_in_words(source: TokenSource) -> &'static str {
 }
 
 /// Names a workload's shape and the speculation arm: results are compared within one only.
-pub(super) fn comparable(facts: &CellFacts) -> String {
+pub(crate) fn comparable(facts: &CellFacts) -> String {
     let workload = &facts.workload;
     format!(
         "{} {}",
@@ -226,7 +242,7 @@ fn shape(workload: &Workload) -> String {
     })
 }
 
-fn json(value: &impl serde::Serialize) -> String {
+pub(crate) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("plain structs of a record are JSON")
 }
 
@@ -234,7 +250,8 @@ fn list<'a>(names: impl Iterator<Item = &'a domain::text::Name>) -> String {
     json(&names.map(domain::text::Name::as_str).collect::<Vec<_>>())
 }
 
-fn short_digest(parts: &[String]) -> String {
+/// The first 16 hex digits of SHA-256 over length-prefixed parts.
+pub(crate) fn short_digest(parts: &[String]) -> String {
     let mut bytes = Vec::new();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());

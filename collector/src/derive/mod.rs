@@ -27,7 +27,7 @@
 //! the newest answer counts. A cell publishes one suite, that of its newest answers. Fidelity (file
 //! `fidelity`) is that of the newest record that has it, on that suite's corpus if there is one.
 
-mod cell;
+pub(crate) mod cell;
 mod energy;
 mod fidelity;
 mod joules;
@@ -59,6 +59,7 @@ pub use energy::{KeyEnergy, KeyJoules, QuestionEnergy, RecordEnergy};
 pub use fidelity::FidelityFigures;
 pub(crate) use fidelity::contradictions;
 pub use joules::ScopeEnergy;
+pub(crate) use provenance::quoted;
 pub(crate) use quality::{MIN_ITEMS, stratified};
 pub use quality::{ScoredItem, ScoredSuite};
 pub use speed::RepetitionSample;

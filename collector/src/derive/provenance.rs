@@ -438,7 +438,7 @@ fn whole(value: f64, tolerance: f64) -> Option<u32> {
 }
 
 /// A text as one word of a POSIX shell: names are hostile, and this command is made to be copied.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
         text.to_owned()

@@ -23,6 +23,7 @@ mod compare;
 mod csv;
 mod engines;
 mod frontier;
+mod gates;
 mod hardware;
 mod health;
 mod imports;
@@ -30,6 +31,7 @@ mod models;
 mod openapi;
 mod problem;
 mod records;
+mod regressions;
 mod results;
 mod serve;
 mod tasks;
@@ -93,7 +95,7 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 18] = [
+    let table: [(&str, MethodRouter<Collector>); 22] = [
         ("/records", get(records::list).post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
@@ -110,6 +112,10 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
         ("/hardware", get(hardware::list)),
         ("/imports", get(imports::list)),
         ("/imports/{content_id}/file", get(imports::file)),
+        ("/gates", get(gates::list)),
+        ("/gates/{content_id}", get(gates::detail)),
+        ("/regressions", get(regressions::answer)),
+        ("/series/{id}", get(regressions::series)),
         ("/health", get(health::show)),
         ("/openapi.json", get(openapi::show)),
     ];
@@ -121,7 +127,7 @@ fn routes() -> Vec<(String, MethodRouter<Collector>)> {
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 9] = [
+    let table: [(&str, MethodRouter<Collector>); 11] = [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
@@ -131,6 +137,8 @@ fn twins() -> Vec<(String, MethodRouter<Collector>)> {
         ("/engines", get(engines::list)),
         ("/hardware", get(hardware::list)),
         ("/imports", get(imports::list)),
+        ("/gates", get(gates::list)),
+        ("/regressions", get(regressions::answer)),
     ];
     table
         .into_iter()

@@ -7,7 +7,8 @@ use utoipa::OpenApi;
 use super::ask::{Ask, json};
 use super::problem::ApiError;
 use super::{
-    compare, engines, frontier, hardware, health, imports, models, records, results, tasks,
+    compare, engines, frontier, gates, hardware, health, imports, models, records, regressions,
+    results, tasks,
 };
 use crate::collector::Collector;
 
@@ -42,6 +43,10 @@ use crate::collector::Collector;
         hardware::list,
         imports::list,
         imports::file,
+        gates::list,
+        gates::detail,
+        regressions::answer,
+        regressions::series,
         health::show,
         show,
     )

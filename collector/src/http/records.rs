@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
 use axum::response::{IntoResponse, Response};
 use domain::api::{DATA_LICENCE, Problem, Receipt, RecordDetail, RecordSummary, RecordsAnswer};
 use domain::envelope::{self, Envelope, MAX_ENVELOPE_BYTES};
+use domain::gate::record::{self as gate, GateRecord};
 use domain::ids::ContentId;
 use domain::import::sealed::{self, Import};
 use domain::record::{PAYLOAD_TYPE, Record};
@@ -29,11 +30,11 @@ const MAX_DROPPED_BYTES: usize = 16 << 20;
 /// How long a body may take: slow senders hold room that others wait for.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Submits one signed record, or one foreign file in its importer's envelope. Safe to repeat: a copy gets the first one's answer.
+/// Submits one signed record, one gate, or one foreign file in its importer's envelope. Safe to repeat: a copy gets the first one's answer.
 #[utoipa::path(
     post,
     path = "/api/v1/records",
-    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record or import, at most 1,500,000 bytes, not compressed."),
+    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record, gate or import, at most 1,500,000 bytes, not compressed."),
     responses(
         (status = 201, description = "Accepted (a quarantined record too)", body = Receipt),
         (status = 200, description = "Accepted before: the answer of then", body = Receipt),
@@ -217,6 +218,9 @@ fn verified_detail(stored: &StoredEnvelope, summary: RecordSummary) -> RecordDet
             let opened = stored.open();
             if stored.payload_type == sealed::PAYLOAD_TYPE {
                 let verified = opened.verify::<Import>(&key, sealed::PAYLOAD_TYPE).ok()?;
+                serde_json::to_value(verified.value()).ok()
+            } else if stored.payload_type == gate::PAYLOAD_TYPE {
+                let verified = opened.verify::<GateRecord>(&key, gate::PAYLOAD_TYPE).ok()?;
                 serde_json::to_value(verified.value()).ok()
             } else {
                 let verified = opened.verify::<Record>(&key, PAYLOAD_TYPE).ok()?;

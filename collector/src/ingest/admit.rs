@@ -6,7 +6,7 @@ use domain::envelope::Verified;
 use domain::hardware::Catalogue;
 use domain::ids::{ContentId, Sha256Digest};
 use domain::plausibility;
-use domain::record::{Audience, Host, MeterTrace, Record, SCHEMA};
+use domain::record::{Audience, Host, MeterTrace, Record, SCHEMA, SetupRef};
 use domain::suite::Suite;
 use domain::tier::Tier;
 
@@ -17,7 +17,7 @@ use crate::store::envelope::{self, NewEnvelope};
 use crate::store::{StoreError, envelope_id, record};
 
 /// Machines of one record, as many as a matrix may name.
-const MAX_HOSTS: usize = 64;
+pub(super) const MAX_HOSTS: usize = 64;
 
 /// Meters of one record: deriving compares those of one host with each other.
 const MAX_METERS: usize = 128;
@@ -115,7 +115,11 @@ pub(super) async fn store<T>(
 fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
     let record = verified.value();
     let mut findings = plausibility::check(record, collector.catalogue()).in_words();
-    findings.extend(foreign_hardware(record, collector.catalogue()));
+    findings.extend(foreign_hardware(
+        &record.setup,
+        &record.hosts,
+        collector.catalogue(),
+    ));
     let tier = if findings.is_empty() {
         Tier::SelfReported
     } else {
@@ -134,15 +138,19 @@ fn decide(collector: &Collector, verified: &Verified<Record>) -> DerivedRecord {
 
 /// A record that names a setup of the catalogue is published under its name and price, so its
 /// machines must be judged by that setup's hardware: each has to be one of its parts.
-fn foreign_hardware(record: &Record, catalogue: &Catalogue) -> Option<String> {
-    let setup = catalogue.setup(record.setup.slug.as_ref()?)?;
+pub(super) fn foreign_hardware(
+    setup: &SetupRef,
+    hosts: &[Host],
+    catalogue: &Catalogue,
+) -> Option<String> {
+    let setup = catalogue.setup(setup.slug.as_ref()?)?;
     let is_part = |host: &&Host| {
         setup
             .parts
             .iter()
             .any(|part| Some(&part.hardware) == host.profile.as_ref())
     };
-    let foreign = record.hosts.iter().find(|host| !is_part(host))?;
+    let foreign = hosts.iter().find(|host| !is_part(host))?;
     let given = match &foreign.profile {
         Some(profile) => format!("given as {profile}, which is no part"),
         None => "not given as a part".to_owned(),
@@ -153,7 +161,7 @@ fn foreign_hardware(record: &Record, catalogue: &Catalogue) -> Option<String> {
     ))
 }
 
-fn receipt(summary: RecordSummary) -> Receipt {
+pub(super) fn receipt(summary: RecordSummary) -> Receipt {
     Receipt {
         status: "accepted".to_owned(),
         content_id: summary.content_id,
@@ -177,12 +185,18 @@ pub(super) fn is_a_time(ms: u64) -> bool {
     ms <= LATEST_MS
 }
 
+pub(super) const TOO_MANY: &str = "more than a runner makes";
+
+/// Whether no two hosts have one number.
+pub(super) fn are_told_apart(hosts: &[Host]) -> bool {
+    let mut numbers: Vec<u32> = hosts.iter().map(|host| host.host).collect();
+    numbers.sort_unstable();
+    numbers.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// What bounds the work of deriving: where, whether it holds, and what is wrong if not.
 fn counts(record: &Record) -> [(&'static str, bool, &'static str); 4] {
-    const TOO_MANY: &str = "more than a runner makes";
-    let mut numbers: Vec<u32> = record.hosts.iter().map(|host| host.host).collect();
-    numbers.sort_unstable();
-    let apart = numbers.windows(2).all(|pair| pair[0] != pair[1]);
+    let apart = are_told_apart(&record.hosts);
     [
         ("/hosts", record.hosts.len() <= MAX_HOSTS, TOO_MANY),
         ("/meters", record.meters.len() <= MAX_METERS, TOO_MANY),
@@ -321,7 +335,7 @@ mod tests {
             let mut record = fixtures::record(1);
             record.setup.slug = Some(setup.parse().expect("a slug"));
             record.hosts[0].profile = profile.map(|slug| slug.parse().expect("a slug"));
-            foreign_hardware(&record, &catalogue)
+            foreign_hardware(&record.setup, &record.hosts, &catalogue)
         };
         assert_eq!(found("mini", Some("chip")), None);
         assert_eq!(found("not-in-the-catalogue", None), None);

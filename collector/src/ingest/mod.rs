@@ -4,7 +4,7 @@
 //! known already > audience, ranges > plausibility, tier > one transaction > answer (`admit`). Nothing is
 //! parsed before its signature was verified, and nothing refused leaves a trace. The same
 //! envelope may come any number of times, at once or years apart: it is stored once, and every
-//! copy gets the first one's answer. Our own records and other tools' files come through the one
+//! copy gets the first one's answer. Our own records, gates and other tools' files come through the one
 //! door; the payload type, which the signature covers, says which it is.
 
 use domain::api::{ProblemPlace, Receipt};
@@ -12,6 +12,7 @@ use thiserror::Error;
 
 mod admit;
 pub(crate) mod allowed_keys;
+mod gate;
 mod import;
 mod verify;
 
@@ -64,6 +65,7 @@ impl Collector {
         let accepted = match verify::verify(self, envelope).await? {
             Submitted::Record(record) => admit::admit(self, *record).await?,
             Submitted::Import(file) => import::admit(self, *file).await?,
+            Submitted::Gate(gate) => gate::admit(self, *gate).await?,
         };
         let span = tracing::Span::current();
         span.record("record.id", &accepted.receipt.content_id);

@@ -1,6 +1,7 @@
 //! From bytes to a verified record: no judgement, no trace.
 
 use domain::envelope::{self, MAX_ENVELOPE_BYTES, Opened, Verified, VerifyError};
+use domain::gate::record::{self as gate, GateRecord};
 use domain::import::sealed::{self, Import};
 use domain::json::StrictError;
 use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
@@ -16,6 +17,8 @@ pub(super) enum Submitted {
     Record(Box<Verified<Record>>),
     /// Another tool's file.
     Import(Box<Verified<Import>>),
+    /// A gate.
+    Gate(Box<Verified<GateRecord>>),
 }
 
 /// Opens the envelope, finds its key, verifies and parses. The signature covers the type by which
@@ -35,6 +38,11 @@ pub(super) async fn verify(
             let import = opened.verify::<Import>(&key, sealed::PAYLOAD_TYPE)?;
             let bytes = import.payload().len();
             return Ok((Submitted::Import(Box::new(import)), bytes));
+        }
+        if opened.payload_type() == gate::PAYLOAD_TYPE {
+            let gate = opened.verify::<GateRecord>(&key, gate::PAYLOAD_TYPE)?;
+            let bytes = gate.payload().len();
+            return Ok((Submitted::Gate(Box::new(gate)), bytes));
         }
         let record = opened.verify::<Record>(&key, PAYLOAD_TYPE)?;
         let bytes = record.payload().len();

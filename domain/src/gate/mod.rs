@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
+use self::record::StageKind;
+
+pub mod fixtures;
 pub mod ladder;
 pub mod looks;
 pub mod plan;
@@ -28,6 +31,9 @@ pub mod verdict;
 
 /// Put before what a coin is drawn from, so that no other digest of the program can be one.
 const COIN: &[u8] = b"joulemark-gate-v1";
+
+/// Put before what a later stage's seed is drawn from.
+const STAGE: &[u8] = b"joulemark-gate-stage-v1";
 
 /// One of the two that are compared.
 #[derive(
@@ -165,6 +171,23 @@ pub fn coin(seed: &[u8; 32], model: &str, index: u32) -> bool {
     digest[31] & 1 == 1
 }
 
+/// The seed of a stage's coins: the gate's own for the measuring stage, and for every later one
+/// SHA-256 over [`STAGE`], the gate's seed, and the stage's kind as records spell it. A record has
+/// one stage of a kind; going on adds blocks to it.
+pub fn stage_seed(seed: &[u8; 32], kind: StageKind) -> [u8; 32] {
+    let name: &[u8] = match kind {
+        StageKind::Measuring => return *seed,
+        StageKind::Confirmation => b"confirmation",
+        StageKind::Layout => b"layout",
+    };
+    Sha256::new()
+        .chain_update(STAGE)
+        .chain_update(seed)
+        .chain_update(name)
+        .finalize()
+        .into()
+}
+
 /// The four slots of a block: ABBA, or BAAB where the coin shows.
 pub fn order(coin: bool) -> [Arm; 4] {
     if coin {
@@ -190,6 +213,20 @@ mod tests {
         };
         assert!(differs(&|index| coin(&seed, "n", index)));
         assert!(differs(&|index| coin(&[8; 32], "m", index)));
+    }
+
+    #[test]
+    fn every_stage_has_a_seed_of_its_own_that_follows_from_the_first() {
+        let seed = [7; 32];
+        let seeds = [
+            StageKind::Measuring,
+            StageKind::Confirmation,
+            StageKind::Layout,
+        ]
+        .map(|kind| stage_seed(&seed, kind));
+        assert_eq!(seeds[0], seed);
+        assert!(seeds[1] != seeds[0] && seeds[2] != seeds[0] && seeds[1] != seeds[2]);
+        assert_ne!(stage_seed(&[8; 32], StageKind::Layout), seeds[2]);
     }
 
     #[test]

@@ -13,6 +13,17 @@ use super::record::ArmKind;
 use crate::matrix::{MatrixError, WorkloadSpec};
 use crate::suite::Suite;
 
+mod parse;
+
+/// Most items of the third rung that a policy may ask for.
+pub const MAX_ITEMS: u32 = 10_000;
+
+/// Most commands of a build.
+pub const MAX_COMMANDS: usize = 32;
+
+/// Longest command line, in bytes.
+pub const MAX_COMMAND_BYTES: usize = 4 << 10;
+
 /// Where a repository keeps it.
 pub const PATH: &str = ".joulemark/gate.toml";
 
@@ -77,6 +88,28 @@ pub enum Axis {
     Quality,
 }
 
+impl Axis {
+    /// As policies spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Speed => "speed",
+            Self::Memory => "memory",
+            Self::Energy => "energy",
+            Self::Quality => "quality",
+        }
+    }
+
+    /// The metrics that it is about; none for answers, which have a ladder instead.
+    pub fn metrics(self) -> &'static [Metric] {
+        match self {
+            Self::Speed => &[Metric::Decode, Metric::Prefill, Metric::Ttft, Metric::Time],
+            Self::Memory => &[Metric::PeakBytes],
+            Self::Energy => &[Metric::Energy],
+            Self::Quality => &[],
+        }
+    }
+}
+
 /// How answers are judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QualityPolicy {
@@ -130,8 +163,7 @@ pub type PolicyError = MatrixError;
 impl Policy {
     /// Reads and checks a policy; `file` names it in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, PolicyError> {
-        let _ = (file, text);
-        unimplemented!("the policy's parser")
+        parse::parse(file, text)
     }
 
     /// What a metric may be worse by, as a share of the base.
@@ -142,3 +174,6 @@ impl Policy {
             .unwrap_or(metric.tolerance())
     }
 }
+
+#[cfg(test)]
+mod tests;

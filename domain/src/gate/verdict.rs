@@ -4,13 +4,31 @@
 //! with its part of the error; what regressed must regress again; answers have a ladder of their
 //! own ([`super::ladder`]). Speed, energy and answers must each pass: no axis pays for another.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use super::record::{GateRecord, Purpose};
+use self::cells::Target;
+use super::ladder::judge_quality;
+use super::policy::{Axis, Policy, Waiver};
+use super::record::{FailureKind, GateRecord, PolicyOrigin, Purpose, SeedOrigin, StageKind};
 use super::{Metric, Verdict};
+use crate::history::BlockValues;
 use crate::matrix::MatrixError;
+
+mod cells;
+mod say;
+mod shape;
+mod validity;
+mod values;
+
+pub use self::shape::ALL_CELLS;
 
 /// What a gate comes to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -145,6 +163,337 @@ pub enum JudgeError {
 /// Judges a record by its own policy. Pure: the same bytes give the same judgement everywhere.
 /// For [`Purpose::Compare`] every cell is described and nothing decides the exit code but failures.
 pub fn judge(record: &GateRecord) -> Result<Judgement, JudgeError> {
-    let _ = (record, Purpose::Gate);
-    unimplemented!("the gate's verdict")
+    Ok(Assessed::of(record)?.judged().0)
 }
+
+/// The blocks that count of the measuring stage, by cell-metric in the order of the judgement's
+/// cells; none where a cell has none. A record that cannot be judged has none at all.
+pub fn block_values(record: &GateRecord) -> Vec<BlockValues> {
+    Assessed::of(record).map_or(Vec::new(), |assessed| assessed.judged().1)
+}
+
+/// Places of the models that a stage still needs blocks of, in the order of the record; none when
+/// it is done.
+///
+/// The measuring stage needs them while a cell is undecided and its looks are not over; the
+/// confirmation while what regressed, or the mean over cells that did, is undecided there; the layout
+/// stage until what was confirmed has its blocks.
+pub fn unsettled(record: &GateRecord, kind: StageKind) -> Result<Vec<u32>, JudgeError> {
+    let assessed = Assessed::of(record)?;
+    let last_look = record.last_look as usize;
+    let asks = |target: &Target| match kind {
+        _ if target.flaw.is_some() => false,
+        StageKind::Measuring => {
+            let open =
+                target.first() == Verdict::Inconclusive || record.purpose == Purpose::Compare;
+            !target.is_suite && open && target.values.len() < last_look
+        }
+        _ if record.purpose == Purpose::Compare || !target.alarms() => false,
+        StageKind::Confirmation => {
+            let second = target.second.map(|seen| seen.verdict);
+            second.is_none_or(|verdict| verdict == Verdict::Inconclusive)
+                && target.second_blocks < last_look
+        }
+        StageKind::Layout => {
+            target.is_confirmed()
+                && cells::wants_layout(record, &assessed.policy)
+                && target.layout_blocks < cells::LAYOUT_BLOCKS
+        }
+    };
+    let asking: BTreeSet<u32> = (assessed.targets.iter())
+        .filter(|target| asks(target))
+        .flat_map(|target| &target.members)
+        .map(|place| record.cells[place.cell].model)
+        .collect();
+    Ok(asking.into_iter().collect())
+}
+
+/// A record whose shape was checked, with everything that is decided of single cells.
+struct Assessed<'a> {
+    record: &'a GateRecord,
+    policy: Policy,
+    /// Waivers that are over.
+    expired: Vec<Waiver>,
+    targets: Vec<Target>,
+}
+
+impl<'a> Assessed<'a> {
+    fn of(record: &'a GateRecord) -> Result<Self, JudgeError> {
+        shape::check(record)?;
+        let policy = Policy::parse("the policy in the record", &record.policy.text)?;
+        if policy.quality.is_none() && !record.quality.is_empty() {
+            return Err(JudgeError::Contradiction(
+                "it tells of answers, which its policy does not ask for".to_owned(),
+            ));
+        }
+        let day = day(record.started_ms)?;
+        let (in_force, expired): (Vec<Waiver>, Vec<Waiver>) =
+            (policy.waivers.iter().cloned()).partition(|waiver| day <= waiver.expires);
+        Ok(Self {
+            record,
+            targets: cells::decided(record, &policy, &in_force),
+            policy,
+            expired,
+        })
+    }
+
+    fn judged(&self) -> (Judgement, Vec<BlockValues>) {
+        let (record, policy) = (self.record, &self.policy);
+        let mut findings = validity::of_measurement(record, policy, &cells::gated(record));
+        let void = (record.failure.as_ref())
+            .filter(|failure| failure.kind == FailureKind::Environment)
+            .is_some();
+        let doubted = void || !findings.is_empty();
+        let mut told: Vec<(CellJudgement, &Target)> = (self.targets.iter())
+            .map(|target| (cells::told(record, policy, target, doubted), target))
+            .collect();
+        told.sort_by(|(a, at), (b, bt)| worst_first((a, at), (b, bt)));
+        for (cell, target) in &told {
+            if let (Some(flaw), None, false) = (&target.flaw, &target.unavailable, target.is_suite)
+            {
+                findings.push(format!("{}: {flaw}", say::subject(cell)));
+            }
+        }
+        let quality = self.quality(&mut findings);
+        if let Some(failure) = &record.failure {
+            let whose = failure.arm.map_or(String::new(), |arm| {
+                format!("the {} arm failed: ", arm.as_str())
+            });
+            findings.insert(0, format!("{whose}{}", failure.what));
+        }
+        let notes = self.notes(&told, &quality);
+        let values = (told.iter())
+            .map(|(cell, target)| BlockValues {
+                label: cell.label.clone(),
+                metric: cell.metric,
+                values: target.values.clone(),
+            })
+            .collect();
+        let holds_up: Vec<bool> = told.iter().map(holds_up).collect();
+        let cells: Vec<CellJudgement> = told.into_iter().map(|(cell, _)| cell).collect();
+        let open: Vec<&CellJudgement> = (cells.iter().zip(holds_up))
+            .filter(|(_, holds_up)| *holds_up)
+            .map(|(cell, _)| cell)
+            .collect();
+        let (verdict, exit_code) = self.ending(&cells, &quality, &findings, !open.is_empty());
+        let mut judgement = Judgement {
+            verdict,
+            exit_code,
+            headline: String::new(),
+            cells: cells.clone(),
+            quality,
+            findings,
+            notes,
+            blocks: self.most_blocks(),
+            void_blocks: (record.stages.iter())
+                .flat_map(|stage| &stage.blocks)
+                .filter(|block| !values::counts(block))
+                .count() as u32,
+            seconds: (record.ended_ms - record.started_ms) as f64 / 1e3,
+            multiplicity: cells::gated(record).len() as u32,
+            alpha: policy.alpha,
+            beta: policy.beta,
+            seed: record.seed.to_string(),
+            policy_sha256: record.policy.sha256.to_string(),
+        };
+        judgement.headline = say::headline(record, &judgement, &open);
+        (judgement, values)
+    }
+
+    /// The verdict of all, and how a program ends that asked: 1 before 5 before 4 before 3 before 0,
+    /// so that nothing incomplete hides a regression that was confirmed.
+    fn ending(
+        &self,
+        cells: &[CellJudgement],
+        quality: &[QualityJudgement],
+        findings: &[String],
+        is_open: bool,
+    ) -> (Verdict, u8) {
+        let regressed = (cells.iter())
+            .any(|cell| cell.verdict == Verdict::Regressed && cell.waived.is_none())
+            || quality.iter().any(|of| of.verdict == Verdict::Regressed);
+        let open_answers =
+            self.requires_answers() && quality.iter().any(|of| of.verdict == Verdict::Inconclusive);
+        let compares = self.record.purpose == Purpose::Compare;
+        let failure = self.record.failure.as_ref().map(|failure| failure.kind);
+        if regressed && !compares {
+            (Verdict::Regressed, 1)
+        } else if self.record.interrupted {
+            (Verdict::Inconclusive, 130)
+        } else if failure == Some(FailureKind::Infrastructure) {
+            (Verdict::Invalid, 5)
+        } else if !findings.is_empty() {
+            (Verdict::Invalid, 4)
+        } else if regressed {
+            (Verdict::Regressed, 0)
+        } else if is_open || open_answers {
+            (Verdict::Inconclusive, if compares { 0 } else { 3 })
+        } else if cells.iter().any(|cell| cell.verdict == Verdict::Improved) {
+            (Verdict::Improved, 0)
+        } else {
+            (Verdict::Pass, 0)
+        }
+    }
+
+    fn requires_answers(&self) -> bool {
+        self.record.purpose != Purpose::Compare && self.policy.required.contains(&Axis::Quality)
+    }
+
+    /// What the ladder says of each model's answers; what is required and was not told is a finding.
+    fn quality(&self, findings: &mut Vec<String>) -> Vec<QualityJudgement> {
+        let Some(policy) = &self.policy.quality else {
+            return Vec::new();
+        };
+        let mut judged = Vec::new();
+        for (at, model) in self.record.models.iter().enumerate() {
+            let evidence = (self.record.quality.iter()).find(|of| of.model as usize == at);
+            let of = evidence.map(|of| judge_quality(of, policy, model.name.as_str()));
+            if self.requires_answers() {
+                match &of {
+                    None => findings.push(format!(
+                        "the policy requires quality, and the answers of {} were not compared",
+                        model.name
+                    )),
+                    Some(of) if of.verdict == Verdict::Invalid => {
+                        findings.push(format!("the answers of {}: {}", model.name, of.said));
+                    }
+                    Some(_) => {}
+                }
+            }
+            judged.extend(of);
+        }
+        judged
+    }
+
+    fn most_blocks(&self) -> u32 {
+        let Some(stage) = values::stage(self.record, StageKind::Measuring) else {
+            return 0;
+        };
+        (0..self.record.models.len() as u32)
+            .map(|model| values::counted(stage, model).count() as u32)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn notes(
+        &self,
+        told: &[(CellJudgement, &Target)],
+        quality: &[QualityJudgement],
+    ) -> Vec<String> {
+        let record = self.record;
+        let mut notes = Vec::new();
+        if record.seed_origin == SeedOrigin::Given {
+            notes.push(
+                "the seed was typed: a replay, which decides nothing that is required".into(),
+            );
+        }
+        if record.purpose == Purpose::Gate && record.policy.origin != PolicyOrigin::BaseRef {
+            notes.push(match record.policy.origin {
+                PolicyOrigin::BuiltIn => {
+                    "no policy was found: the built-in one was gone by".to_owned()
+                }
+                _ => "the policy is a file that was named, not that of the base ref".to_owned(),
+            });
+        }
+        if let Some(before) = record.continues {
+            notes.push(format!("it goes on from {before}, with the same coins"));
+        }
+        for (cell, target) in told {
+            notes.extend(self.notes_of(cell, target));
+        }
+        for waiver in &self.expired {
+            notes.push(format!(
+                "the waiver of {} of {} expired on {}",
+                waiver.metric.as_str(),
+                waiver.cell,
+                waiver.expires
+            ));
+        }
+        if !self.requires_answers() {
+            let undecided = |of: &&QualityJudgement| {
+                matches!(of.verdict, Verdict::Inconclusive | Verdict::Invalid)
+            };
+            for of in quality.iter().filter(undecided) {
+                notes.push(format!("the answers of {}: {}", of.model, of.said));
+            }
+        }
+        notes
+    }
+
+    fn notes_of(&self, cell: &CellJudgement, target: &Target) -> Vec<String> {
+        let subject = say::subject(cell);
+        let mut notes = Vec::new();
+        if let Some(why) = &target.unavailable {
+            notes.push(format!("{subject} could not be measured: {why}"));
+        }
+        if cell.small_regression {
+            notes.push(format!(
+                "{subject} has a small regression, {}, within the {} that are tolerated",
+                say::percent(cell.effect.unwrap_or(0.0)),
+                say::percent(cell.tolerance)
+            ));
+        }
+        if let Some(waived) = &cell.waived {
+            notes.push(format!("{subject} is waived: it {waived}"));
+        }
+        if cell.verdict == Verdict::Regressed && self.record.purpose != Purpose::Compare {
+            notes.extend(self.layout_note(&subject, target));
+        }
+        notes
+    }
+
+    /// Where a regression was not told from one that any order of linking makes: why.
+    fn layout_note(&self, subject: &str, target: &Target) -> Option<String> {
+        let programs = (self.record.base.binary_sha256).zip(self.record.candidate.binary_sha256);
+        if programs.is_none_or(|(base, candidate)| base == candidate) || target.layout.is_some() {
+            return None;
+        }
+        let stage = values::stage(self.record, StageKind::Layout);
+        let why = match stage.and_then(|stage| stage.unavailable.as_ref()) {
+            Some(why) => why.to_string(),
+            None if cells::wants_layout(self.record, &self.policy) => {
+                "it was not measured to the end".to_owned()
+            }
+            None => "the policy names no layout_build".to_owned(),
+        };
+        Some(format!(
+            "whether {subject} depends on the order of linking is not known: {why}"
+        ))
+    }
+}
+
+/// Whether a cell keeps the gate from passing without failing it. A mean over cells does so only
+/// where it raised an alarm: its cells must pass one by one.
+fn holds_up((cell, target): &(CellJudgement, &Target)) -> bool {
+    cell.verdict == Verdict::Inconclusive
+        && cell.waived.is_none()
+        && (!target.is_suite || target.first() == Verdict::Regressed)
+}
+
+/// REGRESSED, INVALID, INCONCLUSIVE, PASS, IMPROVED, and of each the greatest effect first; what is
+/// waived after what is not, what could not be measured at the end.
+fn worst_first(a: (&CellJudgement, &Target), b: (&CellJudgement, &Target)) -> Ordering {
+    let rank = |(cell, target): (&CellJudgement, &Target)| match cell.verdict {
+        _ if target.unavailable.is_some() => 6,
+        _ if cell.waived.is_some() => 3,
+        Verdict::Regressed => 0,
+        Verdict::Invalid => 1,
+        Verdict::Inconclusive => 2,
+        Verdict::Pass => 4,
+        Verdict::Improved => 5,
+    };
+    let effect = |cell: &CellJudgement| cell.effect.unwrap_or(f64::NEG_INFINITY);
+    (rank(a).cmp(&rank(b))).then_with(|| effect(b.0).total_cmp(&effect(a.0)))
+}
+
+/// The day, UTC, of a wall clock's milliseconds.
+fn day(unix_ms: u64) -> Result<Date, JudgeError> {
+    i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .map(|at| Offset::UTC.to_datetime(at).date())
+        .ok_or_else(|| JudgeError::Contradiction("its start is no day of any calendar".to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

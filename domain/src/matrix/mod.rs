@@ -27,7 +27,7 @@ pub use workload::{MAX_CONCURRENCY, MAX_SAMPLES, Verifier, WARM_SHARE, WorkloadS
 
 use engines::RawEngine;
 use source::{Source, unknown};
-use workload::RawWorkload;
+pub(crate) use workload::RawWorkload;
 
 /// Quantisations that a variant can be made in, from widest to narrowest, and [`AS_IS`].
 ///
@@ -567,15 +567,21 @@ fn checked_list<T: PartialEq>(
     Ok(checked)
 }
 
+/// A file of the models folder, or a pattern of such.
+pub(crate) fn checked_path(source: &Source, path: &Spanned<String>) -> Result<String, MatrixError> {
+    let text = path.get_ref();
+    if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        let what = format!("{text:?} is no file of the models folder: write its name there");
+        return Err(source.error(path.span().start, what));
+    }
+    Ok(text.clone())
+}
+
 fn checked_model(source: &Source, model: Spanned<RawModel>) -> Result<ModelEntry, MatrixError> {
     let line = source.line(model.span().start);
     let model = model.into_inner();
     let at = model.path.span().start;
-    let path = model.path.into_inner();
-    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        let what = format!("{path:?} is no file of the models folder: write its name there");
-        return Err(source.error(at, what));
-    }
+    let path = checked_path(source, &model.path)?;
     if model.name.is_some() && path.contains('*') {
         let what = "a pattern fits several files: leave out the name, each file's own is taken";
         return Err(source.error(at, what.to_owned()));

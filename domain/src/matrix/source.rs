@@ -80,7 +80,9 @@ impl Source<'_> {
         let line = error.span().map_or(1, |span| self.line(span.start));
         let message = error.message().trim().to_owned();
         let mut quoted = message.split('`').skip(1).step_by(2);
-        let suggestion = match (message.starts_with("unknown field"), quoted.next()) {
+        let misspelt =
+            message.starts_with("unknown field") || message.starts_with("unknown variant");
+        let suggestion = match (misspelt, quoted.next()) {
             (true, Some(wrong)) => {
                 closest(wrong, quoted).map(|near| format!("; did you mean `{near}`?"))
             }

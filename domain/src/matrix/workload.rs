@@ -83,7 +83,7 @@ impl Verifier {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawWorkload {
+pub(crate) struct RawWorkload {
     id: Spanned<String>,
     prompt_tokens: Spanned<u32>,
     output_tokens: Spanned<u32>,
@@ -96,8 +96,27 @@ pub(super) struct RawWorkload {
 }
 
 impl RawWorkload {
+    /// Cold, greedy, one stream, no context.
+    pub(crate) fn simple(
+        id: Spanned<String>,
+        prompt_tokens: Spanned<u32>,
+        output_tokens: Spanned<u32>,
+    ) -> Self {
+        Self {
+            id,
+            prompt_tokens,
+            output_tokens,
+            depth_tokens: None,
+            kv_state: None,
+            concurrency: None,
+            samples: None,
+            verifier: None,
+            temperature: None,
+        }
+    }
+
     /// The workload, beside which so many items are asked.
-    pub(super) fn checked(&self, source: &Source, items: u32) -> Result<WorkloadSpec, MatrixError> {
+    pub(crate) fn checked(&self, source: &Source, items: u32) -> Result<WorkloadSpec, MatrixError> {
         let within = |value: &Spanned<u32>, low: u32, high: u32| {
             if (low..=high).contains(value.get_ref()) {
                 Ok(*value.get_ref())

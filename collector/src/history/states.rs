@@ -1,0 +1,436 @@
+//! How far a change is proven: by the other tests of its day, by paired gates, by other machines,
+//! and by what came after it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use domain::gate::Verdict;
+use domain::gate::verdict::CellJudgement;
+use domain::history::change::benjamini_hochberg;
+use domain::history::{ChangeRow, ChangeState};
+use domain::statistics::median;
+
+use super::Point;
+use super::changes::{Candidate, Epoch, epochs};
+use super::series::Gathered;
+use crate::derive::{cell, quoted, rfc3339};
+use crate::gates::{Asked, JudgedGate};
+
+/// Share of one day's certified changes that may be false.
+const FALSE_SHARE: f64 = 0.05;
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// A change whose levels before and after are within this share went away: the practical zero.
+const PRACTICAL_ZERO: f64 = 0.005;
+
+/// Decides the state of every change; confirmed first, then by effect over noise.
+pub(super) fn settle(
+    gathered: &[Gathered<'_>],
+    candidates: Vec<Candidate>,
+    gates: &[Arc<JudgedGate>],
+) -> Vec<ChangeRow> {
+    let mut changes: Vec<Settled> = candidates.into_iter().map(Settled::of).collect();
+    hold_to_the_day(gathered, &mut changes);
+    ask_gates(gathered, &mut changes, gates);
+    ask_other_machines(gathered, &mut changes);
+    look_back(gathered, &mut changes);
+    let mut rows: Vec<ChangeRow> = changes
+        .iter()
+        .map(|change| change.row(&gathered[change.found.series]))
+        .collect();
+    rows.sort_by(|a, b| {
+        let size = |row: &ChangeRow| row.effect_over_noise.map_or(0.0, f64::abs);
+        a.state
+            .cmp(&b.state)
+            .then_with(|| size(b).total_cmp(&size(a)))
+            .then_with(|| a.id.cmp(&b.id))
+    });
+    // Two splits next to one border of builds are one change.
+    let mut seen = BTreeSet::new();
+    rows.retain(|row| seen.insert(row.id.clone()));
+    rows
+}
+
+/// A change and what was made of it.
+struct Settled {
+    found: Candidate,
+    /// Content ids of the gates of its two builds.
+    gates: Vec<String>,
+    /// When the gate came that decided.
+    decided_ms: Option<i64>,
+}
+
+impl Settled {
+    fn of(found: Candidate) -> Self {
+        Self {
+            found,
+            gates: Vec::new(),
+            decided_ms: None,
+        }
+    }
+
+    fn is_code(&self) -> bool {
+        self.found.state != ChangeState::Environment
+    }
+
+    fn row(&self, one: &Gathered<'_>) -> ChangeRow {
+        let points = &one.series.points;
+        let series = &one.series.row;
+        let found = &self.found;
+        let (good, bad) = found.builds(points);
+        let first = &points[found.border.1];
+        let group = group(one, found);
+        // Where builds tell nothing, the first point after does.
+        let which = if good == bad {
+            first.record.to_string()
+        } else {
+            group.clone()
+        };
+        let updated_ms = self.decided_ms.unwrap_or(points[found.newest].received_ms);
+        ChangeRow {
+            id: cell::short_digest(&[series.id.clone(), which]),
+            group,
+            series: series.clone(),
+            state: found.state,
+            note: found.note.clone(),
+            is_regression: found.shift > 0.0,
+            effect: found.shift.exp_m1(),
+            effect_over_noise: found.noise.map(|noise| found.shift.abs() / noise),
+            p: found.p,
+            last_good: good.label(),
+            first_bad: bad.label(),
+            last_good_commit: good.commit().map(str::to_owned),
+            first_bad_commit: bad.commit().map(str::to_owned),
+            at: first.measured_at(),
+            at_seconds: first.started_ms as f64 / 1e3,
+            updated_at: rfc3339(updated_ms),
+            points_before: found.before as u32,
+            points_after: found.after as u32,
+            paired_run: paired_run(one, found),
+            gates: self.gates.clone(),
+        }
+    }
+}
+
+/// Names the changes of one engine between the same two builds.
+fn group(one: &Gathered<'_>, found: &Candidate) -> String {
+    let (good, bad) = found.builds(&one.series.points);
+    cell::short_digest(&[one.series.row.engine.clone(), good.key(), bad.key()])
+}
+
+/// Many series are tested every day: of those that are certified on one day, a share at most may be
+/// false (Benjamini-Hochberg over all series that had a point that day); the others stay suspects.
+fn hold_to_the_day(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
+    let mut tested: BTreeMap<u64, usize> = BTreeMap::new();
+    for one in gathered {
+        let days = one
+            .series
+            .points
+            .iter()
+            .map(|point| point.started_ms / DAY_MS);
+        for day in days.collect::<BTreeSet<u64>>() {
+            *tested.entry(day).or_default() += 1;
+        }
+    }
+    let mut days: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (place, change) in changes.iter().enumerate() {
+        if change.found.state == ChangeState::Certified {
+            let points = &gathered[change.found.series].series.points;
+            let day = points[change.found.border.1].started_ms / DAY_MS;
+            days.entry(day).or_default().push(place);
+        }
+    }
+    for (day, places) in days {
+        let mut p: Vec<f64> = places.iter().map(|at| changes[*at].found.p).collect();
+        // A series in which nothing was certified has a p of at most 1.
+        p.resize(tested[&day].max(places.len()), 1.0);
+        let holds = benjamini_hochberg(&p, FALSE_SHARE);
+        for (place, holds) in places.into_iter().zip(holds) {
+            if !holds {
+                let found = &mut changes[place].found;
+                found.state = ChangeState::Suspect;
+                found.note = Some(format!(
+                    "certain by itself, but one of {} series of that day",
+                    p.len()
+                ));
+            }
+        }
+    }
+}
+
+/// What a paired gate says about two builds.
+struct Said<'a> {
+    gate: &'a JudgedGate,
+    cell: &'a CellJudgement,
+}
+
+/// The gates of a series' metric that decided, newest first.
+fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> Vec<Said<'a>> {
+    let Some(metric) = one.metric.gated else {
+        return Vec::new();
+    };
+    let row = &one.series.row;
+    let asked = Asked {
+        setup: &row.setup,
+        engine: &row.engine,
+        variant: one.variant,
+        workload: &one.facts.workload,
+        speculation: one.facts.settings.speculation.method,
+        metric,
+        scope: row.energy_scope.as_deref(),
+    };
+    gates
+        .get(row.setup.as_str())
+        .into_iter()
+        .flatten()
+        .filter_map(|gate| {
+            let cell = gate.answer(&asked)?;
+            Some(Said { gate, cell })
+        })
+        .collect()
+}
+
+/// Whether the gate's arms are the builds on both sides.
+fn is_pair(points: &[Point], border: (usize, usize), said: &Said<'_>) -> bool {
+    let arms = &said.gate.arms;
+    points[border.0].build.is_arm(&arms.base) && points[border.1].build.is_arm(&arms.candidate)
+}
+
+/// The newest gate of both builds that decided confirms a change, or does not. A gate that found one
+/// where no trend did yet is a change as well, if both builds were measured one after the other.
+fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc<JudgedGate>]) {
+    let mut by_setup: HashMap<&str, Vec<&JudgedGate>> = HashMap::new();
+    for gate in gates.iter().filter(|gate| gate.decides()) {
+        by_setup.entry(&gate.row.setup).or_default().push(gate);
+    }
+    let mut own: Vec<Vec<usize>> = vec![Vec::new(); gathered.len()];
+    for (place, change) in changes.iter().enumerate() {
+        own[change.found.series].push(place);
+    }
+    for (series, one) in gathered.iter().enumerate() {
+        let all = said(one, &by_setup);
+        if all.is_empty() {
+            continue;
+        }
+        let points = &one.series.points;
+        for place in &own[series] {
+            let change = &mut changes[*place];
+            let border = change.found.border;
+            let pairs = || all.iter().filter(|said| is_pair(points, border, said));
+            change.gates = pairs()
+                .map(|said| said.gate.row.content_id.clone())
+                .collect();
+            if change.is_code()
+                && let Some(newest) = pairs().next()
+            {
+                decide(change, newest);
+            }
+        }
+        let known: BTreeSet<(usize, usize)> = own[series]
+            .iter()
+            .map(|at| changes[*at].found.border)
+            .collect();
+        for epoch in epochs(one) {
+            changes.extend(by_gates_alone(series, points, &epoch, &all, &known));
+        }
+    }
+}
+
+fn decide(change: &mut Settled, said: &Said<'_>) {
+    let worse = change.found.shift > 0.0;
+    let agrees = match said.cell.verdict {
+        Verdict::Regressed => worse,
+        Verdict::Improved => !worse,
+        _ => false,
+    };
+    change.found.state = if agrees {
+        ChangeState::Confirmed
+    } else {
+        ChangeState::NotReproduced
+    };
+    change.decided_ms = Some(said.gate.received.received_ms);
+}
+
+/// Changes between neighbouring builds that only a gate found.
+fn by_gates_alone(
+    series: usize,
+    points: &[Point],
+    epoch: &Epoch,
+    all: &[Said<'_>],
+    known: &BTreeSet<(usize, usize)>,
+) -> Vec<Settled> {
+    let places = &epoch.places;
+    let borders = places.windows(2).enumerate().filter_map(|(at, pair)| {
+        let border = (pair[0], pair[1]);
+        let is_new = points[border.0].build != points[border.1].build && !known.contains(&border);
+        is_new.then_some((at, border))
+    });
+    borders
+        .filter_map(|(at, border)| {
+            let mut pairs = all.iter().filter(|said| is_pair(points, border, said));
+            let newest = pairs.next()?;
+            let changed = matches!(newest.cell.verdict, Verdict::Regressed | Verdict::Improved);
+            let shift = newest.cell.effect.filter(|_| changed)?.ln_1p();
+            let gates = [newest].into_iter().chain(pairs);
+            Some(Settled {
+                gates: gates.map(|said| said.gate.row.content_id.clone()).collect(),
+                decided_ms: Some(newest.gate.received.received_ms),
+                found: Candidate {
+                    series,
+                    state: ChangeState::Confirmed,
+                    note: Some("found by a paired gate; no trend shows it yet".to_owned()),
+                    shift,
+                    noise: newest.cell.block_sd.filter(|sd| *sd > 0.0),
+                    p: newest.gate.judgement.alpha,
+                    border,
+                    before: at + 1,
+                    after: places.len() - at - 1,
+                    newest: places[places.len() - 1],
+                },
+            })
+        })
+        .collect()
+}
+
+/// A change of code is one everywhere: where another machine saw the same builds move the other way,
+/// nothing is confirmed.
+fn ask_other_machines(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
+    type Same<'a> = (String, &'a str);
+    let mut seen: BTreeMap<Same<'_>, Vec<(&str, &str, bool)>> = BTreeMap::new();
+    let name = |change: &Settled| {
+        let one = &gathered[change.found.series];
+        let row = &one.series.row;
+        let same = (group(one, &change.found), row.metric.as_str());
+        (same, row.setup.as_str(), row.key_id.as_str())
+    };
+    for change in changes.iter() {
+        let counts = [
+            ChangeState::Confirmed,
+            ChangeState::Certified,
+            ChangeState::Suspect,
+        ];
+        if counts.contains(&change.found.state) {
+            let (same, setup, key) = name(change);
+            let worse = change.found.shift > 0.0;
+            seen.entry(same).or_default().push((setup, key, worse));
+        }
+    }
+    for change in changes.iter_mut() {
+        if change.found.state != ChangeState::Confirmed {
+            continue;
+        }
+        let (same, setup, key) = name(change);
+        let worse = change.found.shift > 0.0;
+        let other = seen[&same].iter().find(|(other, its_key, other_worse)| {
+            (*other, *its_key) != (setup, key) && *other_worse != worse
+        });
+        if let Some((other, _, _)) = other {
+            change.found.state = ChangeState::Certified;
+            change.found.note = Some(format!(
+                "a paired gate found it, but between the same builds {other} moved the other way"
+            ));
+        }
+    }
+}
+
+/// A change whose level came back, by a later certified change of the same epoch, went away.
+fn look_back(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
+    let mut by_series: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (place, change) in changes.iter().enumerate() {
+        if change.is_code() {
+            by_series
+                .entry(change.found.series)
+                .or_default()
+                .push(place);
+        }
+    }
+    for (series, mut own) in by_series {
+        own.sort_by_key(|place| changes[*place].found.border);
+        let one = &gathered[series];
+        for epoch in epochs(one) {
+            let (Some(first), Some(last)) = (epoch.places.first(), epoch.places.last()) else {
+                continue;
+            };
+            let inside: Vec<usize> = own
+                .iter()
+                .copied()
+                .filter(|place| (*first..=*last).contains(&changes[*place].found.border.1))
+                .collect();
+            let levels = levels(&epoch, inside.iter().map(|at| changes[*at].found.border.1));
+            for at in 0..inside.len() {
+                let back = (at + 1..inside.len()).find(|later| {
+                    let (one, other) = (&changes[inside[at]].found, &changes[inside[*later]].found);
+                    let proven = [ChangeState::Certified, ChangeState::Confirmed];
+                    proven.contains(&other.state)
+                        && one.shift * other.shift < 0.0
+                        && (levels[later + 1] - levels[at]).abs() <= PRACTICAL_ZERO.ln_1p()
+                });
+                let Some(later) = back else { continue };
+                let other = &changes[inside[later]];
+                let build = other.found.builds(&one.series.points).1.label();
+                let decided_ms = other
+                    .decided_ms
+                    .unwrap_or_else(|| one.series.points[other.found.newest].received_ms);
+                let change = &mut changes[inside[at]];
+                change.found.state = ChangeState::WentAway;
+                change.found.note = Some(format!("it is back where it was since {build}"));
+                change.decided_ms = Some(decided_ms);
+            }
+        }
+    }
+}
+
+/// Middles of the segments between changes that begin at these points, as logarithms.
+fn levels(epoch: &Epoch, begins: impl Iterator<Item = usize>) -> Vec<f64> {
+    let values = epoch.values();
+    let mut edges: Vec<usize> = begins
+        .map(|point| epoch.places.partition_point(|place| *place < point))
+        .collect();
+    edges.insert(0, 0);
+    edges.push(values.len());
+    edges
+        .windows(2)
+        .map(|edge| median(&values[edge[0]..edge[1]]).map_or(f64::NAN, f64::ln))
+        .collect()
+}
+
+/// The command that tells, with all that is known.
+fn paired_run(one: &Gathered<'_>, found: &Candidate) -> String {
+    let (good, bad) = found.builds(&one.series.points);
+    let facts = one.facts;
+    let workload = &facts.workload;
+    let mut options = String::new();
+    if let Some(path) = &facts.variant.path {
+        options += &format!(" --model {}", quoted(path.as_str()));
+    }
+    options += &format!(
+        " --workload {}/{}",
+        workload.prompt_tokens, workload.output_tokens
+    );
+    if let Some(threads) = cell::threads(&facts.engine) {
+        options += &format!(" --threads {threads}");
+    }
+    match (good.commit(), bad.commit()) {
+        (Some(good), Some(bad)) => format!(
+            "git switch --detach {} && joulemark gate --base-ref {}{options}",
+            quoted(bad),
+            quoted(good)
+        ),
+        _ => {
+            let command = |build: &super::Build| {
+                quoted(&format!(
+                    "<command of {} {}>",
+                    facts.engine.name,
+                    build.label()
+                ))
+            };
+            format!(
+                "joulemark gate --base {} --candidate {}{options}",
+                command(good),
+                command(bad)
+            )
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What speaks against a measurement. It fails closed: nothing measured is never PASS.
+
+use std::collections::BTreeSet;
+
+use super::shape::name;
+use super::values::{Place, block_value, counts, sample};
+use crate::gate::policy::{Axis, Policy};
+use crate::gate::rank::{MAX_VALUES, Walsh};
+use crate::gate::record::{GateRecord, Purpose, Slot, Stage, StageKind};
+use crate::gate::{Arm, Metric};
+use crate::statistics::median;
+
+/// One side's error of the control probe's 99 % interval.
+const CONTROL_ERROR: f64 = 0.005;
+
+/// Void blocks that are forgiven, whatever their share.
+const VOID_BLOCKS: usize = 2;
+
+/// Points of throttled time by which the arms may differ.
+const THROTTLED: f64 = 0.10;
+
+/// What a command may claim above what was stamped.
+const CLAIMED_ABOVE: f64 = 1.02;
+
+/// Points by which the shares claimed of what was stamped may differ between the arms.
+const CLAIMED_APART: f64 = 0.05;
+
+/// Fewest repetitions of a slot.
+const REPETITIONS: usize = 3;
+
+/// The axis that a metric belongs to.
+pub(super) fn axis(metric: Metric) -> Axis {
+    match metric {
+        Metric::Decode | Metric::Prefill | Metric::Ttft | Metric::Time => Axis::Speed,
+        Metric::PeakBytes => Axis::Memory,
+        Metric::Energy => Axis::Energy,
+    }
+}
+
+/// An axis, as people read it.
+pub(super) fn axis_name(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Speed => "speed",
+        Axis::Memory => "memory",
+        Axis::Energy => "energy",
+        Axis::Quality => "quality",
+    }
+}
+
+/// What speaks against the whole measurement, in sentences. `gated` are the available cell-metrics.
+pub(super) fn of_measurement(record: &GateRecord, policy: &Policy, gated: &[Place]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut blocks = record.stages.iter().flat_map(|stage| &stage.blocks);
+    let ended_early = record.interrupted || record.failure.is_some();
+    if gated.is_empty() || !(ended_early || blocks.any(counts)) {
+        findings.push("nothing was measured".to_owned());
+    }
+    if record.purpose != Purpose::Compare {
+        findings.extend(uncovered(record, policy, gated));
+    }
+    for stage in &record.stages {
+        findings.extend(too_many_void(stage));
+        for (probe, of) in PROBES {
+            findings.extend(control(stage, policy, probe, of));
+        }
+    }
+    findings.extend(throttled(record));
+    findings
+}
+
+/// Probes by name, and their logarithm.
+const PROBES: [(&str, fn(&Slot) -> Option<f64>); 2] = [
+    ("multiplication", |slot| logarithm(slot.control_multiply_ns)),
+    ("copy of memory", |slot| logarithm(slot.control_copy_ns)),
+];
+
+fn logarithm(value: u64) -> Option<f64> {
+    (value > 0).then(|| (value as f64).ln())
+}
+
+/// What the policy wants to know and the record does not tell.
+fn uncovered(record: &GateRecord, policy: &Policy, gated: &[Place]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for required in &policy.required {
+        let known = match required {
+            Axis::Quality => policy.quality.is_some(),
+            of => gated.iter().any(|place| axis(place.metric) == *of),
+        };
+        if !known {
+            findings.push(format!(
+                "the policy requires {}, and nothing of it was measured",
+                axis_name(*required)
+            ));
+        }
+        for cell in &record.cells {
+            for lack in &cell.unavailable {
+                if axis(lack.metric) == *required {
+                    findings.push(format!(
+                        "the policy requires {}, and {} of {} could not be measured: {}",
+                        axis_name(*required),
+                        lack.metric.as_str(),
+                        cell.label,
+                        lack.reason
+                    ));
+                }
+            }
+        }
+    }
+    for (at, model) in record.models.iter().enumerate() {
+        if model.base.is_none() {
+            continue;
+        }
+        for asked in &policy.workloads {
+            let told = record.cells.iter().any(|cell| {
+                cell.model as usize == at
+                    && (cell.workload.as_ref()).is_some_and(|of| of.id == asked.workload.id)
+                    && asked
+                        .metrics
+                        .iter()
+                        .all(|wanted| cell.metrics.contains(wanted))
+            });
+            if !told {
+                findings.push(format!(
+                    "the policy gates {} of {}, and not all of it was measured",
+                    asked.workload.id, model.name
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Blocks that were void or ended early, where they are too many to be chance.
+fn too_many_void(stage: &Stage) -> Option<String> {
+    let all = stage.blocks.len();
+    let void = stage.blocks.iter().filter(|block| !counts(block)).count();
+    let forgiven = VOID_BLOCKS.max(all / 10);
+    let reasons: BTreeSet<&str> = (stage.blocks.iter())
+        .filter_map(|block| block.void.as_ref())
+        .map(|why| why.as_str())
+        .collect();
+    (void > forgiven).then(|| {
+        let why: Vec<&str> = reasons.into_iter().collect();
+        format!(
+            "{void} of {all} blocks of the {} stage do not count ({forgiven} may): {}",
+            name(stage.kind),
+            if why.is_empty() {
+                "they ended early".to_owned()
+            } else {
+                why.join("; ")
+            }
+        )
+    })
+}
+
+/// Fixed work of the runner's own that took longer beside one arm than beside the other.
+fn control(
+    stage: &Stage,
+    policy: &Policy,
+    probe: &str,
+    of: fn(&Slot) -> Option<f64>,
+) -> Option<String> {
+    let blocks = stage.blocks.iter().filter(|block| counts(block));
+    let values: Vec<Option<f64>> = blocks.map(|block| block_value(block, of)).collect();
+    if values.contains(&None) {
+        return Some(format!("the control probe's {probe} took no time at all"));
+    }
+    let values: Vec<f64> = values.into_iter().flatten().collect();
+    let walsh = Walsh::of(&thinned(&values))?;
+    let (low, high) = (walsh.lower(CONTROL_ERROR), walsh.upper(CONTROL_ERROR));
+    let zero = policy.practical_zero.ln_1p();
+    (low > zero || high < -zero).then(|| {
+        format!(
+            "the runner's own {probe}, which no arm can change, differed by {:+.1} % \
+             ({:+.1} to {:+.1}) between the arms of the {} stage: the machine was not the same for both",
+            100.0 * walsh.effect().exp_m1(),
+            100.0 * low.exp_m1(),
+            100.0 * high.exp_m1(),
+            name(stage.kind)
+        )
+    })
+}
+
+/// As many means of neighbours as signed ranks are counted for: each block has a coin of its own, so
+/// that means of them are as symmetrical as they are.
+fn thinned(values: &[f64]) -> Vec<f64> {
+    let size = values.len().div_ceil(MAX_VALUES).max(1);
+    (values.chunks(size))
+        .map(|chunk| chunk.iter().sum::<f64>() / chunk.len() as f64)
+        .collect()
+}
+
+/// Clocks held down for one arm more than for the other. It never makes a block void: a candidate
+/// may be what heats the machine.
+fn throttled(record: &GateRecord) -> Option<String> {
+    let share = |arm: Arm| {
+        let slots = (record.stages.iter())
+            .flat_map(|stage| &stage.blocks)
+            .filter(|block| counts(block))
+            .flat_map(|block| &block.slots)
+            .filter(|slot| slot.arm == arm);
+        let (mut held, mut all) = (0.0, 0.0);
+        for slot in slots {
+            if let Some(throttled) = slot.throttled_ns {
+                held += throttled as f64;
+                all += (slot.end_ns - slot.start_ns) as f64;
+            }
+        }
+        (all > 0.0).then(|| held / all)
+    };
+    let (base, candidate) = (share(Arm::Base)?, share(Arm::Candidate)?);
+    ((base - candidate).abs() > THROTTLED).then(|| {
+        format!(
+            "the machine held its clocks down for {:.0} % of the base's time and {:.0} % of the \
+             candidate's: cool it, or rest longer before each slot",
+            100.0 * base,
+            100.0 * candidate
+        )
+    })
+}
+
+/// What speaks against one cell-metric.
+pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
+    let cell = record.cells.get(place.cell)?;
+    let blocks = (record.stages.iter())
+        .flat_map(|stage| stage.blocks.iter().map(move |block| (stage.kind, block)))
+        .filter(|(_, block)| block.model == cell.model);
+    let mut work = BTreeSet::new();
+    let mut fewest = usize::MAX;
+    for (kind, block) in blocks {
+        for slot in &block.slots {
+            let Some(sample) = sample(slot, place) else {
+                // Later stages may ask for less than the whole model.
+                if kind == StageKind::Measuring && counts(block) {
+                    return Some(format!(
+                        "a slot of the {} arm says nothing of it",
+                        slot.arm.as_str()
+                    ));
+                }
+                continue;
+            };
+            if sample.units == 0 || sample.costs.is_empty() || sample.costs.contains(&0) {
+                return Some(format!(
+                    "a slot of the {} arm measured nothing of it",
+                    slot.arm.as_str()
+                ));
+            }
+            fewest = fewest.min(sample.costs.len());
+            work.insert((sample.units, sample.costs.len(), slot.arm));
+        }
+    }
+    let amounts: BTreeSet<_> = work
+        .iter()
+        .map(|(units, times, _)| (units, times))
+        .collect();
+    if amounts.len() > 1 {
+        let said: Vec<String> = (work.iter())
+            .map(|(units, times, arm)| format!("{} {times} times {units}", arm.as_str()))
+            .collect();
+        return Some(format!("did other work: {}", said.join(", ")));
+    }
+    if axis(place.metric) == Axis::Speed && fewest < REPETITIONS {
+        return Some(format!(
+            "a slot repeated it {fewest} times only; {REPETITIONS} are the least"
+        ));
+    }
+    claims(record, place)
+}
+
+/// Where a command tells its own time: whether that is the time that was stamped.
+fn claims(record: &GateRecord, place: Place) -> Option<String> {
+    let share = |arm: Arm| {
+        let shares: Vec<f64> = (record.stages.iter())
+            .flat_map(|stage| &stage.blocks)
+            .filter(|block| counts(block))
+            .flat_map(|block| &block.slots)
+            .filter(|slot| slot.arm == arm)
+            .filter_map(|slot| sample(slot, place))
+            .filter_map(|sample| {
+                let claimed: f64 = (sample.claimed_ns.as_ref()?.iter())
+                    .map(|claim| *claim as f64)
+                    .sum();
+                let stamped: f64 = sample.costs.iter().map(|cost| *cost as f64).sum();
+                (stamped > 0.0).then_some(claimed / stamped)
+            })
+            .collect();
+        median(&shares)
+    };
+    let shares = [Arm::Base, Arm::Candidate].map(share);
+    let above = shares.iter().flatten().any(|share| *share > CLAIMED_ABOVE);
+    let apart = matches!(shares, [Some(base), Some(candidate)]
+        if (base - candidate).abs() > CLAIMED_APART);
+    let said = |share: Option<f64>| {
+        share.map_or("nothing".to_owned(), |share| {
+            format!("{:.0} %", 100.0 * share)
+        })
+    };
+    (above || apart).then(|| {
+        format!(
+            "its own timer tells another story: the base claims {} of the time that was stamped \
+             outside, the candidate {}",
+            said(shares[0]),
+            said(shares[1])
+        )
+    })
+}
