@@ -160,8 +160,8 @@ fn change(state: ChangeState, series: SeriesRow, effect: f64, day: f64) -> Chang
         updated_at: rfc3339(at + 2.0 * DAY),
         points_before: 14,
         points_after: 12,
-        paired_run: "joulemark gate --base-ref aa00bb11cc22 --candidate-ref bb11cc22dd33 --model \
-                     'reference-3.5M-q8_0*' --workload 64/64"
+        paired_run: "git switch --detach bb11cc22dd33 && joulemark gate --base-ref aa00bb11cc22 \
+                     --model reference-3.5M-q8_0.gguf --workload 64/64"
             .to_owned(),
         gates: if state == ChangeState::Confirmed {
             vec![REGRESSED.to_owned()]
@@ -276,7 +276,7 @@ pub(crate) fn judgement(verdict: Verdict) -> Judgement {
             Verdict::Inconclusive => 3,
             Verdict::Invalid => 4,
         },
-        headline: headline.to_owned(),
+        headline: format!("{}: {headline}", verdict.as_str()),
         cells: std::iter::once(worst)
             .chain(others.into_iter().filter(|_| measured))
             .collect(),
@@ -304,7 +304,8 @@ pub(crate) fn judgement(verdict: Verdict) -> Judgement {
     }
 }
 
-fn gate(content_id: &str, purpose: &str, verdict: Verdict) -> GateAnswer {
+/// A gate in full.
+pub(crate) fn gate(content_id: &str, purpose: &str, verdict: Verdict) -> GateAnswer {
     let judgement = judgement(verdict);
     let worst = &judgement.cells[0];
     let row = GateRow {
@@ -470,7 +471,11 @@ pub(super) async fn show_gates(State(sample): Scripted, headers: HeaderMap) -> R
     Json(answer).into_response()
 }
 
-pub(super) async fn show_gate(State(sample): Scripted, Path(id): Path<String>) -> Response {
+pub(super) async fn show_gate(
+    State(sample): Scripted,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Some((id, purpose, verdict)) = listed().find(|(known, _, _)| *known == id) else {
         return refuse(StatusCode::NOT_FOUND, "no such gate");
     };
@@ -488,6 +493,14 @@ pub(super) async fn show_gate(State(sample): Scripted, Path(id): Path<String>) -
             cell.waived = Some(SCRIPT.to_owned());
             blocks.values[0] = f64::MAX;
         }
+    }
+    if wants_csv(&headers) {
+        let labels = answer
+            .judgement
+            .cells
+            .iter()
+            .map(|cell| cell.label.as_str());
+        return csv(&labels.collect::<Vec<_>>());
     }
     Json(answer).into_response()
 }

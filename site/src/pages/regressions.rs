@@ -570,6 +570,15 @@ pub(crate) fn said(purpose: &str, verdict: Verdict) -> VerdictView {
     verdict_view(verdict)
 }
 
+/// A headline without the verdict that it begins with, where that stands beside it.
+pub(crate) fn without_word(headline: &str, verdict: Verdict) -> String {
+    headline
+        .strip_prefix(verdict.as_str())
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(headline)
+        .to_owned()
+}
+
 /// A gate's page.
 pub(crate) fn gate_path(content_id: &str) -> String {
     format!("/gates/{}", names::segment(content_id))
@@ -579,7 +588,7 @@ fn gate_view(gate: &GateRow) -> GateView {
     GateView {
         href: gate_path(&gate.content_id),
         verdict: said(&gate.purpose, gate.verdict),
-        headline: gate.headline.clone(),
+        headline: without_word(&gate.headline, gate.verdict),
         base: gate.base.clone(),
         candidate: gate.candidate.clone(),
         setup: gate.setup.clone(),
