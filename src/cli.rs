@@ -77,6 +77,9 @@ pub(crate) enum Verb {
     /// Make and inspect weights files.
     #[command(subcommand)]
     Variant(Variant),
+    /// Serve this build's engine to a gate, on standard input and output.
+    #[command(hide = true)]
+    Arm,
     /// Print a shell completion script.
     Completions {
         /// For which shell.

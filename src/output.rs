@@ -94,6 +94,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     }
 }
 
+/// Standard output itself, for a verb that talks to a program.
+pub(crate) fn pipe() -> impl io::Write {
+    io::stdout().lock()
+}
+
 /// Prints over the last `lines` lines of a terminal.
 pub(crate) fn redraw(lines: usize, text: &str) -> io::Result<()> {
     if lines == 0 {

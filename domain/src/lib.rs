@@ -13,6 +13,7 @@ pub mod byte_tokenizer;
 pub mod corpus;
 pub mod energy;
 pub mod envelope;
+pub mod fidelity;
 pub mod gate;
 pub mod hardware;
 pub mod history;

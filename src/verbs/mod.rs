@@ -1,5 +1,6 @@
 //! One verb per file.
 
+mod arm;
 mod completions;
 mod doctor;
 mod import;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),
+        Verb::Arm => arm::run(),
         Verb::Completions { shell } => completions::run(shell),
         Verb::Man { dir } => man::run(&dir),
     }

@@ -1,39 +1,17 @@
 //! How far a variant's choices are from the reference's, token by token, on a corpus of ours.
 //!
-//! Teacher-forced, so it needs no right answers and far fewer tokens than items would; it never
-//! replaces them. Tokens of one document follow from each other, so the intervals draw whole
-//! documents. A record that contradicts itself or compares less than the whole corpus is refused
+//! It never replaces items. What a comparison may say, and its figures, are [`domain::fidelity`]'s.
+//! A record that contradicts itself or compares less than the whole corpus is refused
 //! when it comes in ([`contradictions`]); one that was stored before gives no figures.
-
-use std::sync::LazyLock;
 
 use domain::api::Figure;
 use domain::corpus;
+use domain::fidelity::{self, Compared, Mean};
 use domain::ids::Sha256Digest;
-use domain::record::{Fidelity, FidelityDoc, Record};
-use domain::statistics::bootstrap::{DRAWS, Resampler};
-use domain::statistics::quantile::quantile;
+use domain::record::{Fidelity, Record};
 use domain::suite::Suite;
 
 use super::Received;
-
-/// Documents of one record: more than any corpus of ours has.
-const MAX_DOCS: usize = 2_000;
-
-/// Tokens of all of its documents.
-const MAX_TOKENS: u64 = 40_000;
-
-/// Tokens under which the 99.9th percentile would be the largest value by another name.
-const MIN_P999_TOKENS: usize = 1_000;
-
-/// A divergence is never below zero but for rounding: a millionth of a nat per token.
-const ROUNDING_NNAT: i64 = -1_000;
-
-/// The most that logits which a runner takes can differ by: twice 1e5, and the logarithm of how
-/// many tokens there are.
-const MOST_NNAT: i64 = 200_100 * 1_000_000_000;
-
-const NNAT: f64 = 1e9;
 
 /// What a record says of its variant's fidelity.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,101 +31,19 @@ pub struct FidelityFigures {
 }
 
 /// Where a comparison contradicts itself, leaves out some of its corpus or says what no runner can:
-/// RFC 6901 pointers, and what is wrong there.
+/// RFC 6901 pointers, and what is wrong there. Of a corpus that is not known here nothing is
+/// published.
 pub(crate) fn contradictions(fidelity: &Fidelity) -> Vec<(String, &'static str)> {
-    let mut found = Vec::new();
-    let mut need_of_all = |holds: bool, wrong: &'static str| {
-        if !holds {
-            found.push(("/fidelity/docs".to_owned(), wrong));
-        }
-        holds
-    };
-    let docs = &fidelity.docs;
-    let are_few = (1..=MAX_DOCS).contains(&docs.len());
-    if !need_of_all(are_few, "1 to 2000 documents are needed") {
-        return found;
-    }
-    let tokens = docs.iter().map(|doc| u64::from(doc.tokens)).sum::<u64>();
-    need_of_all(tokens <= MAX_TOKENS, "more than 40000 tokens");
-    // Of a corpus that is not known here nothing is published.
-    let longest = suite_of(fidelity).map(longest);
-    let is_whole = longest.is_none_or(|longest| longest.len() == docs.len());
-    need_of_all(is_whole, "not the documents of its corpus, each once");
-    for (index, doc) in docs.iter().enumerate() {
-        let most = longest.and_then(|longest| longest.get(index)).copied();
-        contradict(doc, most, |field, wrong| {
-            found.push((format!("/fidelity/docs/{index}/{field}"), wrong));
-        });
-    }
-    found
-}
-
-/// What is wrong with one document, which has `most` tokens if each is a single byte.
-fn contradict(doc: &FidelityDoc, most: Option<u32>, mut found: impl FnMut(&str, &'static str)) {
-    const TOO_FAR: &str = "more than logits can differ by";
-    let mut need = |holds: bool, field: &str, wrong: &'static str| {
-        if !holds {
-            found(field, wrong);
-        }
-    };
-    need(doc.tokens > 0, "tokens", "a document without tokens");
-    need(
-        most.is_none_or(|most| doc.tokens <= most),
-        "tokens",
-        "more than the document has bytes",
-    );
-    need(
-        doc.top1_agree <= doc.tokens,
-        "top1_agree",
-        "more agree than there are tokens",
-    );
-    let each = &doc.token_kld_nnat;
-    need(
-        each.len() == doc.tokens as usize,
-        "token_kld_nnat",
-        "one for each token is needed",
-    );
-    need(
-        each.iter().all(|kld| *kld >= ROUNDING_NNAT),
-        "token_kld_nnat",
-        "a divergence below zero",
-    );
-    need(
-        each.iter().all(|kld| *kld <= MOST_NNAT),
-        "token_kld_nnat",
-        TOO_FAR,
-    );
-    let sum: i128 = each.iter().copied().map(i128::from).sum();
-    need(
-        sum == i128::from(doc.kld_nnat),
-        "kld_nnat",
-        "not the sum of its tokens' divergences",
-    );
-    let dnll = u128::from(doc.dnll_nnat.unsigned_abs());
-    let most = u128::from(doc.tokens) * u128::from(MOST_NNAT.unsigned_abs());
-    need(dnll <= most, "dnll_nnat", TOO_FAR);
+    fidelity::contradictions(&fidelity.docs, suite_of(fidelity))
+        .into_iter()
+        .map(|(at, wrong)| (format!("/fidelity/docs{at}"), wrong))
+        .collect()
 }
 
 /// Whose corpus was read; `None` of one that is not ours.
 fn suite_of(fidelity: &Fidelity) -> Option<Suite> {
     let is_of = |suite: &Suite| corpus::digest(*suite) == fidelity.corpus_sha256.0;
     Suite::ALL.into_iter().find(is_of)
-}
-
-/// The most tokens that can be compared of each document: its bytes and the end.
-fn longest(suite: Suite) -> &'static [u32] {
-    type Longest = LazyLock<Vec<u32>>;
-    fn of(suite: Suite) -> Vec<u32> {
-        let documents = corpus::documents(suite);
-        let tokens = documents.iter().map(|one| one.scored.len() as u32 + 1);
-        tokens.collect()
-    }
-    static REFERENCE: Longest = LazyLock::new(|| of(Suite::ReferenceV1));
-    static CORE: Longest = LazyLock::new(|| of(Suite::CoreV1));
-    match suite {
-        Suite::ReferenceV1 => &REFERENCE,
-        Suite::CoreV1 => &CORE,
-    }
 }
 
 /// The figures of a record, or why there are none.
@@ -163,68 +59,21 @@ pub(super) fn figures(record: &Record, received: &Received) -> Result<FidelityFi
     let Some(suite) = suite_of(fidelity) else {
         return Err("compared on a corpus that is not known here".to_owned());
     };
-    let docs: Vec<[f64; 4]> = fidelity
-        .docs
-        .iter()
-        .map(|doc| {
-            [
-                f64::from(doc.tokens),
-                doc.kld_nnat as f64 / NNAT,
-                doc.dnll_nnat as f64 / NNAT,
-                f64::from(doc.top1_agree),
-            ]
-        })
-        .collect();
-    let tokens: u32 = fidelity.docs.iter().map(|doc| doc.tokens).sum();
-    let [kl, nll, top1] = per_token(docs.iter());
-    let [kl_ci, nll_ci, top1_ci] = intervals(&docs, received);
-    let figure = |value, ci95| Figure {
-        value,
-        ci95: Some(ci95),
-        n: tokens,
+    let mut seed = received.content_id.0.to_vec();
+    seed.extend_from_slice(b"fidelity");
+    let compared = Compared::of(&fidelity.docs, Sha256Digest::of(&seed).0);
+    let figure = |mean: &Mean| Figure {
+        value: mean.value,
+        ci95: Some(mean.ci95()),
+        n: compared.tokens,
     };
-    let each: Vec<f64> = fidelity
-        .docs
-        .iter()
-        .flat_map(|doc| &doc.token_kld_nnat)
-        .map(|kld| *kld as f64 / NNAT)
-        .collect();
     Ok(FidelityFigures {
         suite,
         reference_sha256: fidelity.reference_sha256,
-        kl_mean: figure(kl, kl_ci),
-        kl_p999: quantile(&each, 0.999).filter(|_| each.len() >= MIN_P999_TOKENS),
-        delta_nll: figure(nll, nll_ci),
-        top1: figure(top1, top1_ci),
-    })
-}
-
-/// The three sums of documents over their tokens.
-fn per_token<'a>(docs: impl Iterator<Item = &'a [f64; 4]>) -> [f64; 3] {
-    let [tokens, kl, nll, top1] = docs.fold([0.0; 4], |mut sums, doc| {
-        for (sum, part) in sums.iter_mut().zip(doc) {
-            *sum += part;
-        }
-        sums
-    });
-    [kl / tokens, nll / tokens, top1 / tokens]
-}
-
-/// The 95 % percentile interval of each, over one set of seeded draws of documents.
-fn intervals(docs: &[[f64; 4]], received: &Received) -> [(f64, f64); 3] {
-    let mut seed = received.content_id.0.to_vec();
-    seed.extend_from_slice(b"fidelity");
-    let mut resampler = Resampler::new(Sha256Digest::of(&seed).0);
-    let mut drawn: [Vec<f64>; 3] = Default::default();
-    for _ in 0..DRAWS {
-        let draw = (0..docs.len()).map(|_| &docs[resampler.index(docs.len())]);
-        for (values, value) in drawn.iter_mut().zip(per_token(draw)) {
-            values.push(value);
-        }
-    }
-    drawn.map(|mut values| {
-        values.sort_by(f64::total_cmp);
-        (values[DRAWS / 40], values[DRAWS - 1 - DRAWS / 40])
+        kl_mean: figure(&compared.kld_nats),
+        kl_p999: compared.kld_p999_nats,
+        delta_nll: figure(&compared.dnll_nats),
+        top1: figure(&compared.top1),
     })
 }
 

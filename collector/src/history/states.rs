@@ -10,7 +10,6 @@ use domain::history::change::benjamini_hochberg;
 use domain::history::{ChangeRow, ChangeState};
 use domain::statistics::median;
 
-use super::Point;
 use super::changes::{Candidate, Epoch, epochs};
 use super::series::Gathered;
 use crate::derive::{cell, quoted, rfc3339};
@@ -174,7 +173,6 @@ fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> V
     let row = &one.series.row;
     let asked = Asked {
         setup: &row.setup,
-        engine: &row.engine,
         variant: one.variant,
         workload: &one.facts.workload,
         speculation: one.facts.settings.speculation.method,
@@ -193,9 +191,10 @@ fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> V
 }
 
 /// Whether the gate's arms are the builds on both sides.
-fn is_pair(points: &[Point], border: (usize, usize), said: &Said<'_>) -> bool {
-    let arms = &said.gate.arms;
-    points[border.0].build.is_arm(&arms.base) && points[border.1].build.is_arm(&arms.candidate)
+fn is_pair(one: &Gathered<'_>, border: (usize, usize), said: &Said<'_>) -> bool {
+    let points = &one.series.points;
+    let builds = (&*points[border.0].build, &*points[border.1].build);
+    said.gate.arms.are(&one.series.row.engine, builds)
 }
 
 /// The newest gate of both builds that decided confirms a change, or does not. A gate that found one
@@ -214,11 +213,10 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
         if all.is_empty() {
             continue;
         }
-        let points = &one.series.points;
         for place in &own[series] {
             let change = &mut changes[*place];
             let border = change.found.border;
-            let pairs = || all.iter().filter(|said| is_pair(points, border, said));
+            let pairs = || all.iter().filter(|said| is_pair(one, border, said));
             change.gates = pairs()
                 .map(|said| said.gate.row.content_id.clone())
                 .collect();
@@ -233,7 +231,7 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
             .map(|at| changes[*at].found.border)
             .collect();
         for epoch in epochs(one) {
-            changes.extend(by_gates_alone(series, points, &epoch, &all, &known));
+            changes.extend(by_gates_alone(series, one, &epoch, &all, &known));
         }
     }
 }
@@ -256,12 +254,12 @@ fn decide(change: &mut Settled, said: &Said<'_>) {
 /// Changes between neighbouring builds that only a gate found.
 fn by_gates_alone(
     series: usize,
-    points: &[Point],
+    one: &Gathered<'_>,
     epoch: &Epoch,
     all: &[Said<'_>],
     known: &BTreeSet<(usize, usize)>,
 ) -> Vec<Settled> {
-    let places = &epoch.places;
+    let (points, places) = (&one.series.points, &epoch.places);
     let borders = places.windows(2).enumerate().filter_map(|(at, pair)| {
         let border = (pair[0], pair[1]);
         let is_new = points[border.0].build != points[border.1].build && !known.contains(&border);
@@ -269,7 +267,7 @@ fn by_gates_alone(
     });
     borders
         .filter_map(|(at, border)| {
-            let mut pairs = all.iter().filter(|said| is_pair(points, border, said));
+            let mut pairs = all.iter().filter(|said| is_pair(one, border, said));
             let newest = pairs.next()?;
             let changed = matches!(newest.cell.verdict, Verdict::Regressed | Verdict::Improved);
             let shift = newest.cell.effect.filter(|_| changed)?.ln_1p();

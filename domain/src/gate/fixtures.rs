@@ -223,6 +223,7 @@ impl Example {
                         control_copy_ns: noisy(12_000_000, 0.01 * normal(&mut noise)),
                         throttled_ns: None,
                         samples: self.samples(model, kind, arm, &mut noise),
+                        output_sha256: None,
                     }
                 });
                 stage.blocks.push(Block {

@@ -112,3 +112,6 @@ pub fn decide(values: &[f64], rule: &Rule, last_look: usize) -> Option<Seen> {
     }
     last
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 pub mod rank;
 pub mod record;
+pub mod rivals;
 pub mod verdict;
 
 /// Put before what a coin is drawn from, so that no other digest of the program can be one.

@@ -264,6 +264,10 @@ pub struct Slot {
     pub throttled_ns: Option<u64>,
     /// Cost by cell and metric.
     pub samples: Vec<Sample>,
+    /// SHA-256 over what it put out while it was timed; absent where there was none. Both arms of a
+    /// block are asked the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<Sha256Digest>,
 }
 
 /// What one slot says of one metric of one cell.
@@ -381,6 +385,10 @@ pub struct ItemPair {
     pub index: u32,
     /// The base's answer.
     pub base: Answer,
+    /// It ended by itself; one that was cut off is wrong whatever it says.
+    pub base_ended: bool,
     /// The candidate's.
     pub candidate: Answer,
+    /// Likewise.
+    pub candidate_ended: bool,
 }

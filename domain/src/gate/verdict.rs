@@ -15,6 +15,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use self::cells::Target;
+use self::values::Outputs;
 use super::ladder::judge_quality;
 use super::policy::{Axis, Policy, Waiver};
 use super::record::{FailureKind, GateRecord, PolicyOrigin, Purpose, SeedOrigin, StageKind};
@@ -314,6 +315,10 @@ impl<'a> Assessed<'a> {
             || quality.iter().any(|of| of.verdict == Verdict::Regressed);
         let open_answers =
             self.requires_answers() && quality.iter().any(|of| of.verdict == Verdict::Inconclusive);
+        let shown = |verdict| matches!(verdict, Verdict::Pass | Verdict::Improved);
+        let is_anything_shown = (cells.iter())
+            .any(|cell| cell.waived.is_some() || shown(cell.verdict))
+            || quality.iter().any(|of| shown(of.verdict));
         let compares = self.record.purpose == Purpose::Compare;
         let failure = self.record.failure.as_ref().map(|failure| failure.kind);
         if regressed && !compares {
@@ -326,7 +331,7 @@ impl<'a> Assessed<'a> {
             (Verdict::Invalid, 4)
         } else if regressed {
             (Verdict::Regressed, 0)
-        } else if is_open || open_answers {
+        } else if is_open || open_answers || !is_anything_shown {
             (Verdict::Inconclusive, if compares { 0 } else { 3 })
         } else if cells.iter().any(|cell| cell.verdict == Verdict::Improved) {
             (Verdict::Improved, 0)
@@ -339,23 +344,27 @@ impl<'a> Assessed<'a> {
         self.record.purpose != Purpose::Compare && self.policy.required.contains(&Axis::Quality)
     }
 
-    /// What the ladder says of each model's answers; what is required and was not told is a finding.
+    /// What the ladder says of each model's answers, or their outputs where there is no ladder to
+    /// climb; what is required and was not told is a finding.
     fn quality(&self, findings: &mut Vec<String>) -> Vec<QualityJudgement> {
         let Some(policy) = &self.policy.quality else {
             return Vec::new();
         };
         let mut judged = Vec::new();
-        for (at, model) in self.record.models.iter().enumerate() {
-            let evidence = (self.record.quality.iter()).find(|of| of.model as usize == at);
-            let of = evidence.map(|of| judge_quality(of, policy, model.name.as_str()));
+        for (at, model) in (0..).zip(&self.record.models) {
+            let name = model.name.as_str();
+            let evidence = self.record.quality.iter().find(|of| of.model == at);
+            let of = match evidence {
+                Some(of) => Some(judge_quality(of, policy, name)),
+                None => of_outputs(values::outputs(self.record, at), name),
+            };
             if self.requires_answers() {
                 match &of {
                     None => findings.push(format!(
-                        "the policy requires quality, and the answers of {} were not compared",
-                        model.name
+                        "the policy requires quality, and the answers of {name} were not compared"
                     )),
                     Some(of) if of.verdict == Verdict::Invalid => {
-                        findings.push(format!("the answers of {}: {}", model.name, of.said));
+                        findings.push(format!("the answers of {name}: {}", of.said));
                     }
                     Some(_) => {}
                 }
@@ -409,7 +418,18 @@ impl<'a> Assessed<'a> {
                 waiver.expires
             ));
         }
-        if !self.requires_answers() {
+        if self.policy.quality.is_none() {
+            for (at, model) in (0..).zip(&record.models) {
+                let Outputs { blocks, apart, .. } = values::outputs(record, at);
+                if apart > 0 {
+                    notes.push(format!(
+                        "the arms put out different things in {apart} of {blocks} blocks of {}, and \
+                         the policy does not ask whether they are as good",
+                        model.name
+                    ));
+                }
+            }
+        } else if !self.requires_answers() {
             let undecided = |of: &&QualityJudgement| {
                 matches!(of.verdict, Verdict::Inconclusive | Verdict::Invalid)
             };
@@ -460,6 +480,46 @@ impl<'a> Assessed<'a> {
             "whether {subject} depends on the order of linking is not known: {why}"
         ))
     }
+}
+
+/// What outputs say of answers where nothing else does: the same bytes in every block are the same
+/// answers; others may be as good, which nothing here could tell. `None` without outputs.
+fn of_outputs(outputs: Outputs, model: &str) -> Option<QualityJudgement> {
+    let Outputs {
+        blocks,
+        apart,
+        unsteady,
+    } = outputs;
+    if blocks == 0 {
+        return None;
+    }
+    let (verdict, said) = if unsteady > 0 {
+        let said = format!(
+            "in {unsteady} of {blocks} blocks the base put out two different things, so that the \
+             candidate cannot be held against it"
+        );
+        (Verdict::Inconclusive, said)
+    } else if apart > 0 {
+        let said = format!(
+            "in {apart} of {blocks} blocks the arms put out different things, and whether they are \
+             as good nothing tells"
+        );
+        (Verdict::Inconclusive, said)
+    } else {
+        let said = format!("in {blocks} blocks all that was put out is the same, byte for byte");
+        (Verdict::Pass, said)
+    };
+    Some(QualityJudgement {
+        model: model.to_owned(),
+        verdict,
+        rung: (verdict == Verdict::Pass).then_some(1),
+        said,
+        dnll_nats: None,
+        kld_nats: None,
+        kld_p999_nats: None,
+        top1_agreement: None,
+        items: None,
+    })
 }
 
 /// Whether a cell keeps the gate from passing without failing it. A mean over cells does so only

@@ -26,6 +26,9 @@ pub const ALPHA: f64 = 0.05;
 /// Two-sided 95 % quantile of the normal distribution.
 pub(super) const Z95: f64 = 1.959_963_984_540_054;
 
+/// One-sided 95 % quantile of the normal distribution.
+pub(super) const Z95_ONE_SIDED: f64 = 1.644_853_626_951_472_2;
+
 /// How two results answered the same items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Paired {
@@ -84,57 +87,73 @@ impl Paired {
         if self.items == 0 {
             return None;
         }
-        let (low, high) = tango(
-            f64::from(self.gained),
-            f64::from(self.lost),
-            f64::from(self.items),
-        );
+        let (low, high) = self.tango(Z95);
         Some(match self.told() {
             Told::NotApart => (low.min(0.0), high.max(0.0)),
             Told::Better | Told::Worse => (low, high),
         })
     }
+
+    /// The largest share of items that the other can have lost on balance, one-sided 95 %: the
+    /// upper end of Tango's interval of (lost - gained) / items. `None` without items.
+    pub fn most_lost(&self) -> Option<f64> {
+        (self.items > 0).then(|| -self.tango(Z95_ONE_SIDED).0)
+    }
+
+    /// One-sided p of the exact test that the other is no worse: the probability that of as many
+    /// fair coins as items differ at least as many fall on the lost side.
+    pub fn worse_p(&self) -> f64 {
+        one_sided_p(self.gained, self.lost.saturating_add(self.gained))
+    }
+
+    /// Tango's interval of (gained - lost) / items: the differences whose score is within `z`.
+    fn tango(&self, z: f64) -> (f64, f64) {
+        let [gained, lost, items] = [self.gained, self.lost, self.items].map(f64::from);
+        let score = |difference| tango_score(gained, lost, items, difference);
+        // The score falls as the difference grows; NaN (nothing against nothing) ends the search.
+        let crosses = |level: f64, mut from: f64, mut to: f64| {
+            for _ in 0..50 {
+                let middle = f64::midpoint(from, to);
+                if score(middle) > level {
+                    from = middle;
+                } else {
+                    to = middle;
+                }
+            }
+            f64::midpoint(from, to)
+        };
+        let seen = (gained - lost) / items;
+        (crosses(z, -1.0, seen), crosses(-z, seen, 1.0))
+    }
 }
 
 /// Probability that of so many fair coins at most `fewer` fall on one side or on the other.
 pub(super) fn two_sided_p(fewer: u32, coins: u32) -> f64 {
+    (2.0 * one_sided_p(fewer, coins)).min(1.0)
+}
+
+/// Probability that of so many fair coins at most `fewer` fall on one side; 1 without coins.
+fn one_sided_p(fewer: u32, coins: u32) -> f64 {
     if coins == 0 {
         return 1.0;
     }
     let fair = Binomial::new(0.5, u64::from(coins)).expect("one half is a probability");
-    (2.0 * fair.cdf(u64::from(fewer))).min(1.0)
+    fair.cdf(u64::from(fewer))
 }
 
-/// Tango's interval of (gained - lost) / items: the differences that the score test at 5 % does
-/// not refuse.
-fn tango(gained: f64, lost: f64, items: f64) -> (f64, f64) {
-    let score = |difference: f64| {
-        let lead = gained - lost - items * difference;
-        // The share of lost items that is likeliest given the difference.
-        let b = (2.0 * items - gained + lost) * difference - gained - lost;
-        let c = -lost * difference * (1.0 - difference);
-        let likeliest = ((b * b - 8.0 * items * c).max(0.0).sqrt() - b) / (4.0 * items);
-        let variance = items * (2.0 * likeliest + difference * (1.0 - difference));
-        if variance > 0.0 {
-            lead / variance.sqrt()
-        } else {
-            lead * f64::INFINITY
-        }
-    };
-    // The score falls as the difference grows; NaN (nothing against nothing) ends the search.
-    let crosses = |level: f64, mut from: f64, mut to: f64| {
-        for _ in 0..50 {
-            let middle = f64::midpoint(from, to);
-            if score(middle) > level {
-                from = middle;
-            } else {
-                to = middle;
-            }
-        }
-        f64::midpoint(from, to)
-    };
-    let seen = (gained - lost) / items;
-    (crosses(Z95, -1.0, seen), crosses(-Z95, seen, 1.0))
+/// Tango's score of a difference of (gained - lost) / items, standard normal where it is the truth.
+pub(super) fn tango_score(gained: f64, lost: f64, items: f64, difference: f64) -> f64 {
+    let lead = gained - lost - items * difference;
+    // The share of lost items that is likeliest given the difference.
+    let b = (2.0 * items - gained + lost) * difference - gained - lost;
+    let c = -lost * difference * (1.0 - difference);
+    let likeliest = ((b * b - 8.0 * items * c).max(0.0).sqrt() - b) / (4.0 * items);
+    let variance = items * (2.0 * likeliest + difference * (1.0 - difference));
+    if variance > 0.0 {
+        lead / variance.sqrt()
+    } else {
+        lead * f64::INFINITY
+    }
 }
 
 #[cfg(test)]
@@ -170,11 +189,11 @@ mod tests {
     #[test]
     fn the_interval_is_tangos() {
         // No discordant item of n: z^2 / (n + z^2) to both sides.
-        let (low, high) = tango(0.0, 0.0, 200.0);
+        let (low, high) = paired(200, 0, 0).tango(Z95);
         let known = Z95 * Z95 / (200.0 + Z95 * Z95);
         assert!((high - known).abs() < 1e-9 && (low + known).abs() < 1e-9);
         // All gained: the whole range is used.
-        let (low, high) = tango(50.0, 0.0, 50.0);
+        let (low, high) = paired(50, 0, 50).tango(Z95);
         assert!(low > 0.8 && (high - 1.0).abs() < 1e-9, "{low} {high}");
     }
 
@@ -200,10 +219,48 @@ mod tests {
             (gained - lost - items * difference)
                 / (items * (2.0 * q + difference * (1.0 - difference))).sqrt()
         };
-        for (gained, lost, items) in [(12.0, 3.0, 100.0), (2.0, 9.0, 200.0), (40.0, 35.0, 150.0)] {
-            let (low, high) = tango(gained, lost, items);
-            assert!((by_search(gained, lost, items, low) - Z95).abs() < 1e-3);
-            assert!((by_search(gained, lost, items, high) + Z95).abs() < 1e-3);
+        for (gained, lost, items) in [(12, 3, 100), (2, 9, 200), (40, 35, 150)] {
+            let paired = paired(items, lost, gained);
+            let score = |z: f64| {
+                let [gained, lost, items] = [gained, lost, items].map(f64::from);
+                let (low, high) = paired.tango(z);
+                [low, high].map(|end| by_search(gained, lost, items, end))
+            };
+            for z in [Z95, Z95_ONE_SIDED] {
+                let [low, high] = score(z);
+                assert!((low - z).abs() < 1e-3 && (high + z).abs() < 1e-3);
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_be_lost_at_the_most_is_the_lower_end_turned_round() {
+        // No discordant item of n: z^2 / (n + z^2).
+        let z = Z95_ONE_SIDED * Z95_ONE_SIDED;
+        let most = paired(300, 0, 0).most_lost().expect("items");
+        assert!((most - z / (300.0 + z)).abs() < 1e-9, "{most}");
+        let (low, _) = paired(300, 9, 2).interval().expect("items");
+        let most = paired(300, 9, 2).most_lost().expect("items");
+        assert!(
+            7.0 / 300.0 < most && most < -low,
+            "one-sided is nearer: {most}"
+        );
+        assert!(paired(300, 2, 9).most_lost().expect("items") < most);
+        assert_eq!(Paired::default().most_lost(), None);
+    }
+
+    #[test]
+    fn p_of_being_worse_is_one_tail() {
+        // As pbinom(gained, lost + gained, 0.5) of R.
+        for (lost, gained, p) in [
+            (0, 0, 1.0),
+            (7, 0, 0.007_812_5),
+            (6, 0, 0.015_625),
+            (1, 8, 0.998_046_875),
+            (25, 10, 0.008_336_925),
+        ] {
+            let found = paired(100, lost, gained).worse_p();
+            assert!((found - p).abs() < 1e-7, "{lost} {gained}: {found}");
         }
     }
 

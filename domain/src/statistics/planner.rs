@@ -1,4 +1,5 @@
-//! How many items it takes to see a difference, and which difference so many items can show.
+//! How many items it takes to see a difference, or to show that none matters, and which difference
+//! so many items can show.
 //!
 //! For two results on the same items, by the very decision of [`super::paired`]: the exact McNemar
 //! test at 5 %. Power is the probability that the better one is told to be better, and is computed,
@@ -7,7 +8,7 @@
 
 use statrs::distribution::{Binomial, ContinuousCDF, Discrete, DiscreteCDF, Normal};
 
-use super::paired::{ALPHA, Z95, two_sided_p};
+use super::paired::{ALPHA, Z95, Z95_ONE_SIDED, tango_score, two_sided_p};
 
 /// Power that published numbers of items aim at.
 pub const POWER: f64 = 0.8;
@@ -32,7 +33,22 @@ pub fn power(difference: f64, discordant: f64, items: u32) -> f64 {
     if discordant <= 0.0 || difference <= 0.0 {
         return 0.0;
     }
-    let against = (1.0 - difference / discordant) / 2.0;
+    chance(difference, discordant, items, most_against)
+}
+
+/// Probability that of the discordant items, whose number is not known beforehand, no more speak
+/// for the worse of the two than the decision allows for that number.
+fn chance(
+    difference: f64,
+    discordant: f64,
+    items: u32,
+    allowed: impl Fn(u32) -> Option<u32>,
+) -> f64 {
+    let against = if discordant > 0.0 {
+        (1.0 - difference / discordant) / 2.0
+    } else {
+        0.5
+    };
     let Ok(differing) = Binomial::new(discordant, u64::from(items)) else {
         return 0.0;
     };
@@ -46,9 +62,9 @@ pub fn power(difference: f64, discordant: f64, items: u32) -> f64 {
     for coins in (from..=to).step_by(step as usize) {
         let weight = differing.pmf(coins);
         all += weight;
-        let lost = Binomial::new(against, coins).ok();
-        if let Some((most, lost)) = most_against(coins as u32).zip(lost) {
-            told += weight * lost.cdf(u64::from(most));
+        let fewer = Binomial::new(against, coins).ok();
+        if let Some((most, fewer)) = allowed(coins as u32).zip(fewer) {
+            told += weight * fewer.cdf(u64::from(most));
         }
     }
     if all > 0.0 { told / all } else { 0.0 }
@@ -69,10 +85,57 @@ fn most_against(coins: u32) -> Option<u32> {
     Some(most)
 }
 
+/// Probability that `items` items show that an unchanged result lost no more than `margin` (a share
+/// of them) on balance, one-sided 95 % ([`super::paired::Paired::most_lost`]), if a share
+/// `discordant` of them is answered differently, as often to its gain as to its loss.
+pub fn power_to_show(margin: f64, discordant: f64, items: u32) -> f64 {
+    chance(0.0, discordant.clamp(0.0, 1.0), items, |coins| {
+        most_lost(margin, coins, items)
+    })
+}
+
+/// The most items that may be lost, of so many that differ, while it still shows that no more than
+/// `margin` was lost; `None` where even to gain all of them does not.
+fn most_lost(margin: f64, coins: u32, items: u32) -> Option<u32> {
+    let shown = |lost: u32| {
+        let [gained, lost, items] = [coins - lost, lost, items].map(f64::from);
+        tango_score(gained, lost, items, -margin) > Z95_ONE_SIDED
+    };
+    if !shown(0) {
+        return None;
+    }
+    let (mut fits, mut fails) = (0, coins + 1);
+    while fails - fits > 1 {
+        let middle = u32::midpoint(fits, fails);
+        if shown(middle) {
+            fits = middle;
+        } else {
+            fails = middle;
+        }
+    }
+    Some(fits)
+}
+
+/// Items that show it with at least that power, to three figures; `None` where more than
+/// [`MOST_ITEMS`] would be needed. The power rises in teeth, because items are whole: the number is
+/// where it passes what is wanted, and a few items more can fall below it by a percent.
+pub fn items_to_show(margin: f64, discordant: f64, wanted: f64) -> Option<u32> {
+    if !(margin > 0.0 && margin < 1.0 && (0.0..=1.0).contains(&discordant)) {
+        return None;
+    }
+    if !(wanted > 0.0 && wanted < 1.0) {
+        return None;
+    }
+    let quantiles = Z95_ONE_SIDED + Normal::standard().inverse_cdf(wanted);
+    let about = quantiles * quantiles * discordant / (margin * margin);
+    fewest(about, |items| {
+        power_to_show(margin, discordant, items) >= wanted
+    })
+}
+
 /// Items that tell a difference with at least that power, to three figures; `None` where no
 /// difference is to be seen, or where more than [`MOST_ITEMS`] would be needed.
 pub fn items_needed(difference: f64, discordant: f64, wanted: f64) -> Option<u32> {
-    let enough = |items: u32| power(difference, discordant, items) >= wanted;
     let difference = difference.abs();
     if !(difference > 0.0 && difference <= 1.0 && wanted > 0.0 && wanted < 1.0) {
         return None;
@@ -81,10 +144,18 @@ pub fn items_needed(difference: f64, discordant: f64, wanted: f64) -> Option<u32
     let quantiles = Z95 + normal.inverse_cdf(wanted);
     let about =
         quantiles * quantiles * discordant.clamp(difference, 1.0) / (difference * difference);
+    fewest(about, |items| {
+        power(difference, discordant, items) >= wanted
+    })
+}
+
+/// The fewest items that are enough, to three figures, from a number near it; `None` above
+/// [`MOST_ITEMS`].
+fn fewest(about: f64, enough: impl Fn(u32) -> bool) -> Option<u32> {
     if about > 2.0 * f64::from(MOST_ITEMS) {
         return None;
     }
-    // Doubled until it is enough, then halved to where it just is.
+    // Widened until it is enough, then halved to where it just is.
     let mut fails = 0;
     let mut fits = (about as u32).clamp(1, MOST_ITEMS);
     while !enough(fits) {
@@ -280,6 +351,41 @@ mod tests {
         let needed = |difference, wanted| items_needed(difference, 0.2, wanted).expect("few");
         assert!(needed(0.05, 0.9) > needed(0.05, 0.8));
         assert!(needed(0.02, 0.8) > 5 * needed(0.05, 0.8));
+    }
+
+    #[test]
+    fn an_unchanged_result_is_shown_as_often_as_simulation_finds() {
+        const RUNS: u32 = 3_000;
+        let mut resampler = Resampler::new([6; 32]);
+        for (margin, discordant, items) in [(0.02, 0.02, 400), (0.03, 0.05, 520), (0.05, 0.2, 700)]
+        {
+            let shown = (0..RUNS)
+                .filter(|_| {
+                    let flip = discordant / 2.0;
+                    let drawn = (0..items).map(|_| resampler.share());
+                    let paired = Paired::of(drawn.map(|drawn| (drawn >= flip, drawn < 1.0 - flip)));
+                    paired.most_lost().is_some_and(|most| most < margin)
+                })
+                .count();
+            let found = shown as f64 / f64::from(RUNS);
+            let promised = power_to_show(margin, discordant, items);
+            assert!(
+                (promised - found).abs() < 0.03,
+                "{margin} {discordant} {items}: promised {promised}, found {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_shown_grows_with_items_and_margin_and_needs_some() {
+        // None differs: z^2 / (n + z^2) < margin.
+        assert_eq!(items_to_show(0.01, 0.0, 0.9), Some(268));
+        let needed = |margin, discordant| items_to_show(margin, discordant, 0.9).expect("few");
+        assert!(needed(0.01, 0.02) > needed(0.02, 0.02));
+        assert!(needed(0.01, 0.05) > needed(0.01, 0.02));
+        assert_eq!(items_to_show(0.0, 0.1, 0.9), None);
+        assert_eq!(items_to_show(1e-4, 0.5, 0.9), None);
+        assert_eq!(items_to_show(0.01, f64::NAN, 0.9), None);
     }
 
     #[test]

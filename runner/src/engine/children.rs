@@ -4,10 +4,19 @@
 //! stop theirs when they are dropped; a program that ends without waiting for its threads (a
 //! second Ctrl-C) calls [`stop_all`]. Bounded by the programs that run at once: one per engine.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
+use domain::text::Name;
 use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Lines of an output that are kept for error messages.
+const KEPT_LINES: usize = 8;
+
+/// Bytes of a line that are read at once.
+const MAX_LINE_BYTES: u64 = 4_096;
 
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
@@ -27,6 +36,53 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         groups().remove(&self.0);
+    }
+}
+
+/// The last lines that a program wrote, cleaned, for error messages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    /// Reads an output on a thread that ends with it.
+    pub(super) fn keep(&self, output: impl Read + Send + 'static) {
+        let tail = self.clone();
+        thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            loop {
+                line.clear();
+                match (&mut output)
+                    .take(MAX_LINE_BYTES)
+                    .read_until(b'\n', &mut line)
+                {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => tail.push(&String::from_utf8_lossy(&line)),
+                }
+            }
+        });
+    }
+
+    /// For an error's end.
+    pub(super) fn last_words(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            return "; it wrote nothing".to_owned();
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        format!("; its last lines: {}", lines.join(" | "))
+    }
+
+    fn push(&self, line: &str) {
+        let text = Name::cleaned(line).to_string();
+        if text.is_empty() {
+            return;
+        }
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == KEPT_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(text);
     }
 }
 

@@ -11,11 +11,13 @@ use std::time::Instant;
 
 use domain::matrix::{EngineKind, EngineSpec};
 use domain::record::{EngineFacts, Finish, Outcome, Settings, TokenSource};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::gguf::GgufError;
 
 pub mod candle;
+pub mod child;
 pub mod children;
 pub mod llama_bench;
 pub mod openai;
@@ -60,6 +62,14 @@ pub trait Engine: Send {
         on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError>;
 
+    /// Logits at every position of `tokens`, one row per position, where it offers
+    /// [`Capabilities::logits`].
+    fn logits(&mut self, _tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
+        Err(EngineError::NotOffered {
+            what: "logits".to_owned(),
+        })
+    }
+
     /// So many streams that answer at the same time, each for one thread; an error beyond
     /// [`Capabilities::max_streams`].
     fn streams(&mut self, count: u32) -> Result<Vec<Box<dyn Stream + '_>>, EngineError> {
@@ -98,7 +108,7 @@ pub trait Stream: Send {
 }
 
 /// What an engine can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a thing of its own that an engine offers or not"
@@ -130,7 +140,7 @@ pub struct Capabilities {
 }
 
 /// What the cell needs of a loaded engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Longest context of one stream: prompt and output.
     pub context_tokens: u32,
@@ -150,7 +160,7 @@ pub enum Processes {
 }
 
 /// What is asked of an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerateRequest {
     /// The prompt.
     pub prompt: Prompt,
@@ -159,7 +169,8 @@ pub struct GenerateRequest {
     /// The end-of-sequence token may not be chosen, so the output has exactly the asked length.
     pub ban_eos: bool,
     /// When to stop with [`Finish::Timeout`]; looked at before every forward pass, or while waiting
-    /// for a server.
+    /// for a server. A moment of this process: another one is told how much time is left.
+    #[serde(skip)]
     pub deadline: Option<Instant>,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -169,7 +180,7 @@ pub struct GenerateRequest {
 }
 
 /// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sampling {
     /// The most likely one.
     Greedy,
@@ -183,7 +194,7 @@ pub enum Sampling {
 }
 
 /// A prompt as text, or of an exact length.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// Tokenised by the engine, which puts the begin token before it if the weights file asks for that.
     Text(String),
@@ -202,14 +213,14 @@ pub enum Prompt {
 }
 
 /// A piece of output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenEvent {
     /// Part of the answer, not of the reasoning before it.
     pub visible: bool,
 }
 
 /// What came back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generated {
     /// Prompt tokens processed, the begin token included.
     pub prompt_tokens: u32,
@@ -413,6 +424,26 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
+    /// A program did other work than it was asked for.
+    #[error("get what was asked of {program}: {what}")]
+    OtherWork {
+        /// The program.
+        program: String,
+        /// How it differs.
+        what: String,
+    },
+    /// An engine in another process failed by its own word.
+    #[error("get an answer of {program}: it failed to {reason}")]
+    InChild {
+        /// The program.
+        program: String,
+        /// Its word, cleaned.
+        reason: String,
+        /// How a record calls it.
+        outcome: Outcome,
+        /// It lies in what was asked.
+        of_the_request: bool,
+    },
     /// The prompt cannot be made.
     #[error("make a prompt of {tokens} tokens: {reason}")]
     NoPrompt {
@@ -433,6 +464,7 @@ impl EngineError {
             | Self::NoPrompt { .. } => Outcome::Unsupported,
             Self::Stalled { .. } | Self::NotFinished { .. } => Outcome::Timeout,
             Self::OutOfMemory { .. } | Self::DeviceOutOfMemory { .. } => Outcome::Oom,
+            Self::InChild { outcome, .. } => *outcome,
             Self::File(_)
             | Self::EmptyPrompt
             | Self::TokenOutside { .. }
@@ -445,6 +477,7 @@ impl EngineError {
             | Self::Refused { .. }
             | Self::Protocol { .. }
             | Self::Output { .. }
+            | Self::OtherWork { .. }
             | Self::OtherWeights { .. } => Outcome::Crash,
         }
     }
@@ -455,6 +488,10 @@ impl EngineError {
             self,
             Self::PromptTooLong { .. }
                 | Self::EmptyPrompt
+                | Self::InChild {
+                    of_the_request: true,
+                    ..
+                }
                 | Self::Refused {
                     status: 400 | 413 | 422,
                     ..
@@ -485,6 +522,8 @@ impl EngineError {
             Self::OtherWeights { .. } => "server serves other weights",
             Self::NotFinished { .. } => "time limit",
             Self::Output { .. } => "output not understood",
+            Self::OtherWork { .. } => "other work than was asked",
+            Self::InChild { .. } => "engine in another process failed",
             Self::NoPrompt { .. } => "no prompt of the asked length",
         }
     }

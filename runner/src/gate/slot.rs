@@ -1,18 +1,28 @@
 //! One slot: a fresh process of one arm, loaded, warmed up, asked for every cell of a model.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::gate::policy::GatedWorkload;
-use domain::gate::record::{FailureKind, Sample};
+use domain::gate::record::{ArmKind, FailureKind, Sample};
 use domain::ids::Sha256Digest;
 use domain::record::{EngineFacts, Settings};
 use thiserror::Error;
 
 use super::arm::ArmSpec;
 use crate::clock::Clock;
+use crate::engine::EngineError;
+use crate::gguf::cleaned;
 use crate::meter::sampler::Sampler;
+
+mod binary;
+mod command;
+mod engine;
+#[cfg(test)]
+mod tests;
+
+pub use binary::binary_sha256;
 
 /// What a slot is asked.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +60,8 @@ pub struct Around<'a> {
     pub clock: &'a dyn Clock,
     /// When the gate started, by that clock.
     pub zero_ns: u64,
-    /// The meters' threads, where joules are gated.
+    /// The meters' threads, where joules are gated, started by the caller: the edges of each timed
+    /// repetition are marked.
     pub sampler: Option<&'a Sampler>,
     /// Set to stop.
     pub stop: &'a AtomicBool,
@@ -63,8 +74,11 @@ pub struct Slotted {
     pub start_ns: u64,
     /// When it had ended.
     pub end_ns: u64,
-    /// Costs by cell and metric.
+    /// Costs by cell and metric; what cannot be measured here is missing, and so are joules, which the
+    /// caller takes from its traces over `spans`.
     pub samples: Vec<Sample>,
+    /// Timed repetitions of engines, in the order of time.
+    pub spans: Vec<TimedSpan>,
     /// The program that ran.
     pub binary_sha256: Option<Sha256Digest>,
     /// The engine's own word; absent for commands.
@@ -76,6 +90,19 @@ pub struct Slotted {
     pub output_sha256: Option<Sha256Digest>,
     /// Seconds of one request of each cell as measured, for planning.
     pub request_seconds: Vec<f64>,
+}
+
+/// One timed repetition of one cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedSpan {
+    /// The cell's place in the record.
+    pub cell: u32,
+    /// When its first request was sent.
+    pub start_ns: u64,
+    /// When its last answer had come.
+    pub end_ns: u64,
+    /// Tokens of prompts and output.
+    pub tokens: u64,
 }
 
 /// Why a slot gave nothing.
@@ -98,8 +125,60 @@ pub enum SlotError {
 
 /// Runs one slot. Blocking. Whatever happens, no process of the arm is left when it returns.
 pub fn run_slot(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slotted, SlotError> {
-    let _ = (arm, asked, around);
-    unimplemented!("slots")
+    let slotted = match arm.kind {
+        ArmKind::Candle | ArmKind::Server => engine::run(arm, asked, around),
+        ArmKind::Command => command::run(arm, asked, around),
+    };
+    // What a stop ended early failed for no reason of its own.
+    if slotted.is_err() && around.stopped() {
+        return Err(SlotError::Interrupted);
+    }
+    slotted
+}
+
+impl Around<'_> {
+    /// Nanoseconds since the gate's start.
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns().saturating_sub(self.zero_ns)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl SlotError {
+    /// A failure of this arm; paths in `what` lose their folders.
+    pub fn failed(arm: &ArmSpec, kind: FailureKind, what: &str) -> Self {
+        Self::Failed {
+            label: arm.label.clone(),
+            kind,
+            what: without_folders(what),
+        }
+    }
+
+    /// What an engine's error means for this arm.
+    pub fn of_engine(arm: &ArmSpec, error: &EngineError) -> Self {
+        let kind = match error {
+            EngineError::OtherWork { .. } | EngineError::OtherWeights { .. } => {
+                FailureKind::OtherWork
+            }
+            _ => FailureKind::Infrastructure,
+        };
+        Self::failed(arm, kind, &format!("failed to {error}"))
+    }
+}
+
+/// A text without control characters, its paths without their folders: failures are published.
+fn without_folders(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| {
+        if word.contains("://") {
+            return word;
+        }
+        let path = word.trim_end_matches('/');
+        path.rsplit_once('/').map_or(path, |(_, name)| name)
+    });
+    cleaned(&words.collect::<Vec<_>>().join(" "))
 }
 
 impl std::fmt::Debug for Around<'_> {

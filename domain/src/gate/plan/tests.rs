@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gate::policy::BUILT_IN;
+use crate::statistics::paired::Paired;
 use proptest::prelude::*;
 
 fn policy() -> Policy {
@@ -105,6 +106,24 @@ fn items_that_cannot_pass_even_unchanged_are_told() {
     assert_eq!(least_items(0.01), 268);
     assert_eq!(least_items(0.02), 133);
     assert_eq!(least_items(0.03), 88);
+    let most_lost = |items| {
+        let unchanged = Paired {
+            items,
+            ..Paired::default()
+        };
+        unchanged.most_lost().expect("items were asked")
+    };
+    assert!(most_lost(268) < 0.01 && most_lost(267) >= 0.01);
+
+    let text = |items| format!("[quality]\nitems = {items}\nmargin_points = 1.0\n");
+    let said = |items| {
+        let policy = Policy::parse("gate.toml", &text(items)).expect("valid");
+        never_decides(&policy, &[Metric::Decode], 48)
+    };
+    assert_eq!(said(280), None);
+    assert_eq!(said(0), None);
+    let why = said(140).expect("140 items cannot pass");
+    assert!(why.contains("ask 268 or more"), "{why}");
 }
 
 proptest! {

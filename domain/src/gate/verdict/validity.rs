@@ -52,7 +52,8 @@ pub(super) fn of_measurement(record: &GateRecord, policy: &Policy, gated: &[Plac
     let mut findings = Vec::new();
     let mut blocks = record.stages.iter().flat_map(|stage| &stage.blocks);
     let ended_early = record.interrupted || record.failure.is_some();
-    if gated.is_empty() || !(ended_early || blocks.any(counts)) {
+    let is_silent = !blocks.any(counts) && record.quality.is_empty();
+    if (gated.is_empty() && record.quality.is_empty()) || (is_silent && !ended_early) {
         findings.push("nothing was measured".to_owned());
     }
     if record.purpose != Purpose::Compare {

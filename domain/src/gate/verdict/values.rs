@@ -1,5 +1,7 @@
 //! From raw samples to the values that decide: one per slot, one per block.
 
+use std::collections::BTreeSet;
+
 use crate::gate::record::{Block, GateRecord, Sample, Slot, Stage, StageKind};
 use crate::gate::{Arm, Metric};
 use crate::statistics::median;
@@ -120,4 +122,35 @@ pub(super) fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some((squares / (n - 1.0)).sqrt())
+}
+
+/// What the slots of a model put out, block by block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Outputs {
+    /// Blocks all of whose slots put something out.
+    pub(super) blocks: u32,
+    /// Of those, the ones in which an arm put out something else than the other.
+    pub(super) apart: u32,
+    /// Of those, the ones in which the base did not put out the same twice.
+    pub(super) unsteady: u32,
+}
+
+/// Compares outputs within the blocks that count, whose slots were all asked the same.
+pub(super) fn outputs(record: &GateRecord, model: u32) -> Outputs {
+    let stages = (record.stages.iter()).filter(|stage| stage.kind != StageKind::Layout);
+    let mut outputs = Outputs::default();
+    for block in stages.flat_map(|stage| counted(stage, model)) {
+        let of = |arm: Arm| -> BTreeSet<_> {
+            let slots = block.slots.iter().filter(|slot| slot.arm == arm);
+            slots.map(|slot| slot.output_sha256).collect()
+        };
+        let (base, candidate) = (of(Arm::Base), of(Arm::Candidate));
+        if base.contains(&None) || candidate.contains(&None) {
+            continue;
+        }
+        outputs.blocks += 1;
+        outputs.apart += u32::from(base != candidate);
+        outputs.unsteady += u32::from(base.len() > 1);
+    }
+    outputs
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::gguf::{self, Gguf, GgufError, Keys};
 use crate::prompt::fit_bytes;
 
+mod burden;
 mod cache;
 mod choice;
 mod dimensions;
@@ -28,6 +29,8 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use burden::Burden;
+use burden::Burdened;
 use cache::Cache;
 use choice::Choice;
 pub(crate) use dimensions::Dimensions;
@@ -39,6 +42,7 @@ use model::{Model, Rows};
 pub struct CandleEngine {
     device: Device,
     loaded: Option<Loaded>,
+    burden: Burdened,
 }
 
 /// One weights file, ready to answer.
@@ -57,18 +61,15 @@ impl CandleEngine {
         Ok(Self {
             device: device()?,
             loaded: None,
+            burden: Burdened::default(),
         })
     }
 
-    /// Logits at every position of `tokens`, one row per position: for comparing variants token by token.
-    pub fn logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
-        loaded.check(tokens, 0)?;
-        loaded.cache.clear(tokens.len())?;
-        loaded
-            .pass(tokens, Rows::All)?
-            .to_vec2()
-            .map_err(computing("read the logits"))
+    /// The same, slower by a known amount of work that changes no answer.
+    #[must_use]
+    pub fn burdened(mut self, burden: Burden) -> Self {
+        self.burden = Burdened::with(burden);
+        self
     }
 
     /// Bytes of weights that one decode pass reads, which differ from the file's where candle widens or repacks
@@ -165,7 +166,17 @@ impl Engine for CandleEngine {
         self.loaded
             .as_mut()
             .ok_or(EngineError::NotLoaded)?
-            .generate(request, on_event)
+            .generate(request, &mut self.burden, on_event)
+    }
+
+    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
+        let loaded = self.loaded.as_mut().ok_or(EngineError::NotLoaded)?;
+        loaded.check(tokens, 0)?;
+        loaded.cache.clear(tokens.len())?;
+        loaded
+            .pass(tokens, Rows::All)?
+            .to_vec2()
+            .map_err(computing("read the logits"))
     }
 }
 
@@ -194,6 +205,7 @@ impl Loaded {
     fn generate(
         &mut self,
         request: &GenerateRequest,
+        burden: &mut Burdened,
         on_event: &mut dyn FnMut(TokenEvent),
     ) -> Result<Generated, EngineError> {
         let started = Instant::now();
@@ -228,6 +240,8 @@ impl Loaded {
             if late() {
                 break Finish::Timeout;
             }
+            let is_prompt = first_chosen.is_none();
+            burden.bear(&self.model, input, is_prompt, &mut self.cache)?;
             let logits = self.pass(input, Rows::Last)?;
             let token = self.choose(&mut choice, &logits, request.ban_eos)?;
             last_chosen = first_chosen.is_some().then(Instant::now);

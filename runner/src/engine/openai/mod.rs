@@ -71,7 +71,17 @@ pub struct OpenAiEngine {
     how: OpenAiSpec,
     threads: u32,
     key: Option<HeaderValue>,
+    surroundings: Surroundings,
     loaded: Option<Loaded>,
+}
+
+/// What a server that is started here is started in.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Put into its environment.
+    pub environment: Vec<(String, String)>,
+    /// Folder it runs in; absent: the current one.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -116,8 +126,16 @@ impl OpenAiEngine {
             how: how.clone(),
             threads,
             key,
+            surroundings: Surroundings::default(),
             loaded: None,
         })
+    }
+
+    /// The same, started in these surroundings.
+    #[must_use]
+    pub fn in_surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = surroundings;
+        self
     }
 
     fn stall(&self) -> Duration {
@@ -145,7 +163,7 @@ impl OpenAiEngine {
                 let ready = Duration::try_from_secs_f64(*ready_seconds).unwrap_or(self.stall());
                 let port = server::free_port()?;
                 let words = server::filled(command, weights, self.threads, needs, port);
-                let launched = Launched::start(&words)?;
+                let launched = Launched::start(&words, &self.surroundings)?;
                 let target = target(format!("http://127.0.0.1:{port}"));
                 launched.wait(&target, ready)?;
                 Ok((target, Some(launched), ready.max(self.stall())))

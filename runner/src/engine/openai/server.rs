@@ -1,26 +1,20 @@
 //! A server that is started here: filled in, waited for, watched and stopped.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::ids::Sha256Digest;
-use domain::text::Name;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::Surroundings;
 use super::wire::{Target, Wire};
-use crate::engine::children::Group;
+use crate::engine::children::{Group, Tail};
 use crate::engine::{EngineError, Needs};
 
-/// Lines of its output that are kept for error messages.
-const KEPT_LINES: usize = 8;
-/// Bytes of a line that are read at once.
-const MAX_LINE_BYTES: u64 = 4_096;
 /// Pause between two looks at whether it answers.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a look may take.
@@ -34,7 +28,7 @@ pub(super) struct Launched {
     program: String,
     child: Mutex<Child>,
     pid: u32,
-    tail: Arc<Mutex<VecDeque<String>>>,
+    tail: Tail,
     _group: Group,
 }
 
@@ -71,10 +65,19 @@ pub(super) fn free_port() -> Result<u16, EngineError> {
 
 impl Launched {
     /// Starts it in a process group of its own.
-    pub(super) fn start(words: &[String]) -> Result<Self, EngineError> {
+    pub(super) fn start(
+        words: &[String],
+        surroundings: &Surroundings,
+    ) -> Result<Self, EngineError> {
         let program = words.first().cloned().unwrap_or_default();
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        if let Some(folder) = &surroundings.folder {
+            command.current_dir(folder);
+        }
+        let environment = surroundings.environment.iter();
+        let mut child = command
             .args(words.get(1..).unwrap_or_default())
+            .envs(environment.map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -84,12 +87,12 @@ impl Launched {
                 program: program.clone(),
                 reason: error.to_string(),
             })?;
-        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let tail = Tail::default();
         if let Some(output) = child.stdout.take() {
-            keep_tail(output, &tail);
+            tail.keep(output);
         }
         if let Some(output) = child.stderr.take() {
-            keep_tail(output, &tail);
+            tail.keep(output);
         }
         Ok(Self {
             program,
@@ -188,12 +191,7 @@ impl Launched {
     fn last_words(&self) -> String {
         // The reader may be a moment behind the end.
         std::thread::sleep(POLL);
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.is_empty() {
-            return "; it wrote nothing".to_owned();
-        }
-        let lines: Vec<&str> = tail.iter().map(String::as_str).collect();
-        format!("; its last lines: {}", lines.join(" | "))
+        self.tail.last_words()
     }
 
     fn signal(&self, signal: Signal) {
@@ -216,34 +214,6 @@ impl Drop for Launched {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = child.wait();
     }
-}
-
-/// Keeps the last lines of an output, cleaned; ends with the output.
-fn keep_tail(output: impl Read + Send + 'static, tail: &Arc<Mutex<VecDeque<String>>>) {
-    let tail = Arc::clone(tail);
-    std::thread::spawn(move || {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match (&mut output)
-                .take(MAX_LINE_BYTES)
-                .read_until(b'\n', &mut line)
-            {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
-            }
-            let text = Name::cleaned(&String::from_utf8_lossy(&line)).to_string();
-            if text.is_empty() {
-                continue;
-            }
-            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            if tail.len() == KEPT_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(text);
-        }
-    });
 }
 
 /// Every process of this machine with its parent, where the system tells.

@@ -1,0 +1,1 @@
+//! Children that keep to the protocol, and those that do not.
