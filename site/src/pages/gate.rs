@@ -199,8 +199,10 @@ fn promise(purpose: &str, judgement: &Judgement) -> Option<String> {
             )
         },
     );
+    let waived = judgement.cells.iter().any(|cell| cell.waived.is_some());
+    let but = if waived { ", waived ones aside" } else { "" };
     Some(format!(
-        "Shown: no gated figure costs more than its tolerance, at most {}, with an error of {}. {found}",
+        "Shown: no gated figure{but} costs more than its tolerance, at most {}, with an error of {}. {found}",
         format::percent(excluded),
         format::percent(judgement.beta),
     ))
@@ -382,6 +384,13 @@ mod tests {
         let words = promise("gate", &judgement).expect("a PASS promises");
         assert!(words.contains("not recorded for every cell"), "{words}");
         assert_eq!(promise("compare", &judgement), None);
+        assert!(words.contains("waived ones aside"), "{words}");
+        judgement
+            .cells
+            .iter_mut()
+            .for_each(|cell| cell.waived = None);
+        let words = promise("gate", &judgement).expect("a PASS promises");
+        assert!(!words.contains("waived"), "{words}");
     }
 
     #[tokio::test]
