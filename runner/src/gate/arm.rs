@@ -72,7 +72,6 @@ impl ArmSpec {
         // `candle:` may stand before its variables, too.
         environment.extend(leading_variables(&mut words));
         match kind {
-            ArmKind::Candle => {}
             ArmKind::Server if words.is_empty() => {
                 return Err(fault(
                     "`server:` is followed by the command line that starts it",
@@ -90,7 +89,7 @@ impl ArmSpec {
                      command that prints one line of JSON for each repetition",
                 ));
             }
-            ArmKind::Server | ArmKind::Command => {}
+            ArmKind::Candle | ArmKind::Server | ArmKind::Command => {}
         }
         let program = words.first().map(Path::new);
         let label = program.and_then(Path::file_name).map_or_else(
