@@ -17,7 +17,7 @@ use domain::statistics::bootstrap::Resampler;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::VirtualClock;
+use crate::clock::{RealClock, VirtualClock};
 use crate::context::ContextReader;
 use crate::gate::keep::recover;
 use crate::gate::slot::{AskedCell, TimedSpan};
@@ -751,15 +751,20 @@ fn models_take_turns_and_a_decided_one_leaves_its_time_to_the_others() {
         candidate: midi.clone(),
     });
     let mut calm = noisy(0.004, 0.0);
+    let mut slots = 0;
     let mut play = |seen: &Seen| {
         if seen.asked.weights != Some(&midi) {
             return calm(seen);
         }
-        // Now faster by five percent, now slower, from one of its blocks to the next.
-        Ok(match (seen.arm, seen.number / 8 % 2) {
-            (Arm::Base, _) => 0.0,
-            (Arm::Candidate, 0) => 0.05,
-            (Arm::Candidate, _) => -0.05,
+        // Slower by five percent in five of eight blocks, faster by as much in three: neither is
+        // ever shown.
+        let is_faster = [1, 4, 6].contains(&(slots / 4 % 8));
+        // The two that were tried out are in no block.
+        slots += u32::from(seen.number >= 4);
+        Ok(match seen.arm {
+            Arm::Base => 0.0,
+            Arm::Candidate if is_faster => -0.05,
+            Arm::Candidate => 0.05,
         })
     };
     let record = bed.run(&options, &mut play).expect("a record");
@@ -965,4 +970,67 @@ fn a_torn_last_line_is_left_out_and_a_torn_other_one_is_told_of() {
     assert_eq!(blocks(&again, StageKind::Measuring), &all[..all.len() - 1]);
     fs::write(&path, text.replacen("\"slots\"", "\"slot", 1)).expect("writable");
     assert!(matches!(recover(&folder), Err(GateError::Keep { .. })));
+}
+
+/// Real processes and a real clock; only the probe is scripted, since unoptimised it takes seconds.
+fn run_processes(options: &GateOptions, bed: &Bed) -> GateRecord {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::default());
+    let hands = Hands {
+        probe: Box::new(|| Probed {
+            multiply_ns: 10_000_000,
+            copy_ns: 8_000_000,
+        }),
+        ..Hands::real(Arc::clone(&clock))
+    };
+    let mut machine = Machine {
+        clock,
+        ..bed.machine(Vec::new())
+    };
+    run_with(options, &mut machine, hands, &mut |_| ()).expect("a record")
+}
+
+#[test]
+fn processes_are_measured_slot_by_slot_each_a_fresh_one() {
+    let bed = Bed::new("# every default\n");
+    let starts = bed.folder.path().join("starts");
+    let command = format!(
+        "sh -c 'echo x >> {}; for i in 1 2 3 4; do sleep 0.04; echo {{}}; done'",
+        starts.display()
+    );
+    let options = GateOptions {
+        base: ArmSpec::parse(&command).expect("an arm"),
+        candidate: ArmSpec::parse(&format!("{command} again")).expect("an arm"),
+        ..bed.commands(Purpose::Compare)
+    };
+    let record = run_processes(&options, &bed);
+    assert_eq!(record.failure, None);
+    let blocks = blocks(&record, StageKind::Measuring);
+    assert_eq!(blocks.len(), 16);
+    let mut last_ns = 0;
+    for slot in blocks.iter().flat_map(|block| &block.slots) {
+        assert!(slot.start_ns >= last_ns, "slots do not overlap");
+        last_ns = slot.end_ns;
+        let [sample] = &slot.samples[..] else {
+            panic!("one metric");
+        };
+        assert_eq!((sample.metric, sample.costs.len()), (Metric::Time, 3));
+    }
+    let started = fs::read_to_string(starts).expect("there").lines().count();
+    assert_eq!(started, 2 + 16 * 4);
+    assert_eq!(said(&record).1, 0);
+}
+
+#[test]
+fn a_candidate_that_prints_nothing_is_never_passed() {
+    let bed = Bed::new("# every default\n");
+    let base = "sh -c 'for i in 1 2 3 4; do sleep 0.04; echo {}; done'";
+    let options = GateOptions {
+        base: ArmSpec::parse(base).expect("an arm"),
+        candidate: ArmSpec::parse("sh -c true").expect("an arm"),
+        ..bed.commands(Purpose::Gate)
+    };
+    let record = run_processes(&options, &bed);
+    let failure = record.failure.as_ref().expect("it failed");
+    assert_eq!(failure.arm, Some(Arm::Candidate));
+    assert_eq!(said(&record), (Verdict::Invalid, 5));
 }
