@@ -309,11 +309,11 @@ mod tests {
     /// Costs that scatter evenly by 2 %, with levels that begin where they say.
     fn costs(seed: u8, levels: &[(usize, f64)]) -> Vec<f64> {
         let mut draws = Resampler::new([seed; 32]);
-        let mut noisy = |level: f64| level * (0.99 + 0.02 * draws.share());
         let each = levels
             .iter()
             .flat_map(|(points, level)| vec![*level; *points]);
-        each.map(|level| noisy(level)).collect()
+        each.map(|level| level * (0.99 + 0.02 * draws.share()))
+            .collect()
     }
 
     fn certified(values: &[f64]) -> Vec<usize> {
