@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod gate;
+
 /// Joulemark measures local AI: quality, speed, cost and joules, on real machines.
 #[derive(Debug, Parser)]
 #[command(
@@ -16,10 +18,12 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
         joulemark quickstart                     measure the reference models here and open the frontier\n  \
         joulemark sweep --dry-run                what model-matrix.toml would measure, and for how long\n  \
         joulemark sweep --collector URL          measure it and submit each result\n  \
+        joulemark gate                           did this change make it slower, hungrier or worse?\n  \
         joulemark doctor                         what this machine can measure, and what would spoil it\n  \
         joulemark serve                          collector and site on one port\n\n\
-        Exit codes: 0 fine, 1 the answer is no, 2 usage or a bad file, 5 infrastructure,\n\
-        130 interrupted (what was finished is kept)."
+        Exit codes: 0 fine (a gate: pass or improved), 1 the answer is no (regressed), 2 usage or a bad\n\
+        file, 3 inconclusive, 4 invalid measurement, 5 infrastructure, 130 interrupted (what was\n\
+        finished is kept)."
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -62,6 +66,12 @@ pub(crate) enum Verb {
     Serve(Serve),
     /// Measure model-matrix.toml on this machine.
     Sweep(Sweep),
+    /// Whether a change made it slower, hungrier or worse: base against candidate, by a policy.
+    Gate(Box<gate::Gate>),
+    /// How two builds, settings or commands differ; no policy, no verdict.
+    Compare(Box<gate::Compare>),
+    /// How often the gate cries wolf here: one arm against itself.
+    Aa(Box<gate::Aa>),
     /// Send what the spool still holds.
     Submit(Submit),
     /// Read result files of other tools, and submit them as imported.

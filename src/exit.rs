@@ -11,21 +11,48 @@ pub(crate) enum Exit {
     No,
     /// Wrong usage, or a bad input file.
     Usage,
+    /// What was planned decides nothing.
+    Inconclusive,
+    /// The measurement does not count.
+    Invalid,
     /// Engine, network, database or disk.
     Infrastructure,
     /// Interrupted; what was finished is kept.
     Interrupted,
 }
 
+impl Exit {
+    /// The number.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::Inconclusive => 3,
+            Self::Invalid => 4,
+            Self::Infrastructure => 5,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The end of a gate whose judgement, or whose refusal, says so. A number that means nothing
+    /// here is never fine.
+    pub(crate) fn of_gate(code: u8) -> Self {
+        match code {
+            0 => Self::Fine,
+            1 => Self::No,
+            2 => Self::Usage,
+            3 => Self::Inconclusive,
+            4 => Self::Invalid,
+            130 => Self::Interrupted,
+            _ => Self::Infrastructure,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Fine => 0,
-            Exit::No => 1,
-            Exit::Usage => 2,
-            Exit::Infrastructure => 5,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.code())
     }
 }
 

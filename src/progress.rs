@@ -17,6 +17,8 @@ use serde_json::json;
 use crate::cli;
 use crate::output::say;
 
+pub(crate) mod gate;
+
 /// Tells of a sweep's events.
 #[derive(Debug)]
 pub(crate) struct Progress {

@@ -107,6 +107,12 @@ impl ContextReader {
         gpus.in_use(pids.as_ref(), lists_are_whole, backend)
     }
 
+    /// Every process that computes on a graphics processor of this machine, as its driver numbers
+    /// them.
+    pub fn gpu_clients(&self) -> BTreeSet<u32> {
+        self.gpus.as_ref().map(Gpus::clients).unwrap_or_default()
+    }
+
     /// Temperature in thousandths of a degree Celsius that has to come down between two cells:
     /// that of the processor or of a graphics processor, whichever is hotter.
     pub fn temp_mc(&self) -> Option<i64> {

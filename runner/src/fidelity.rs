@@ -17,6 +17,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::byte_tokenizer::ByteTokenizer;
 use domain::corpus::{self, Document};
 use domain::ids::Sha256Digest;
 use domain::record::{Fidelity, FidelityDoc, PruningMethod, VariantFacts};
@@ -122,22 +123,14 @@ pub fn measure(
     let documents = corpus::documents(suite);
     let of = documents.len() as u32;
     let mut docs = Vec::with_capacity(documents.len());
-    for (number, Document { given, scored }) in (1..).zip(&documents) {
+    for (number, document) in (1..).zip(&documents) {
         if stop.load(Ordering::Relaxed) {
             return Err(FidelityError::Stopped);
         }
-        let mut tokens: Vec<u32> = begin.into_iter().chain(tokenizer.encode(given)).collect();
-        let first = tokens.len();
-        tokens.extend(tokenizer.encode(scored));
-        tokens.push(tokenizer.eos());
-        // Nothing comes before the first token to predict it from.
-        docs.push(compare(
-            &mut exact,
-            &mut lossy,
-            &tokens,
-            first.max(1),
-            number,
-        )?);
+        let sequence = Sequence::of(document, &tokenizer, begin);
+        let exact = exact.logits(sequence.read(), number)?;
+        let lossy = lossy.logits(sequence.read(), number)?;
+        docs.push(compare(&exact, &lossy, &sequence));
         on_progress(number as u32, of);
     }
     let fidelity = Fidelity {
@@ -217,8 +210,7 @@ impl Model {
     /// One row of finite logits for each of `tokens`.
     fn logits(&mut self, tokens: &[u32], document: usize) -> Result<Vec<Vec<f32>>, FidelityError> {
         let rows = self.engine.logits(tokens)?;
-        let usable = |logit: &f32| logit.abs() <= LARGEST_LOGIT;
-        if rows.iter().flatten().all(usable) {
+        if are_usable(&rows) {
             Ok(rows)
         } else {
             Err(FidelityError::Logits {
@@ -229,17 +221,42 @@ impl Model {
     }
 }
 
-/// Compares two models on one document, from the token at `first` on.
-fn compare(
-    exact: &mut Model,
-    lossy: &mut Model,
-    tokens: &[u32],
+/// Whether all logits are numbers, and such as a model may have.
+pub(crate) fn are_usable(rows: &[Vec<f32>]) -> bool {
+    rows.iter()
+        .flatten()
+        .all(|logit| logit.abs() <= LARGEST_LOGIT)
+}
+
+/// A document's tokens, of which the end is compared.
+pub(crate) struct Sequence {
+    tokens: Vec<u32>,
+    /// The first that is compared.
     first: usize,
-    number: usize,
-) -> Result<FidelityDoc, FidelityError> {
-    let read = &tokens[..tokens.len() - 1];
-    let (exact, lossy) = (exact.logits(read, number)?, lossy.logits(read, number)?);
-    let compared = first..tokens.len();
+}
+
+impl Sequence {
+    /// The begin token, where there is one, both parts, and the end token.
+    pub(crate) fn of(document: &Document, tokenizer: &ByteTokenizer, begin: Option<u32>) -> Self {
+        let given = tokenizer.encode(&document.given);
+        let mut tokens: Vec<u32> = begin.into_iter().chain(given).collect();
+        // Nothing comes before the first token to predict it from.
+        let first = tokens.len().max(1);
+        tokens.extend(tokenizer.encode(&document.scored));
+        tokens.push(tokenizer.eos());
+        Self { tokens, first }
+    }
+
+    /// What is read; nothing is predicted from the last token.
+    pub(crate) fn read(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+}
+
+/// Compares two models' logits behind every token that was read: as many rows as that, each as wide
+/// as the vocabulary.
+pub(crate) fn compare(exact: &[Vec<f32>], lossy: &[Vec<f32>], sequence: &Sequence) -> FidelityDoc {
+    let compared = sequence.first..sequence.tokens.len();
     let mut doc = FidelityDoc {
         tokens: compared.len() as u32,
         kld_nnat: 0,
@@ -250,7 +267,7 @@ fn compare(
     let mut dnll = 0.0;
     for place in compared {
         // The logits behind a token predict the next one.
-        let token = Token::of(&exact[place - 1], &lossy[place - 1], tokens[place]);
+        let token = Token::of(&exact[place - 1], &lossy[place - 1], sequence.tokens[place]);
         let kld_nnat = (token.kld * NNAT).round() as i64;
         doc.token_kld_nnat.push(kld_nnat);
         doc.kld_nnat += kld_nnat;
@@ -258,7 +275,7 @@ fn compare(
         dnll += token.dnll;
     }
     doc.dnll_nnat = (dnll * NNAT).round() as i64;
-    Ok(doc)
+    doc
 }
 
 /// What two distributions over the next token have to do with each other, in nats.

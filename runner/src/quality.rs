@@ -27,10 +27,10 @@ use crate::measure::{
 };
 
 mod context;
-mod room;
+pub(crate) mod room;
 #[cfg(test)]
 pub(crate) mod tests;
-mod thinking;
+pub(crate) mod thinking;
 
 pub use context::model_context_tokens;
 use room::{Whole, fitted};

@@ -1,6 +1,7 @@
 //! From a record, or a foreign file, to its envelope: exact bytes, one signature.
 
 use domain::envelope;
+use domain::gate::record::{self as gate, GateRecord};
 use domain::ids::ContentId;
 use domain::import::sealed::{self, Import};
 use domain::json;
@@ -42,6 +43,11 @@ pub fn seal(record: &Record, key: &RunnerKey) -> Result<Sealed, SealError> {
 /// Signs a foreign file and what is said about it, likewise.
 pub fn seal_import(import: &Import, key: &RunnerKey) -> Result<Sealed, SealError> {
     sealed(import, sealed::PAYLOAD_TYPE, key)
+}
+
+/// Signs what a gate measured, likewise.
+pub fn seal_gate(record: &GateRecord, key: &RunnerKey) -> Result<Sealed, SealError> {
+    sealed(record, gate::PAYLOAD_TYPE, key)
 }
 
 fn sealed<T: Serialize + DeserializeOwned>(

@@ -21,6 +21,9 @@ pub(crate) enum PageError {
     /// A template refused its view.
     #[error("render the page: {0}")]
     Render(#[from] askama::Error),
+    /// A feed could not be written.
+    #[error("write the feed: {0}")]
+    Feed(String),
     /// A chart could not be drawn.
     #[error("draw the chart: {0}")]
     Draw(String),
@@ -61,7 +64,7 @@ impl IntoResponse for PageError {
                  please try again in half a minute."
                     .to_owned(),
             ),
-            Self::Read(_) | Self::Render(_) | Self::Draw(_) => (
+            Self::Read(_) | Self::Render(_) | Self::Draw(_) | Self::Feed(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "This page is broken",
                 "That is our mistake, and it is in our log. The other pages may well work.".to_owned(),

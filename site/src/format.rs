@@ -37,8 +37,19 @@ pub(crate) enum Quantity {
 }
 
 impl Quantity {
+    /// What a column of the results measures; `None` for one that this program does not know.
+    pub(crate) fn of_metric(metric: &str) -> Option<Self> {
+        match metric {
+            "decode_tokens_per_second" | "prefill_tokens_per_second" => Some(Self::Speed),
+            "ttft_ms" => Some(Self::Milliseconds),
+            "joules_per_output_token" => Some(Self::Joules),
+            "peak_bytes" => Some(Self::Bytes),
+            _ => None,
+        }
+    }
+
     /// Factor from the API's unit to the shown one, and that unit.
-    fn unit(self, value: f64) -> (f64, &'static str) {
+    pub(crate) fn unit(self, value: f64) -> (f64, &'static str) {
         match self {
             Self::Quality | Self::OfTheory => (100.0, "%"),
             Self::Speed => (1.0, "tok/s"),
@@ -223,6 +234,52 @@ pub(crate) fn rough(value: f64) -> String {
     trimmed(value, decimals(value, None))
 }
 
+/// A share as a change in percent, with its sign: `+2.4 %`.
+pub(crate) fn change(share: f64) -> String {
+    format!("{}\u{a0}%", signed(100.0 * share, 1))
+}
+
+/// Two such, as the ends of an interval; one that nothing bounds is not named.
+pub(crate) fn changes(low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => {
+            let low = signed(100.0 * low, 1);
+            format!("{low} to {}", change(high))
+        }
+        (Some(low), None) => format!("{} or more", change(low)),
+        (None, Some(high)) => format!("{} or less", change(high)),
+        (None, None) => "unbounded".to_owned(),
+    }
+}
+
+/// A share without a sign: `1.1 %`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{}\u{a0}%", trimmed(100.0 * share, 2))
+}
+
+fn signed(value: f64, decimals: usize) -> String {
+    let text = number(value, decimals);
+    if value > 0.0 && text.contains(|c: char| ('1'..='9').contains(&c)) {
+        format!("+{text}")
+    } else {
+        text
+    }
+}
+
+/// `40 s`, `7 min 40 s`, `2 h 5 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.clamp(0.0, 1e12).round() as u64;
+    match whole {
+        0..60 => format!("{whole}\u{a0}s"),
+        60..3_600 => format!("{}\u{a0}min {}\u{a0}s", whole / 60, whole % 60),
+        _ => format!(
+            "{}\u{a0}h {}\u{a0}min",
+            number((whole / 3_600) as f64, 0),
+            whole % 3_600 / 60
+        ),
+    }
+}
+
 /// US dollars: cents only below a hundred.
 pub(crate) fn usd(value: f64) -> String {
     let cents = value.abs() < 100.0 && (value - value.round()).abs() > 0.004;
@@ -384,5 +441,18 @@ mod tests {
         assert_eq!(time("soon"), "soon");
         assert_eq!(age(Duration::from_secs(125)), "2 minutes");
         assert_eq!(plural(1, "result"), "1 result");
+        assert_eq!(duration(40.2), "40\u{a0}s");
+        assert_eq!(duration(460.0), "7\u{a0}min 40\u{a0}s");
+        assert_eq!(duration(7_500.0), "2\u{a0}h 5\u{a0}min");
+    }
+
+    #[test]
+    fn a_change_has_its_sign_and_an_open_end_its_word() {
+        assert_eq!(change(0.0241), "+2.4\u{a0}%");
+        assert_eq!(change(-0.0241), "−2.4\u{a0}%");
+        assert_eq!(change(0.0001), "0.0\u{a0}%");
+        assert_eq!(changes(Some(0.016), None), "+1.6\u{a0}% or more");
+        assert_eq!(changes(Some(-0.016), Some(0.02)), "−1.6 to +2.0\u{a0}%");
+        assert_eq!(percent(0.0111), "1.11\u{a0}%");
     }
 }

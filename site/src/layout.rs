@@ -16,17 +16,18 @@ pub(crate) struct Twin {
     pub(crate) href: String,
     /// Media type.
     pub(crate) kind: &'static str,
-    /// `JSON`, `CSV` or `SVG`.
+    /// `JSON`, `CSV`, `SVG`, or what a feed has.
     pub(crate) name: &'static str,
 }
 
 /// Navigation: path, name.
-pub(crate) const NAVIGATION: [(&str, &str); 7] = [
+pub(crate) const NAVIGATION: [(&str, &str); 8] = [
     ("/", "Frontier"),
     ("/models", "Models"),
     ("/tasks", "Tasks"),
     ("/engines", "Engines"),
     ("/hardware", "Hardware"),
+    ("/regressions", "Regressions"),
     ("/methodology", "Methodology"),
     ("/glossary", "Glossary"),
 ];

@@ -7,12 +7,15 @@
 //! that escapes everything. The site decides nothing: membership, intervals and sentences are the
 //! collector's. A figure that the API does not have reads "not recorded", with the reason.
 //!
-//! Nothing here touches the database, and nothing needs JavaScript.
+//! Nothing here touches the database, and nothing needs JavaScript: on trends alone a script draws
+//! over the static drawing.
 
 mod assets;
+mod badges;
 mod cache;
 mod charts;
 mod error;
+mod feeds;
 mod format;
 mod layout;
 mod names;

@@ -221,7 +221,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 pub(crate) fn drawable(text: &str) -> String {
     let bidi = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
-        .filter(|c| !c.is_control() && !bidi(*c))
+        .filter(|c| !c.is_control() && !bidi(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
         .collect()
 }
 

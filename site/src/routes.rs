@@ -5,7 +5,7 @@ use axum::middleware::from_fn;
 use axum::routing::get;
 
 use crate::results::Client;
-use crate::{SiteOptions, assets, cache, pages, twins};
+use crate::{SiteOptions, assets, badges, cache, feeds, pages, twins};
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -36,6 +36,12 @@ pub fn router(client: Client, options: SiteOptions) -> Router {
         .route("/engines", get(pages::engines::list))
         .route("/engines/{slug}", get(pages::engines::show))
         .route("/engines/{slug}/{build}", get(pages::engines::build))
+        .route("/regressions", get(pages::regressions::list))
+        .route("/regressions.atom", get(feeds::regressions))
+        .route("/regressions/{engine}", get(pages::regressions::engine))
+        .route("/series/{id}", get(pages::series::show))
+        .route("/gates/{id}", get(pages::gate::show))
+        .route("/badge/{kind}/{name}", get(badges::show))
         .route("/compare", get(pages::compare::show))
         .route("/hardware", get(pages::hardware::list))
         .route("/hardware/{slug}", get(pages::hardware::show))

@@ -97,6 +97,7 @@ async fn get_if_changed(site: &Served, path: &str, tag: &str) -> Seen {
 fn settled(body: &str) -> String {
     body.replace(&crate::assets::STYLE.path(), "/static/site.css")
         .replace(&crate::assets::ICON.path(), "/static/icon.svg")
+        .replace(&crate::assets::TRENDS.path(), "/static/trends.js")
 }
 
 const PAGES: [(&str, &str); 11] = [
@@ -218,6 +219,58 @@ async fn pages_of_hostile_names_stay_pages() {
             assert!(!page.body.contains(markup), "{markup} in {path}");
         }
         if ["home", "result", "engine", "build"].contains(&name) {
+            insta::assert_snapshot!(format!("hostile_{name}"), settled(&page.body));
+        }
+    }
+}
+
+const GATE_PAGES: [(&str, &str); 5] = [
+    ("regressions", "/regressions"),
+    ("regressions_of_one", "/regressions/candle"),
+    ("series", "/series/candle-decode"),
+    (
+        "gate",
+        "/gates/1a00000000000000000000000000000000000000000000000000000000000000",
+    ),
+    (
+        "gate_passed",
+        "/gates/1b00000000000000000000000000000000000000000000000000000000000000",
+    ),
+];
+
+#[tokio::test]
+async fn pages_of_gates_and_series() {
+    let site = site(sample::priced());
+    for (name, path) in GATE_PAGES {
+        let page = get(&site, path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        insta::assert_snapshot!(format!("gates_{name}"), settled(&page.body));
+    }
+    let empty = get(&crate::tests::site(sample::empty()), "/regressions").await;
+    insta::assert_snapshot!("empty_regressions", settled(&empty.body));
+}
+
+#[tokio::test]
+async fn hostile_gates_and_series_stay_pages() {
+    let site = site(sample::hostile());
+    for (name, path) in GATE_PAGES {
+        let page = get(&site, path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        for markup in [
+            "<script>alert",
+            "<script defer src=\"http",
+            "onerror=alert(1)>",
+        ] {
+            assert!(!page.body.contains(markup), "{markup} in {path}");
+        }
+        let drawings = page.body.split("<svg class=\"chart").skip(1);
+        for drawing in drawings.filter_map(|rest| rest.split("</svg>").next()) {
+            assert!(
+                !drawing.contains(['\u{0}', '\u{202e}', '\u{ffff}']),
+                "{path}"
+            );
+        }
+        if ["gate", "series"].contains(&name) {
             insta::assert_snapshot!(format!("hostile_{name}"), settled(&page.body));
         }
     }
@@ -378,6 +431,8 @@ async fn pages_stay_small() {
         (sample::engines(), "/"),
         (sample::engines(), "/results/00000000000000b0"),
         (sample::engines(), "/engines/llama-cpp/0011223344aa"),
+        (sample::priced(), "/regressions"),
+        (sample::priced(), "/series/candle-decode"),
     ] {
         let page = get(&site(api), path).await;
         assert!(

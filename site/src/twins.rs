@@ -82,7 +82,7 @@ pub(crate) async fn pass(site: &Site, path: &str, format: Format) -> Result<Resp
     Ok(response)
 }
 
-/// `GET /{list}.json` and `.csv` of the lists: results, models, engines, hardware.
+/// `GET /{list}.json` and `.csv` of the lists: results, models, engines, hardware, changes, gates.
 pub(crate) async fn list(
     State(site): State<Site>,
     Path(list): Path<String>,
@@ -94,9 +94,11 @@ pub(crate) async fn list(
         _ => format!("/api/v1/{name}"),
     };
     match (name, format) {
-        ("results" | "frontier" | "engines" | "compare" | "imports" | "tasks", Some(format)) => {
-            pass(&site, &path, format).await
-        }
+        (
+            "results" | "frontier" | "engines" | "compare" | "imports" | "tasks" | "regressions"
+            | "gates",
+            Some(format),
+        ) => pass(&site, &path, format).await,
         ("models" | "hardware", Some(Format::Json)) => pass(&site, &path, Format::Json).await,
         _ => Err(PageError::NotFound(format!("page /{}", segment(&list)))),
     }

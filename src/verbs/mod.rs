@@ -3,6 +3,7 @@
 mod arm;
 mod completions;
 mod doctor;
+mod gate;
 mod import;
 mod key;
 mod man;
@@ -35,6 +36,9 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Doctor(args) => asynchronous(doctor::run(args, config()?)),
         Verb::Meter(verb) => asynchronous(meter::run(verb, config()?)),
         Verb::Import(args) => asynchronous(import::run(args, config()?)),
+        Verb::Gate(args) => asynchronous(gate::gate(*args, config()?)),
+        Verb::Compare(args) => asynchronous(gate::compare(*args, config()?)),
+        Verb::Aa(args) => asynchronous(gate::aa(*args, config()?)),
         Verb::Submit(args) => asynchronous(submit::run(args, config()?)),
         Verb::Key(args) => key::run(&args, &config()?),
         Verb::Variant(args) => variant::run(args, &config()?),

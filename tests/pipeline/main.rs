@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod arms;
 mod engines;
 mod hostile;
 mod import;

@@ -4,7 +4,9 @@ use super::MAX_EDGE_SHARE;
 use super::check::{self, Verdict};
 use super::curve::{EnergyCurve, SpanEnergy};
 use super::keys::{KeyMeters, Seat, keys};
-use crate::record::{AttributionMethod, EnergyClaim, MeasuredEnergy, Record, UnavailableReason};
+use crate::record::{
+    AttributionMethod, EnergyClaim, MeasuredEnergy, MeterTrace, Record, UnavailableReason,
+};
 use crate::scope::ScopeKey;
 use crate::units::Joules;
 
@@ -69,11 +71,22 @@ impl ScopeMeters {
         if doubted {
             return Err(UnavailableReason::Implausible);
         }
+        Self::of_traces(&record.meters, key, method)
+    }
+
+    /// These meters of some traces. What is wrong with one of them is wrong with their sum.
+    pub fn of_traces(
+        traces: &[MeterTrace],
+        key: &KeyMeters,
+        method: AttributionMethod,
+    ) -> Result<Self, UnavailableReason> {
         let readers = key
             .meters
             .iter()
             .map(|index| {
-                let trace = &record.meters[*index as usize];
+                let trace = traces
+                    .get(*index as usize)
+                    .ok_or(UnavailableReason::Absent)?;
                 Ok(Reader {
                     curve: EnergyCurve::of(trace)?,
                     update_ns: trace.update_ns,

@@ -222,8 +222,8 @@ impl Example {
                         control_multiply_ns: noisy(10_000_000, 0.01 * normal(&mut noise)),
                         control_copy_ns: noisy(12_000_000, 0.01 * normal(&mut noise)),
                         throttled_ns: None,
-                        samples: self.samples(model, kind, arm, &mut noise),
                         output_sha256: None,
+                        samples: self.samples(model, kind, arm, &mut noise),
                     }
                 });
                 stage.blocks.push(Block {

@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 pub mod rank;
 pub mod record;
+pub mod replay;
 pub mod rivals;
 pub mod verdict;
 

@@ -351,13 +351,15 @@ pub struct Greedy {
     pub documents: u32,
     /// Tokens chosen by the base.
     pub tokens: u64,
-    /// SHA-256 over the base's tokens.
+    /// SHA-256 over what the base said after each text: how many tokens it read, which it chose
+    /// where it says them, what they spell, and whether it ended by itself.
     pub base_tokens_sha256: Sha256Digest,
     /// Over the candidate's.
     pub candidate_tokens_sha256: Sha256Digest,
-    /// SHA-256 over the bits of the base's logits at every position; absent where the engine shows none.
+    /// SHA-256 over the bits of the base's logits at every position of each text and of what the base
+    /// chose after it; absent where the engine shows none.
     pub base_logits_sha256: Option<Sha256Digest>,
-    /// Of the candidate's.
+    /// Of the candidate's, over the same tokens.
     pub candidate_logits_sha256: Option<Sha256Digest>,
 }
 

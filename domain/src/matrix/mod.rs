@@ -746,7 +746,7 @@ fn checked_repetitions(
 }
 
 /// Whether `text` fits a pattern in which `*` stands for any characters but `/`.
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {

@@ -26,7 +26,7 @@ pub(crate) mod process;
 mod protocol;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use process::{Process, Unheard};
 use protocol::{About, Answer, Ask, Hello, VERSION, Version};

@@ -22,11 +22,11 @@ static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// A started program's process group, known until this is dropped.
 #[derive(Debug)]
-pub(super) struct Group(i32);
+pub(crate) struct Group(i32);
 
 impl Group {
     /// The group that the process leads.
-    pub(super) fn led_by(process: u32) -> Self {
+    pub(crate) fn led_by(process: u32) -> Self {
         let group = i32::try_from(process).expect("process ids are small");
         groups().insert(group);
         Self(group)

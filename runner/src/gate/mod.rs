@@ -6,7 +6,12 @@
 //! planned, by the rules of `domain::gate`; [`quality`] climbs the ladder of answers. It decides
 //! nothing: what it measured is sealed, and [`domain::gate::verdict::judge`] speaks.
 
+pub mod aa;
 pub mod arm;
+pub mod checkout;
+pub mod control;
+mod energy;
+pub mod keep;
 pub mod quality;
 pub mod run;
 pub mod slot;

@@ -69,7 +69,7 @@ pub(super) fn fitted(answers: &[Whole], room: usize) -> (Vec<AnsweredItem>, u32)
 }
 
 /// The largest bound up to the cap that holds, of bounds that hold the more the smaller they are.
-fn largest(holds: impl Fn(usize) -> bool) -> Option<usize> {
+pub(crate) fn largest(holds: impl Fn(usize) -> bool) -> Option<usize> {
     if holds(MAX_ANSWER_BYTES) {
         return Some(MAX_ANSWER_BYTES);
     }

@@ -17,17 +17,17 @@ const TAGS: [(&str, &str); 5] = [
 
 /// A text without its thinking.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     /// What is left; nothing where thinking was never closed.
-    pub(super) answer: String,
+    pub(crate) answer: String,
     /// Bytes that were cut, tags included; 0 where there was no tag.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Cuts every piece of thinking. What stands before a closing tag that nothing opened is thinking
 /// too, because some templates open it in the prompt; of a tag that is never closed everything is.
 /// The work is linear in the text's length.
-pub(super) fn cut(text: &str) -> Cut {
+pub(crate) fn cut(text: &str) -> Cut {
     let mut answer = String::new();
     let mut rest = text;
     let mut is_cut = false;

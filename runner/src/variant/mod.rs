@@ -24,6 +24,7 @@ mod inspect;
 mod mixes;
 mod prune;
 mod quantise;
+mod round;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use inspect::{
     Agreement, Claim, Examined, SaidPruning, Suspicion, ZeroPattern, Zeroed, examine, inspect,
 };
 pub use mixes::Mix;
+pub use round::round_tensor;
 
 /// One variant to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,6 +23,8 @@ use domain::tier::Tier;
 mod energy;
 #[path = "engines.rs"]
 mod engines;
+#[path = "gates.rs"]
+pub(crate) mod gates;
 #[path = "variants.rs"]
 mod variants;
 
@@ -792,6 +794,10 @@ fn serve(sample: Sample) -> Router {
             get(|| async { "{\"n_prompt\": 512}" }),
         )
         .route("/api/v1/hardware", get(show_hardware))
+        .route("/api/v1/regressions", get(gates::show_regressions))
+        .route("/api/v1/series/{id}", get(gates::show_series))
+        .route("/api/v1/gates", get(gates::show_gates))
+        .route("/api/v1/gates/{id}", get(gates::show_gate))
         .route("/api/v1/engines", get(show_engines))
         .route("/api/v1/engines/{slug}", get(show_engine))
         .route("/api/v1/engines/{slug}/{build}", get(show_build))
@@ -923,7 +929,7 @@ async fn show_record(State(sample): Scripted, Path(id): Path<String>) -> Respons
 }
 
 async fn show_envelope(Path(id): Path<String>) -> Response {
-    if id != RECORD {
+    if id != RECORD && !gates::is_known(&id) {
         return refuse(StatusCode::NOT_FOUND, "no such record");
     }
     (

@@ -29,7 +29,21 @@ pub(crate) enum Measure {
     Points,
     /// Rows below each other, named beside the frame: no ticks.
     Rows,
+    /// Unix seconds, with calendar days below the axis.
+    Time,
+    /// A figure of a series, in the unit that stands beside the chart.
+    Value {
+        /// Equal ratios are equally far apart.
+        logarithmic: bool,
+    },
+    /// Change against the base, in percent.
+    Change,
 }
+
+/// The last second with a four-digit year.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+const HOUR: f64 = 3_600.0;
+const DAY: f64 = 24.0 * HOUR;
 
 impl Measure {
     /// Written at the axis.
@@ -44,7 +58,8 @@ impl Measure {
             Self::Seconds => "Seconds",
             Self::Ordinal => "Repetition",
             Self::Points => "Quality against the reference, points of 100",
-            Self::Rows => "",
+            Self::Change => "Candidate against base, % of cost",
+            Self::Rows | Self::Time | Self::Value { .. } => "",
         }
     }
 
@@ -53,6 +68,7 @@ impl Measure {
         matches!(
             self,
             Self::Objective(Objective::Price | Objective::Decode | Objective::Joules)
+                | Self::Value { logarithmic: true }
         )
     }
 
@@ -62,6 +78,7 @@ impl Measure {
             Self::Objective(Objective::Quality) => (0.0..=1.0).contains(&value),
             Self::Watts | Self::Seconds => (0.0..=LARGEST).contains(&value),
             Self::Points => (-100.0..=100.0).contains(&value),
+            Self::Time => (0.0..=LAST_SECOND).contains(&value),
             _ if self.is_logarithmic() => (SMALLEST_LOG..=LARGEST).contains(&value),
             _ => value.abs() <= LARGEST,
         }
@@ -77,7 +94,9 @@ impl Measure {
             Self::Objective(Objective::Quality) => format!("{} %", text(value * 100.0, 2)),
             Self::Ordinal => trimmed(value, 0),
             Self::Rows => String::new(),
-            Self::Points if value > 0.0 => format!("+{}", text(value, 0)),
+            // A step of whole days has no decimals, a shorter one has: see `days`.
+            Self::Time => moment(value, decimals.is_some()),
+            Self::Points | Self::Change if value > 0.0 => format!("+{}", text(value, 0)),
             _ => text(value, 0),
         }
     }
@@ -111,14 +130,21 @@ impl Axis {
         }
         let ends_of_rows = (low - 0.7, high + 0.7);
         if measure.is_logarithmic() {
-            let air = (high / low).max(1.6).powf(0.09);
-            let narrow = (1.6 / (high / low)).max(1.0).sqrt();
+            // A series moves by percents: what would be nothing on an axis of prices fills its own.
+            let least = if matches!(measure, Measure::Value { .. }) {
+                1.04
+            } else {
+                1.6
+            };
+            let air = (high / low).max(least).powf(0.09);
+            let narrow = (least / (high / low)).max(1.0).sqrt();
             (low, high) = (low / air / narrow, high * air * narrow);
         } else {
-            let least = if measure == Measure::Objective(Objective::Quality) {
-                0.1
-            } else {
-                high.abs().max(1e-6) * 0.04
+            let least = match measure {
+                Measure::Objective(Objective::Quality) => 0.1,
+                Measure::Time => HOUR,
+                Measure::Change => 0.5,
+                _ => high.abs().max(1e-6) * 0.04,
             };
             let grow = (least - (high - low)).max(0.0) / 2.0 + (high - low).max(least) * 0.1;
             (low, high) = (low - grow, high + grow);
@@ -129,12 +155,14 @@ impl Axis {
             }
             Measure::Ordinal => (low, high) = (low.min(0.5), high.max(1.5)),
             Measure::Watts | Measure::Seconds => low = low.max(0.0),
+            Measure::Time => (low, high) = (low.max(0.0), high.min(LAST_SECOND)),
             // Half a row of air at both ends, whatever was added above.
             Measure::Rows => (low, high) = ends_of_rows,
             _ => {}
         }
         let (ticks, decimals) = match measure {
             Measure::Rows => (Vec::new(), None),
+            Measure::Time => days(low, high, most_ticks),
             _ => ticks(measure, low, high, most_ticks),
         };
         Some(Self {
@@ -226,6 +254,31 @@ fn ticks(measure: Measure, low: f64, high: f64, most: usize) -> (Vec<f64>, Optio
     (ticks, Some((-step.log10() - 1e-9).ceil().max(0.0) as usize))
 }
 
+/// Ticks at calendar steps of UTC; the second part is `None` where every tick is a midnight.
+fn days(low: f64, high: f64, most: usize) -> (Vec<f64>, Option<usize>) {
+    let hours = [0.25, 1.0, 3.0, 6.0, 12.0].map(|hours| hours * HOUR);
+    let days = [1.0, 2.0, 4.0, 7.0, 14.0, 21.0, 28.0, 56.0, 91.0, 182.0, 364.0].map(|days| days * DAY);
+    let raw = (high - low) / most.max(1) as f64;
+    let step = hours
+        .into_iter()
+        .chain(days)
+        .find(|step| *step >= raw)
+        .unwrap_or((raw / (364.0 * DAY)).ceil() * 364.0 * DAY);
+    let first = (low / step).ceil() as i64;
+    let ticks = (first..first + 12)
+        .map(|i| i as f64 * step)
+        .filter(|tick| *tick <= high)
+        .collect();
+    (ticks, (step < DAY).then_some(0))
+}
+
+/// A tick of time as its label reads: the day, or with the hour where steps are shorter.
+fn moment(seconds: f64, with_hour: bool) -> String {
+    let format = if with_hour { "%m-%d %H:%M" } else { "%Y-%m-%d" };
+    jiff::Timestamp::from_second(seconds as i64)
+        .map_or_else(|_| String::new(), |time| time.strftime(format).to_string())
+}
+
 impl Ranged for Axis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
@@ -296,6 +349,36 @@ mod tests {
     }
 
     #[test]
+    fn time_is_told_by_days_and_within_a_day_by_hours() {
+        let at = 1_792_300_000.0;
+        assert_eq!(
+            labels(Measure::Time, &[at, at + 5.0 * DAY]),
+            [
+                "2026-10-18",
+                "2026-10-19",
+                "2026-10-20",
+                "2026-10-21",
+                "2026-10-22",
+                "2026-10-23"
+            ]
+        );
+        let hours = labels(Measure::Time, &[at, at + 6.0 * HOUR]);
+        assert!(hours.iter().any(|hour| hour.ends_with(":00")), "{hours:?}");
+        assert!(!labels(Measure::Time, &[at, at + 9_000.0 * DAY]).is_empty());
+    }
+
+    #[test]
+    fn two_percent_are_seen_on_both_axes_of_a_series() {
+        for logarithmic in [false, true] {
+            let axis = Axis::fit(Measure::Value { logarithmic }, [100.0, 102.0], 7);
+            let axis = axis.expect("has values");
+            let apart = axis.map(&102.0, (0, 1_000)) - axis.map(&100.0, (0, 1_000));
+            assert!(apart > 300, "{apart} of 1,000");
+            assert!(axis.ticks.len() >= 2);
+        }
+    }
+
+    #[test]
     fn zero_has_no_place_on_a_logarithmic_axis() {
         let axis = Axis::fit(
             Measure::Objective(Objective::Price),
@@ -319,7 +402,7 @@ mod tests {
         #[test]
         fn every_admitted_value_has_a_place_and_nothing_else_has(
             values in proptest::collection::vec(any::<f64>(), 1..20),
-            which in 0_usize..6,
+            which in 0_usize..10,
         ) {
             let measure = [
                 Measure::Objective(Objective::Price),
@@ -328,6 +411,10 @@ mod tests {
                 Measure::Objective(Objective::Joules),
                 Measure::Speed,
                 Measure::Ordinal,
+                Measure::Time,
+                Measure::Change,
+                Measure::Value { logarithmic: false },
+                Measure::Value { logarithmic: true },
             ][which];
             let admitted = values.iter().filter(|value| measure.admits(**value)).count();
             match Axis::fit(measure, values.iter().copied(), 8) {

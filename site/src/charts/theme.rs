@@ -20,6 +20,9 @@ pub(super) const LINE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 /// The second line of a power trace.
 pub(super) const POWER: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 
+/// What a series is held against.
+pub(super) const CANARY: RGBColor = RGBColor(0x6B, 0x72, 0x80);
+
 /// Marks, fast speed class.
 pub(super) const BLUE: &str = "#0072B2";
 /// Middle speed class.

@@ -11,11 +11,11 @@ pub(super) const BLOCK_SLOTS: usize = 4;
 
 /// One cell-metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::gate) struct Place {
     /// The cell's place in the record.
-    pub(super) cell: usize,
+    pub(in crate::gate) cell: usize,
     /// What of it.
-    pub(super) metric: Metric,
+    pub(in crate::gate) metric: Metric,
 }
 
 /// The stage of that kind, where it was begun.
@@ -24,7 +24,7 @@ pub(super) fn stage(record: &GateRecord, kind: StageKind) -> Option<&Stage> {
 }
 
 /// Whether a block counts: nothing disturbed it, and it has all its slots.
-pub(super) fn counts(block: &Block) -> bool {
+pub(in crate::gate) fn counts(block: &Block) -> bool {
     block.void.is_none() && block.slots.len() == BLOCK_SLOTS
 }
 
@@ -34,14 +34,14 @@ pub(super) fn counted(stage: &Stage, model: u32) -> impl Iterator<Item = &Block>
 }
 
 /// What the slot says of the cell-metric.
-pub(super) fn sample(slot: &Slot, place: Place) -> Option<&Sample> {
+pub(in crate::gate) fn sample(slot: &Slot, place: Place) -> Option<&Sample> {
     (slot.samples.iter())
         .find(|sample| sample.cell as usize == place.cell && sample.metric == place.metric)
 }
 
 /// The median over the repetitions of ln(cost / units); `None` without repetitions, or where a cost
 /// or the units are 0.
-pub(super) fn slot_value(sample: &Sample) -> Option<f64> {
+pub(in crate::gate) fn slot_value(sample: &Sample) -> Option<f64> {
     if sample.units == 0 || sample.costs.contains(&0) {
         return None;
     }
@@ -114,7 +114,7 @@ pub(super) fn block_seconds(record: &GateRecord, model: u32) -> Option<f64> {
 }
 
 /// The sample's standard deviation (n - 1); `None` below two values.
-pub(super) fn standard_deviation(values: &[f64]) -> Option<f64> {
+pub(in crate::gate) fn standard_deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }

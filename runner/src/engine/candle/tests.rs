@@ -879,3 +879,39 @@ proptest! {
         survives(&[b"GGUF\x03\0\0\0".as_slice(), &tail].concat());
     }
 }
+
+#[test]
+fn a_burden_changes_no_answer_and_repeats_the_passes_it_names() {
+    use std::num::NonZeroU32;
+    let prompts = [&PROMPT[..], &PROMPT[..3], &PROMPT[..5]];
+    let answers = |engine: &mut CandleEngine| -> Vec<Vec<u32>> {
+        prompts
+            .iter()
+            .map(|prompt| {
+                let request = request(prompt, 21, true);
+                let generated = engine.generate(&request, &mut |_| ());
+                generated.expect("an answer").output
+            })
+            .collect()
+    };
+    let (mut plain, _folder, path) = loaded(&Fixture::tiny());
+    let expected = answers(&mut plain);
+    let exact = plain.logits(&PROMPT).expect("logits");
+    for (passes, prompts, repeated) in [
+        // 20 decode passes in each of three requests.
+        (Some(1), None, 60),
+        (Some(7), None, 60 / 7),
+        (None, Some(2), 1),
+        (Some(20), Some(1), 3 + 3),
+    ] {
+        let mut burdened = CandleEngine::new().expect("a CPU").burdened(Burden {
+            repeat_pass_every: passes.and_then(NonZeroU32::new),
+            repeat_prompt_every: prompts.and_then(NonZeroU32::new),
+            read_bytes_per_token: 1 << 16,
+        });
+        burdened.load(&path, NEEDS).expect("a whole file");
+        assert_eq!(answers(&mut burdened), expected);
+        assert_eq!(burdened.burden.repeated, repeated);
+        assert_eq!(burdened.logits(&PROMPT).expect("logits"), exact);
+    }
+}

@@ -25,7 +25,7 @@ const MAX_LINES: usize = 1_000;
 /// Fewest repetitions behind the warm-up.
 const MIN_COUNTED: usize = 3;
 /// How long a program may take to end, however short its repetitions are.
-const END_GRACE_NS: u64 = 200_000_000;
+const END_GRACE_NS: u64 = 250_000_000;
 /// Letters of a line that an error shows.
 const SHOWN: usize = 60;
 
@@ -150,6 +150,12 @@ pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slott
     })
 }
 
+/// A line as an object; serde would take a list for one.
+fn object(line: &[u8]) -> serde_json::Result<Line> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line)?;
+    serde_json::from_value(object.into())
+}
+
 fn start(arm: &ArmSpec) -> Result<Process, SlotError> {
     let program = arm
         .program()
@@ -212,7 +218,7 @@ impl Heard {
     }
 
     fn note(&mut self, line: &[u8], cost_ns: u64, at_once: bool) -> Result<(), String> {
-        let line: Line = serde_json::from_slice(line).map_err(|error| {
+        let line: Line = object(line).map_err(|error| {
             let text = String::from_utf8_lossy(line);
             let start: String = cleaned(&text).chars().take(SHOWN).collect();
             format!("a line of it is no JSON object of a repetition ({error}): {start}")

@@ -205,6 +205,11 @@ impl Gpus {
         context.firmware = firmware.map(|version| Name::cleaned(&version));
     }
 
+    /// Every process that computes on one of them.
+    pub fn clients(&self) -> BTreeSet<u32> {
+        self.cards.iter().flat_map(|card| card.pids()).collect()
+    }
+
     /// Temperature of the hottest card.
     pub fn temp_mc(&self) -> Option<i64> {
         self.cards.iter().filter_map(|card| card.temp_mc()).max()

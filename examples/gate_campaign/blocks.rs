@@ -1,0 +1,200 @@
+//! Records blocks of an arm against itself, as a gate would, one line of JSON each.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use domain::gate::record::{Block, Slot};
+use domain::gate::{coin, order};
+use domain::ids::Sha256Digest;
+use runner::clock::{Clock as _, RealClock};
+use runner::gate::control::Control;
+use runner::gate::slot::{Around, Asked, AskedCell, Slotted, run_slot};
+use runner::host;
+use serde::{Deserialize, Serialize};
+
+use crate::Campaign;
+
+/// Name of the model in the coins.
+const MODEL: &str = "joulemark-reference-0.9m";
+
+/// The file's first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    /// What the coins are drawn from.
+    pub(crate) seed: Sha256Digest,
+    /// Requests in one repetition.
+    pub(crate) requests: u32,
+    /// The measured program.
+    pub(crate) binary_sha256: Sha256Digest,
+    /// Processor as it names itself.
+    pub(crate) chip: String,
+    /// Logical cores.
+    pub(crate) cpu_cores: u32,
+    /// Threads of the engine.
+    pub(crate) threads: u32,
+    /// When it began, Unix milliseconds.
+    pub(crate) started_ms: u64,
+}
+
+/// Threads of the engine: as `joulemark sweep` takes them.
+pub(crate) fn threads() -> u32 {
+    host::survey(Path::new("/"))
+        .host
+        .cpu_cores
+        .saturating_sub(1)
+        .max(1)
+}
+
+/// Where the blocks are.
+pub(crate) fn path(campaign: &Campaign) -> PathBuf {
+    campaign.out.join("aa-blocks.jsonl")
+}
+
+/// What was recorded.
+pub(crate) fn read(path: &Path) -> anyhow::Result<(Header, Vec<Block>)> {
+    let file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
+    let mut lines = BufReader::new(file).lines();
+    let header = lines.next().context("the file is empty")??;
+    let header = serde_json::from_str(&header).context("failed to read the first line")?;
+    let mut blocks = Vec::new();
+    for line in lines {
+        // A line that a crash cut off is measured again.
+        match serde_json::from_str(&line?) {
+            Ok(block) => blocks.push(block),
+            Err(_) => break,
+        }
+    }
+    Ok((header, blocks))
+}
+
+/// Goes on until there are so many blocks.
+pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
+    let path = path(campaign);
+    let (header, mut blocks) = if path.exists() {
+        read(&path)?
+    } else {
+        (begin(campaign)?, Vec::new())
+    };
+    let mut file = rewrite(&path, &header, &blocks)?;
+    let arm = campaign.plain()?;
+    let clock = RealClock::default();
+    let mut control = Control::default();
+    let around = Around {
+        clock: &clock,
+        zero_ns: clock.now_ns(),
+        sampler: None,
+        stop: &campaign.stop,
+    };
+    while (blocks.len() as u32) < wanted && !campaign.stop.load(Ordering::Relaxed) {
+        let index = blocks.len() as u32;
+        let coin = coin(&header.seed.0, MODEL, index);
+        let mut slots = Vec::new();
+        for arm_of_slot in order(coin) {
+            let probed = control.probe(&clock);
+            let slotted = slot(campaign, &arm, &header, &around)?;
+            ensure!(
+                slotted.binary_sha256 == Some(header.binary_sha256),
+                "failed to go on: {} was begun with another build of the program; move it away",
+                path.display()
+            );
+            slots.push(Slot {
+                arm: arm_of_slot,
+                start_ns: slotted.start_ns,
+                end_ns: slotted.end_ns,
+                control_multiply_ns: probed.multiply_ns,
+                control_copy_ns: probed.copy_ns,
+                throttled_ns: None,
+                output_sha256: None,
+                samples: slotted.samples,
+            });
+        }
+        let block = Block {
+            model: 0,
+            index,
+            coin,
+            void: None,
+            slots,
+        };
+        writeln!(file, "{}", serde_json::to_string(&block)?)?;
+        file.sync_data()?;
+        blocks.push(block);
+        eprintln!("block {} of {wanted}", index + 1);
+    }
+    Ok(())
+}
+
+/// The header of a new file: how many requests make a slot long enough is tried out.
+fn begin(campaign: &Campaign) -> anyhow::Result<Header> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let survey = host::survey(Path::new("/"));
+    let clock = RealClock::default();
+    let mut header = Header {
+        seed: Sha256Digest(seed),
+        requests: 1,
+        binary_sha256: Sha256Digest([0; 32]),
+        chip: survey
+            .host
+            .chip
+            .as_ref()
+            .map_or("not recorded", |chip| chip.as_str())
+            .to_owned(),
+        cpu_cores: survey.host.cpu_cores,
+        threads: threads(),
+        started_ms: clock.unix_ms(),
+    };
+    let around = Around {
+        clock: &clock,
+        zero_ns: clock.now_ns(),
+        sampler: None,
+        stop: &campaign.stop,
+    };
+    let tried = slot(campaign, &campaign.plain()?, &header, &around)?;
+    header.binary_sha256 = tried
+        .binary_sha256
+        .context("the slot does not say which program it ran")?;
+    let request_seconds = tried.request_seconds[0];
+    let repetitions = f64::from(campaign.policy.repetitions);
+    header.requests = (campaign.policy.slot_seconds / repetitions / request_seconds).ceil() as u32;
+    Ok(header)
+}
+
+fn slot(
+    campaign: &Campaign,
+    arm: &runner::gate::arm::ArmSpec,
+    header: &Header,
+    around: &Around,
+) -> anyhow::Result<Slotted> {
+    let cells = [AskedCell {
+        cell: 0,
+        workload: Some(campaign.policy.workloads[0].clone()),
+        requests: header.requests,
+    }];
+    let asked = Asked {
+        weights: Some(&campaign.weights),
+        cells: &cells,
+        repetitions: campaign.policy.repetitions,
+        limit: Duration::from_secs_f64(campaign.policy.slot_limit_seconds),
+        threads: header.threads,
+        prompt_seed: header.seed,
+    };
+    Ok(run_slot(arm, &asked, around)?)
+}
+
+/// The file with what is whole in it, open for more.
+fn rewrite(path: &Path, header: &Header, blocks: &[Block]) -> anyhow::Result<File> {
+    let whole = path.with_extension("new");
+    let mut file = File::create(&whole)?;
+    writeln!(file, "{}", serde_json::to_string(header)?)?;
+    for block in blocks {
+        writeln!(file, "{}", serde_json::to_string(block)?)?;
+    }
+    file.sync_all()?;
+    std::fs::rename(&whole, path)?;
+    Ok(OpenOptions::new().append(true).open(path)?)
+}

@@ -1,0 +1,159 @@
+//! Is the gate honest? What it says of no change, and of slow-downs that are known, on this machine.
+//!
+//! `cargo run --release --example gate_campaign -- all` goes through these steps, each of which may be
+//! named alone. Everything finished is kept in `--out` (default `docs/gate`): interrupted, or run
+//! again with a greater number, it goes on where it stopped.
+//!
+//! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
+//! - `live`: gates an arm against itself (30), against one that computes every 20th decode pass
+//!   twice (+5 % work, 20) and every 50th (+2 %, 20), and the first two with other programs
+//!   loading the cores at random times (10 each), in an order drawn beforehand.
+//! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the
+//!   recorded blocks with and without a planted ratio, the live rates, and the rules of other tools on the same
+//!   blocks. Live and replayed rates are never merged.
+//!
+//! The slowed arm is `examples/slowed_arm`, built by the same command line beforehand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, ensure};
+use clap::{Parser, ValueEnum};
+use domain::gate::policy::Policy;
+use runner::gate::arm::ArmSpec;
+
+mod blocks;
+mod burn;
+mod live;
+mod report;
+mod rules;
+
+/// What is measured: the smallest workload whose slot lasts about a second here.
+const POLICY: &str = include_str!("policy.toml");
+
+/// The campaign.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// What to do.
+    #[arg(value_enum)]
+    step: Step,
+    /// Where everything is kept.
+    #[arg(long, default_value = "docs/gate")]
+    out: PathBuf,
+    /// Folder of the reference models.
+    #[arg(long, default_value = "reference-models")]
+    models: PathBuf,
+    /// Folder of the built examples.
+    #[arg(long, default_value = "target/release/examples")]
+    programs: PathBuf,
+    /// Recorded blocks.
+    #[arg(long, default_value_t = 200)]
+    blocks: u32,
+    /// Seconds after which `burn` ends.
+    #[arg(long, default_value_t = 1.0, hide = true)]
+    seconds: f64,
+}
+
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Every step.
+    All,
+    /// Records blocks of an arm against itself.
+    AaBlocks,
+    /// Gates with known truths.
+    Live,
+    /// Prints what it comes to.
+    Report,
+    /// Loads one core: the disturbance.
+    #[value(hide = true)]
+    Burn,
+}
+
+/// What every step needs.
+struct Campaign {
+    out: PathBuf,
+    weights: PathBuf,
+    policy: Policy,
+    programs: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if cli.step == Step::Burn {
+        burn::burn(cli.seconds);
+        return Ok(());
+    }
+    let policy = Policy::parse("examples/gate_campaign/policy.toml", POLICY)?;
+    let [pattern] = policy.models.as_slice() else {
+        anyhow::bail!("failed to read the policy: one model is measured");
+    };
+    let weights = cli.models.join(pattern);
+    std::fs::create_dir_all(&cli.out).context("failed to make the folder")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_ctrl_c(&stop);
+    let campaign = Campaign {
+        out: cli.out,
+        weights,
+        policy,
+        programs: cli.programs,
+        stop,
+    };
+    let all = cli.step == Step::All;
+    if all || cli.step == Step::AaBlocks {
+        ensure!(
+            campaign.weights.is_file(),
+            "failed to find {}: name the folder with --models",
+            campaign.weights.display()
+        );
+        blocks::record(&campaign, cli.blocks)?;
+    }
+    if all || cli.step == Step::Live {
+        live::run_all(&campaign)?;
+    }
+    if (all || cli.step == Step::Report) && !campaign.stop.load(Ordering::Relaxed) {
+        report::print(&campaign)?;
+    }
+    Ok(())
+}
+
+impl Campaign {
+    /// The arm that every decode pass is computed once by.
+    fn plain(&self) -> anyhow::Result<ArmSpec> {
+        self.arm("")
+    }
+
+    /// The arm that computes every `every`-th decode pass twice.
+    fn slowed(&self, every: u32) -> anyhow::Result<ArmSpec> {
+        self.arm(&format!(" --repeat-pass-every {every}"))
+    }
+
+    /// Both are the same program, so that they differ in the extra passes and nothing else.
+    fn arm(&self, arguments: &str) -> anyhow::Result<ArmSpec> {
+        let program = std::path::absolute(self.programs.join("slowed_arm"))?;
+        ensure!(
+            program.is_file(),
+            "failed to find {}: run cargo build --release --example slowed_arm",
+            program.display()
+        );
+        let text = format!("candle:'{}'{arguments}", program.display());
+        Ok(ArmSpec::parse(&text)?)
+    }
+}
+
+/// The block or gate under way is given up, what was finished is kept.
+fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        if let Ok(runtime) = runtime
+            && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+}

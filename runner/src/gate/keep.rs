@@ -1,0 +1,155 @@
+//! What outlives a crash: the seed before the first slot, and every block once it is finished.
+//!
+//! A gate keeps a folder, `gates/<when it started>-<its seed's first digits>`, with the files
+//! `seed`, `record.json` (the record without what follows) and `blocks.jsonl`: a line when a stage
+//! begins and one for each finished block. Every write is synced before the next slot starts.
+//! [`recover`] makes a record of them again, as of a gate that a person stopped.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use domain::gate::record::{Block, GateRecord, Stage, StageKind};
+use serde::{Deserialize, Serialize};
+
+use super::run::GateError;
+
+const SEED: &str = "seed";
+const RECORD: &str = "record.json";
+const BLOCKS: &str = "blocks.jsonl";
+
+/// The folder of one gate.
+#[derive(Debug)]
+pub(super) struct Keep {
+    folder: PathBuf,
+    blocks: File,
+}
+
+/// One line of [`BLOCKS`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Line {
+    /// A stage begins, or goes on; without its blocks.
+    Stage(Stage),
+    /// A block of that stage is finished.
+    Block(StageKind, Block),
+}
+
+impl Keep {
+    /// Makes the folder below `data` and writes the seed and the record as it stands before the
+    /// first slot.
+    pub(super) fn begin(data: &Path, record: &GateRecord) -> Result<Self, GateError> {
+        let seed = record.seed.to_string();
+        let folder = data.join("gates").join(format!(
+            "{}-{}",
+            record.started_ms,
+            &seed[..8]
+        ));
+        fs::create_dir_all(&folder).map_err(fault(&folder))?;
+        write(&folder.join(SEED), seed.as_bytes())?;
+        let head = serde_json::to_vec(record).expect("records are JSON");
+        write(&folder.join(RECORD), &head)?;
+        let path = folder.join(BLOCKS);
+        let blocks = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(fault(&path))?;
+        // The names of the files, too: without them there is nothing to find after a power cut.
+        for made in [&folder, &data.join("gates")] {
+            File::open(made)
+                .and_then(|folder| folder.sync_all())
+                .map_err(fault(made))?;
+        }
+        Ok(Self { folder, blocks })
+    }
+
+    /// Writes the record's head again, with what was learned before the first block.
+    pub(super) fn head(&self, record: &GateRecord) -> Result<(), GateError> {
+        let next = self.folder.join("record.json.next");
+        write(&next, &serde_json::to_vec(record).expect("records are JSON"))?;
+        let path = self.folder.join(RECORD);
+        fs::rename(&next, &path).map_err(fault(&path))
+    }
+
+    /// Where things of this gate lie.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Notes that a stage begins.
+    pub(super) fn stage(&mut self, stage: &Stage) -> Result<(), GateError> {
+        self.line(&Line::Stage(Stage {
+            blocks: Vec::new(),
+            ..stage.clone()
+        }))
+    }
+
+    /// Notes a finished block.
+    pub(super) fn block(&mut self, stage: StageKind, block: &Block) -> Result<(), GateError> {
+        self.line(&Line::Block(stage, block.clone()))
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), GateError> {
+        let mut text = serde_json::to_string(line).expect("blocks are JSON");
+        text.push('\n');
+        self.blocks
+            .write_all(text.as_bytes())
+            .and_then(|()| self.blocks.sync_data())
+            .map_err(fault(&self.folder.join(BLOCKS)))
+    }
+}
+
+/// The record of a gate that ended without one, from its folder: every finished block, as if a
+/// person had stopped it then. A last line that was not finished is left out.
+pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
+    let path = folder.join(RECORD);
+    let head = fs::read(&path).map_err(fault(&path))?;
+    let mut record: GateRecord = serde_json::from_slice(&head).map_err(torn(&path))?;
+    let path = folder.join(BLOCKS);
+    let text = fs::read_to_string(&path).map_err(fault(&path))?;
+    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        match serde_json::from_str(line).map_err(torn(&path))? {
+            Line::Stage(begun) => match record.stages.iter_mut().find(|s| s.kind == begun.kind) {
+                Some(known) => {
+                    known.binary_sha256 = begun.binary_sha256;
+                    known.unavailable = begun.unavailable;
+                }
+                None => record.stages.push(begun),
+            },
+            Line::Block(kind, block) => {
+                let stage = record.stages.iter_mut().find(|s| s.kind == kind);
+                let stage = stage.ok_or_else(|| torn_by(&path, "a block comes before its stage"))?;
+                stage.blocks.push(block);
+            }
+        }
+    }
+    record.interrupted = true;
+    Ok(record)
+}
+
+/// Writes a file so that it survives a power cut.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), GateError> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(fault(path))
+}
+
+fn fault(path: &Path) -> impl FnOnce(io::Error) -> GateError {
+    let path = path.to_owned();
+    move |source| GateError::Keep { path, source }
+}
+
+fn torn(path: &Path) -> impl FnOnce(serde_json::Error) -> GateError {
+    let path = path.to_owned();
+    move |error| torn_by(&path, &error.to_string())
+}
+
+fn torn_by(path: &Path, what: &str) -> GateError {
+    GateError::Keep {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, what.to_owned()),
+    }
+}

@@ -1,0 +1,672 @@
+//! Before the first block: what is gated, one slot of each arm tried out, and whether that decides.
+
+use std::path::Path;
+use std::time::Duration;
+
+use domain::energy::MIN_TICKS;
+use domain::energy::keys::{Seat, keys};
+use domain::gate::looks::LOOKS;
+use domain::gate::policy::{Axis, GatedWorkload};
+use domain::gate::record::{
+    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, Purpose, Sample, StageKind,
+    UnavailableMetric,
+};
+use domain::gate::{Arm, Metric, plan};
+use domain::ids::Sha256Digest;
+use domain::record::{AttributionMethod, VariantFacts};
+use domain::scope::Scope;
+use domain::text::Name;
+
+use super::{Detectable, GateError, GateOptions, GatePlan, Hands};
+use crate::engine::Processes;
+use crate::gate::arm::ArmSpec;
+use crate::gate::slot::{Around, Asked, AskedCell, SlotError, Slotted};
+use crate::record::workload;
+use crate::sweep::Machine;
+use crate::variant::inspect;
+
+/// Most requests of one repetition, however short they are.
+const MAX_REQUESTS: f64 = 100_000.0;
+
+/// Update periods of the meters that the timed repetitions of a slot last, a fifth more than joules
+/// need: a slot may turn out shorter than the one that was tried.
+const SLOT_TICKS: u64 = MIN_TICKS + MIN_TICKS / 5;
+
+/// Blocks of a comparison without a budget.
+const COMPARED_BLOCKS: usize = 16;
+
+/// What is known before the first block.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) models: Vec<GateModel>,
+    pub(super) cells: Vec<GateCell>,
+    /// What a slot of each model is asked.
+    pub(super) asked: Vec<Vec<AskedCell>>,
+    pub(super) base: ArmFacts,
+    pub(super) candidate: ArmFacts,
+    /// The meters that carry the gated joules, by their place among the machine's.
+    pub(super) traces: Vec<u32>,
+    /// Seconds of a slot of each model, the rest and the probe before it included; empty where
+    /// nothing was tried.
+    pub(super) slot_seconds: Vec<f64>,
+}
+
+impl Prepared {
+    /// What the policy gates of these arms and models; nothing is started yet.
+    pub(super) fn of(options: &GateOptions) -> Result<Self, GateError> {
+        let are_commands = is_command(&options.base);
+        if are_commands != is_command(&options.candidate) {
+            return Err(usage(
+                "one arm is a command and the other an engine: what they print cannot be compared",
+            ));
+        }
+        let models = if are_commands {
+            vec![GateModel {
+                name: Name::cleaned(&options.base.label),
+                base: None,
+                candidate: None,
+            }]
+        } else {
+            engine_models(options)?
+        };
+        let mut prepared = Self {
+            models,
+            cells: Vec::new(),
+            asked: Vec::new(),
+            base: facts(&options.base),
+            candidate: facts(&options.candidate),
+            traces: Vec::new(),
+            slot_seconds: Vec::new(),
+        };
+        for model in 0..prepared.models.len() as u32 {
+            prepared.gate_model(options, model, are_commands);
+        }
+        if prepared.cells.len() > MAX_CELLS {
+            return Err(usage(&format!(
+                "{} cells are too many, {MAX_CELLS} are allowed: gate fewer models or workloads",
+                prepared.cells.len()
+            )));
+        }
+        Ok(prepared)
+    }
+
+    fn gate_model(&mut self, options: &GateOptions, model: u32, is_command: bool) {
+        let name = self.models[model as usize].name.as_str().to_owned();
+        let workloads: Vec<Option<&GatedWorkload>> = if is_command {
+            vec![None]
+        } else {
+            options.policy.workloads.iter().map(Some).collect()
+        };
+        let mut asked = Vec::new();
+        for gated in workloads {
+            asked.push(AskedCell {
+                cell: self.cells.len() as u32,
+                workload: gated.cloned(),
+                requests: 1,
+            });
+            let label = gated.map_or_else(
+                || name.clone(),
+                |gated| format!("{name} {}", gated.workload.id),
+            );
+            self.cells.push(GateCell {
+                label: Name::cleaned(&label),
+                model,
+                workload: gated.map(|gated| workload(&gated.workload, AttributionMethod::Direct)),
+                // A command says what it measures when it is tried.
+                metrics: gated.map_or_else(|| vec![Metric::Time], |gated| gated.metrics.clone()),
+                unavailable: Vec::new(),
+                scope: None,
+            });
+        }
+        self.asked.push(asked);
+    }
+
+    /// Tries one slot of each arm on each model: facts, how many requests fill a repetition, how
+    /// long a slot takes, and what cannot be measured.
+    pub(super) fn try_out(
+        &mut self,
+        options: &GateOptions,
+        machine: &Machine,
+        hands: &mut Hands,
+    ) -> Result<(), (Arm, SlotError)> {
+        let probe_started_ns = machine.clock.now_ns();
+        (hands.probe)();
+        let probe_seconds = seconds(machine.clock.now_ns() - probe_started_ns);
+        for model in 0..self.models.len() {
+            let base = self
+                .try_arm(options, machine, hands, (model, Arm::Base))
+                .map_err(|error| (Arm::Base, error))?;
+            if model == 0 {
+                learn(&mut self.base, &base);
+                self.cover(machine, &base);
+            }
+            if is_command(&options.base) {
+                self.cells[0].metrics = metrics_of(&base.samples);
+            }
+            self.choose_requests(options, machine, model, &base);
+            let candidate = self
+                .try_arm(options, machine, hands, (model, Arm::Candidate))
+                .map_err(|error| (Arm::Candidate, error))?;
+            if model == 0 {
+                learn(&mut self.candidate, &candidate);
+            }
+            self.find_missing(model, &base, &candidate);
+            let whole = |slotted: &Slotted| seconds(slotted.end_ns - slotted.start_ns);
+            let slot = whole(&base).max(whole(&candidate));
+            let rest = options.policy.cool_down_seconds;
+            self.slot_seconds.push(slot + rest + probe_seconds);
+        }
+        if self.backend(Arm::Base) != self.backend(Arm::Candidate) {
+            self.lose_joules("the arms compute on different devices, which no one meter covers");
+        }
+        // What was lost before stays lost: a gate that goes on has no second try.
+        let before = options.continues.iter().flat_map(|(_, record)| &record.cells);
+        for (now, then) in self.cells.iter_mut().zip(before) {
+            for lack in &then.unavailable {
+                lose(now, lack.metric, lack.reason.as_str());
+            }
+        }
+        Ok(())
+    }
+
+    fn try_arm(
+        &self,
+        options: &GateOptions,
+        machine: &Machine,
+        hands: &mut Hands,
+        (model, arm): (usize, Arm),
+    ) -> Result<Slotted, SlotError> {
+        // Joules are not read in a slot that does not count.
+        let cells: Vec<AskedCell> = (self.asked[model].iter().cloned())
+            .map(|mut cell| {
+                if let Some(gated) = &mut cell.workload {
+                    gated.metrics.retain(|metric| *metric != Metric::Energy);
+                }
+                cell
+            })
+            .collect();
+        let around = Around {
+            clock: machine.clock.as_ref(),
+            zero_ns: machine.clock.now_ns(),
+            sampler: None,
+            stop: &options.stop,
+        };
+        let prompt_seed = Sha256Digest::of(b"joulemark-gate-tried-out");
+        let asked = asked(options, (model, arm), &cells, prompt_seed);
+        (hands.slot)(arm, arm_of(options, arm), &asked, &around)
+    }
+
+    /// Finds the meters of the gated joules, now that it is known what computes.
+    fn cover(&mut self, machine: &Machine, base: &Slotted) {
+        let is_gated = |cell: &GateCell| cell.metrics.contains(&Metric::Energy);
+        if !self.cells.iter().any(is_gated) {
+            return;
+        }
+        let backend = base.engine.as_ref().map_or("", |engine| engine.backend.as_str());
+        match covering(machine, backend) {
+            Ok((scope, traces)) => {
+                self.traces = traces;
+                for cell in self.cells.iter_mut().filter(|cell| is_gated(cell)) {
+                    cell.scope = Some(scope);
+                }
+            }
+            Err(reason) => self.lose_joules(&reason),
+        }
+    }
+
+    fn lose_joules(&mut self, reason: &str) {
+        self.traces.clear();
+        for cell in &mut self.cells {
+            cell.scope = None;
+            lose(cell, Metric::Energy, reason);
+        }
+    }
+
+    /// So many requests in each repetition that all timed ones of a workload together last as long
+    /// as the policy and the meters ask for, going by the base; the same for both arms. A gate that
+    /// is gone on with asks what it asked before.
+    fn choose_requests(
+        &mut self,
+        options: &GateOptions,
+        machine: &Machine,
+        model: usize,
+        base: &Slotted,
+    ) {
+        if is_command(&options.base) {
+            return;
+        }
+        let update = match self.traces.is_empty() {
+            true => Duration::ZERO,
+            false => update(machine, &self.traces),
+        };
+        let joules_seconds = SLOT_TICKS as f64 * update.as_secs_f64();
+        let least = options.policy.slot_seconds.max(joules_seconds);
+        let repetitions = f64::from(options.policy.repetitions);
+        let earlier = options.continues.as_ref().map(|(_, record)| record);
+        for (cell, request_seconds) in self.asked[model].iter_mut().zip(&base.request_seconds) {
+            let needed = (least / (repetitions * request_seconds)).ceil();
+            cell.requests = if needed.is_finite() {
+                needed.clamp(1.0, MAX_REQUESTS) as u32
+            } else {
+                1
+            };
+            if let Some(before) = earlier.and_then(|record| requests_before(record, cell.cell, base)) {
+                cell.requests = before;
+            }
+        }
+    }
+
+    /// Notes what one of the arms did not tell.
+    fn find_missing(&mut self, model: usize, base: &Slotted, candidate: &Slotted) {
+        for cell in &self.asked[model] {
+            let cell = cell.cell;
+            for metric in self.cells[cell as usize].metrics.clone() {
+                if metric == Metric::Energy {
+                    continue;
+                }
+                let told = |slotted: &Slotted| sample(&slotted.samples, cell, metric).is_some();
+                let silent = [(base, "base"), (candidate, "candidate")]
+                    .into_iter()
+                    .find(|(slotted, _)| !told(slotted));
+                if let Some((_, arm)) = silent {
+                    let reason = format!("the {arm} arm gave none when it was tried");
+                    lose(&mut self.cells[cell as usize], metric, &reason);
+                }
+            }
+        }
+    }
+
+    /// What an arm computes on; empty for commands.
+    pub(super) fn backend(&self, arm: Arm) -> &str {
+        let facts = match arm {
+            Arm::Base => &self.base,
+            Arm::Candidate => &self.candidate,
+        };
+        facts.engine.as_ref().map_or("", |engine| engine.backend.as_str())
+    }
+
+    /// The plan, refused where it cannot decide.
+    pub(super) fn plan(&self, options: &GateOptions) -> GatePlan {
+        let per_block = 4.0 * self.slot_seconds.iter().sum::<f64>();
+        let (last_look, no_look) = match last_look(options, per_block) {
+            Ok(look) => (look, None),
+            Err(refused) => (LOOKS[0].blocks, Some(refused)),
+        };
+        let detectable = self.detectable(options, last_look);
+        let quality = options.policy.quality.as_ref();
+        let refused = if options.purpose == Purpose::Gate {
+            (self.unmeasured(options).map(|what| (4, what)))
+                .or(self.never(options, last_look).map(|what| (2, what)))
+                .or(no_look)
+                .or_else(|| self.too_little(options, &detectable, per_block))
+        } else {
+            no_look
+        };
+        let name = |metric: &Metric| metric.as_str().to_owned();
+        GatePlan {
+            cells: (self.cells.iter())
+                .map(|cell| {
+                    let metrics = available(cell).iter().map(name).collect();
+                    (cell.label.to_string(), metrics)
+                })
+                .collect(),
+            slot_seconds: self.slot_seconds.clone(),
+            last_look: last_look as u32,
+            minutes: last_look as f64 * per_block / 60.0,
+            detectable,
+            items: quality.map(|quality| (plan::least_items(quality.margin), quality.items)),
+            refused: self.differs_from_before(options).map(|what| (2, what)).or(refused),
+        }
+    }
+
+    /// The metric of every cell-metric that can be measured.
+    fn gated(&self) -> Vec<Metric> {
+        self.cells.iter().flat_map(available).collect()
+    }
+
+    fn never(&self, options: &GateOptions, last_look: usize) -> Option<String> {
+        plan::never_decides(&options.policy, &self.gated(), last_look)
+    }
+
+    /// What the policy requires and nothing here measures.
+    fn unmeasured(&self, options: &GateOptions) -> Option<String> {
+        self.cells.iter().find_map(|cell| {
+            let lacking = |lack: &&UnavailableMetric| options.policy.required.contains(&axis(lack.metric));
+            let lack = cell.unavailable.iter().find(lacking)?;
+            Some(format!(
+                "the policy requires {} of {}, which cannot be measured here: {}",
+                lack.metric.as_str(),
+                cell.label,
+                lack.reason
+            ))
+        })
+    }
+
+    fn detectable(&self, options: &GateOptions, last_look: usize) -> Vec<Detectable> {
+        let gated = self.gated();
+        let policy = &options.policy;
+        let zero = policy.practical_zero.ln_1p();
+        let cells = self.cells.iter();
+        cells
+            .flat_map(|cell| available(cell).into_iter().map(move |metric| (cell, metric)))
+            .map(|(cell, metric)| {
+                let share = plan::cell_share(metric, &gated);
+                let (sd, blocks) = plan::block_sd(&options.known_block_sds, metric);
+                let mde = plan::mde(sd, last_look, policy.alpha, share, zero);
+                Detectable {
+                    label: format!("{} {}", cell.label, metric.as_str()),
+                    mde: mde.map_or(f64::INFINITY, f64::exp_m1),
+                    tolerance: policy.tolerance(metric),
+                    known_from_blocks: blocks,
+                }
+            })
+            .collect()
+    }
+
+    /// Why so few blocks find too little, and how long it would take to find enough.
+    fn too_little(
+        &self,
+        options: &GateOptions,
+        detectable: &[Detectable],
+        per_block: f64,
+    ) -> Option<(u8, String)> {
+        let over = |found: &&Detectable| found.mde > found.tolerance;
+        let ratio = |found: &Detectable| found.mde / found.tolerance;
+        let worst = detectable
+            .iter()
+            .filter(over)
+            .max_by(|a, b| ratio(a).total_cmp(&ratio(b)))?;
+        let gated = self.gated();
+        let policy = &options.policy;
+        let needed = |metric: &Metric| {
+            plan::blocks_needed(
+                plan::block_sd(&options.known_block_sds, *metric).0,
+                policy.alpha,
+                plan::cell_share(*metric, &gated),
+                policy.practical_zero.ln_1p(),
+                policy.tolerance(*metric).ln_1p(),
+            )
+        };
+        let blocks: Option<Vec<usize>> = gated.iter().map(needed).collect();
+        let advice = match blocks.and_then(|blocks| blocks.into_iter().max()) {
+            Some(blocks) => format!(
+                "a budget of {:.0} minutes ({blocks} blocks) would do",
+                (blocks as f64 * per_block / 60.0).ceil()
+            ),
+            None => format!(
+                "not even {} blocks would do: gate fewer cells, allow more, or measure on a quieter machine",
+                plan::most_blocks()
+            ),
+        };
+        let known = match worst.known_from_blocks {
+            0 => format!("assuming blocks that spread by {:.1} %", 100.0 * plan::ASSUMED_BLOCK_SD),
+            blocks => format!("going by {blocks} blocks of this machine against itself"),
+        };
+        Some((
+            3,
+            format!(
+                "{} finds {:.1} % with 90 % power ({known}), and {:.1} % is tolerated: {advice}",
+                worst.label,
+                100.0 * worst.mde,
+                100.0 * worst.tolerance
+            ),
+        ))
+    }
+
+    /// In what these arms and cells differ from those of the record that is gone on with.
+    fn differs_from_before(&self, options: &GateOptions) -> Option<String> {
+        let (_, before) = options.continues.as_ref()?;
+        let arm = |now: &ArmFacts, then: &ArmFacts| {
+            (now.binary_sha256, now.command_sha256) != (then.binary_sha256, then.command_sha256)
+        };
+        let gated = |cell: &GateCell| {
+            let GateCell { label, model, workload, metrics, .. } = cell.clone();
+            (label, model, workload, metrics)
+        };
+        let what = if before.failure.is_some() {
+            "it ended with a failure, which more blocks do not mend"
+        } else if before.purpose != options.purpose {
+            "it was measured for another purpose"
+        } else if before.policy.sha256 != options.policy_used.sha256 {
+            "the policy is another"
+        } else if arm(&self.base, &before.base) {
+            "the base is another program or command"
+        } else if arm(&self.candidate, &before.candidate) {
+            "the candidate is another program or command"
+        } else if self.models != before.models {
+            "the weights are others"
+        } else if !self.cells.iter().map(gated).eq(before.cells.iter().map(gated)) {
+            "other cells are measured"
+        } else {
+            return None;
+        };
+        Some(format!(
+            "the result cannot be gone on with: {what}; start a new gate"
+        ))
+    }
+}
+
+/// Blocks of the last look that the budget allows. What a record that is gone on with has measured
+/// is paid for; where a person had stopped it, its own last look may still be reached.
+fn last_look(options: &GateOptions, per_block: f64) -> Result<usize, (u8, String)> {
+    let minutes = (options.budget.map(|budget| budget.as_secs_f64() / 60.0))
+        .or(options.policy.budget_minutes);
+    let before = options.continues.as_ref().map(|(_, record)| record);
+    if before.is_none() && minutes.is_none() && options.purpose == Purpose::Compare {
+        return Ok(COMPARED_BLOCKS);
+    }
+    let done = before.map_or(0, measured_blocks);
+    let stopped_at = before
+        .filter(|record| record.interrupted)
+        .map(|record| record.last_look as usize);
+    let later: Vec<usize> = (LOOKS.iter().map(|look| look.blocks))
+        .filter(|blocks| *blocks > done || Some(*blocks) == stopped_at)
+        .collect();
+    let Some(next) = later.first() else {
+        let what = format!("the result has had its last look after {done} blocks: start a new gate");
+        return Err((2, what));
+    };
+    let minutes_of = |blocks: usize| blocks.saturating_sub(done) as f64 * per_block / 60.0;
+    let fits = |blocks: &&usize| minutes.is_none_or(|minutes| minutes_of(**blocks) <= minutes);
+    later.iter().rev().find(fits).copied().ok_or_else(|| {
+        let what = format!(
+            "{:.1} minutes end before the next decision after {next} blocks: allow {:.0} minutes or more",
+            minutes.unwrap_or(0.0),
+            minutes_of(*next).ceil()
+        );
+        (2, what)
+    })
+}
+
+/// Blocks that count of the model of a record that has the fewest.
+fn measured_blocks(record: &GateRecord) -> usize {
+    let stages = record.stages.iter();
+    let mut measuring = stages.filter(|stage| stage.kind == StageKind::Measuring);
+    let blocks = measuring.next().map_or(&[][..], |stage| &stage.blocks);
+    let of = |model: u32| {
+        let own = blocks.iter().filter(|block| block.model == model);
+        own.filter(|block| super::blocks::counts(block)).count()
+    };
+    (0..record.models.len() as u32).map(of).min().unwrap_or(0)
+}
+
+fn engine_models(options: &GateOptions) -> Result<Vec<GateModel>, GateError> {
+    if options.models.is_empty() {
+        return Err(usage(
+            "no weights to run: name them with --model or list models in the policy",
+        ));
+    }
+    let mut models: Vec<GateModel> = Vec::new();
+    for pair in &options.models {
+        let name = Name::cleaned(&pair.name);
+        if models.iter().any(|model| model.name == name) {
+            return Err(usage(&format!("two models are called {name}: rename one")));
+        }
+        let base = facts_of_weights(&pair.base)?;
+        let candidate = match pair.base == pair.candidate {
+            true => base.clone(),
+            false => facts_of_weights(&pair.candidate)?,
+        };
+        models.push(GateModel {
+            name,
+            base: Some(base),
+            candidate: Some(candidate),
+        });
+    }
+    Ok(models)
+}
+
+fn facts_of_weights(path: &Path) -> Result<VariantFacts, GateError> {
+    inspect(path).map_err(|error| GateError::Machine(format!("failed to {error}")))
+}
+
+/// What is known of an arm before it runs.
+fn facts(arm: &ArmSpec) -> ArmFacts {
+    ArmFacts {
+        kind: arm.kind,
+        label: Name::cleaned(&arm.label),
+        commit: arm.commit.as_deref().map(Name::cleaned),
+        binary_sha256: None,
+        command_sha256: Sha256Digest::of(arm.text.as_bytes()),
+        engine: None,
+        settings: None,
+    }
+}
+
+fn learn(facts: &mut ArmFacts, slotted: &Slotted) {
+    facts.binary_sha256 = slotted.binary_sha256;
+    facts.engine.clone_from(&slotted.engine);
+    facts.settings.clone_from(&slotted.settings);
+}
+
+/// The meters that hold all the work of this machine in one scope, by their place among its meters.
+fn covering(machine: &Machine, backend: &str) -> Result<(Scope, Vec<u32>), String> {
+    let usage = machine.context.gpus_in_use(&Processes::Unknown, backend);
+    let mut hosts = vec![machine.survey.host.clone()];
+    usage.apply(&mut hosts, &mut []);
+    let infos = machine.meters.meters.iter().map(|meter| meter.info());
+    let seats: Vec<Seat> = infos
+        .map(|info| Seat {
+            used: !usage.is_idle(info),
+            ..info.seat(hosts[0].host)
+        })
+        .collect();
+    let found = keys(&seats, &hosts).into_iter().find_map(|key| {
+        let [scope] = key.scope.scopes() else {
+            return None;
+        };
+        key.holds_the_work.then_some((*scope, key.meters))
+    });
+    found.ok_or_else(|| {
+        let none = machine.meters.unavailable.as_ref();
+        none.map_or_else(
+            || "no meter of this machine covers all that works".to_owned(),
+            |none| none.detail.to_string(),
+        )
+    })
+}
+
+fn update(machine: &Machine, traces: &[u32]) -> Duration {
+    let meters = traces.iter().filter_map(|at| machine.meters.meters.get(*at as usize));
+    let slowest = meters.filter_map(|meter| meter.info().update_ns).max();
+    Duration::from_nanos(slowest.unwrap_or(0))
+}
+
+/// What one slot of a model is asked.
+pub(super) fn asked<'a>(
+    options: &'a GateOptions,
+    (model, arm): (usize, Arm),
+    cells: &'a [AskedCell],
+    prompt_seed: Sha256Digest,
+) -> Asked<'a> {
+    let weights = options.models.get(model).map(|pair| match arm {
+        Arm::Base => pair.base.as_path(),
+        Arm::Candidate => pair.candidate.as_path(),
+    });
+    Asked {
+        weights: weights.filter(|_| !is_command(&options.base)),
+        cells,
+        repetitions: options.policy.repetitions,
+        limit: Duration::try_from_secs_f64(options.policy.slot_limit_seconds)
+            .unwrap_or(Duration::MAX),
+        threads: options.threads,
+        prompt_seed,
+    }
+}
+
+pub(super) fn arm_of(options: &GateOptions, arm: Arm) -> &ArmSpec {
+    match arm {
+        Arm::Base => &options.base,
+        Arm::Candidate => &options.candidate,
+    }
+}
+
+/// How many requests each repetition of a cell had, going by its units then and those of one
+/// request now; `None` where its metrics count nothing.
+fn requests_before(record: &GateRecord, cell: u32, tried: &Slotted) -> Option<u32> {
+    let slots = (record.stages.iter()).flat_map(|stage| stage.blocks.iter().flat_map(|b| &b.slots));
+    let before = slots.flat_map(|slot| &slot.samples).filter(|sample| sample.cell == cell);
+    before
+        .filter(|sample| matches!(sample.metric, Metric::Decode | Metric::Prefill))
+        .find_map(|then| {
+            let now = sample(&tried.samples, cell, then.metric)?;
+            (then.units.checked_div(now.units)?).try_into().ok()
+        })
+}
+
+pub(super) fn sample(samples: &[Sample], cell: u32, metric: Metric) -> Option<&Sample> {
+    samples
+        .iter()
+        .find(|sample| (sample.cell, sample.metric) == (cell, metric))
+}
+
+/// Gated metrics of a cell that can be measured.
+pub(super) fn available(cell: &GateCell) -> Vec<Metric> {
+    let is_lost = |metric: &Metric| cell.unavailable.iter().any(|lack| lack.metric == *metric);
+    (cell.metrics.iter().copied())
+        .filter(|metric| !is_lost(metric))
+        .collect()
+}
+
+/// Notes that a gated metric of a cell cannot be measured, and why.
+pub(super) fn lose(cell: &mut GateCell, metric: Metric, reason: &str) {
+    if available(cell).contains(&metric) {
+        cell.unavailable.push(UnavailableMetric {
+            metric,
+            reason: Name::cleaned(reason),
+        });
+    }
+}
+
+fn metrics_of(samples: &[Sample]) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for sample in samples {
+        if !metrics.contains(&sample.metric) {
+            metrics.push(sample.metric);
+        }
+    }
+    metrics
+}
+
+fn axis(metric: Metric) -> Axis {
+    match metric {
+        Metric::Decode | Metric::Prefill | Metric::Ttft | Metric::Time => Axis::Speed,
+        Metric::PeakBytes => Axis::Memory,
+        Metric::Energy => Axis::Energy,
+    }
+}
+
+pub(super) fn is_command(arm: &ArmSpec) -> bool {
+    arm.kind == ArmKind::Command
+}
+
+fn usage(what: &str) -> GateError {
+    GateError::Refused {
+        exit: 2,
+        what: what.to_owned(),
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

@@ -1,0 +1,538 @@
+//! From what was typed to what is gated: policy, arms, weights, workloads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use domain::gate::Metric;
+use domain::gate::policy::{ArmsPolicy, BUILT_IN, GatedWorkload, PATH, Policy};
+use domain::gate::record::{ArmKind, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
+use domain::ids::{Sha256Digest, Slug};
+use domain::matrix::{WorkloadSpec, fits};
+use domain::record::{Audience, SetupRef};
+use domain::text::Name;
+use runner::gate::aa::known_block_sds;
+use runner::gate::arm::ArmSpec;
+use runner::gate::checkout::{self, Checkout, CheckoutError, Repository};
+use runner::gate::run::{GateOptions, LayoutBuild, ModelPair};
+use runner::host::recognise;
+use runner::sweep::{Machine, model_files};
+
+use super::sealed::Continued;
+use crate::cli::gate::{Asked, Mode, Pair, Shape};
+use crate::config::Config;
+use crate::exit::{Exit, Failure, OrExit as _};
+use crate::progress::gate::GateProgress;
+use crate::threads;
+
+/// What a verb wants gated.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) purpose: Purpose,
+    pub(super) pair: Pair,
+    pub(super) asked: Asked,
+    pub(super) policy: Option<PathBuf>,
+    pub(super) mode: Mode,
+    pub(super) continues: Option<Continued>,
+    pub(super) audience: Audience,
+}
+
+/// The machine that is measured on, and the setup it is.
+#[derive(Debug)]
+pub(super) struct Here {
+    pub(super) machine: Machine,
+    pub(super) setup: SetupRef,
+}
+
+impl Here {
+    /// This machine, recognised, or the setup that was named.
+    pub(super) fn look(config: &Config, named: Option<&str>) -> Result<Self, Failure> {
+        let catalogue = config.catalogue()?;
+        let mut machine = Machine::here(&config.meters()?);
+        let mut setup = recognise(&mut machine.survey, &catalogue);
+        if let Some(text) = named {
+            let slug: Slug = text
+                .parse()
+                .with_context(|| format!("failed to read --setup {text:?}"))
+                .or_usage()?;
+            if catalogue.setup(&slug).is_none() {
+                return Err(usage(format!(
+                    "failed to find --setup {slug} in hardware-profiles/: add its profile, or leave \
+                     the flag out"
+                )));
+            }
+            setup.slug = Some(slug);
+        }
+        Ok(Self { machine, setup })
+    }
+}
+
+/// Options, and the checkout that must stay as it is while they are used.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) options: GateOptions,
+    _checkout: Option<Checkout>,
+}
+
+/// The repository around the current folder, and the ref that the base and the policy come from.
+struct Origin {
+    repository: Repository,
+    reference: String,
+}
+
+impl Wanted {
+    /// Builds what must be built. Blocking.
+    pub(super) fn prepare(
+        self,
+        config: &Config,
+        here: &Here,
+        stop: &Arc<AtomicBool>,
+        progress: &mut GateProgress,
+    ) -> Result<Prepared, Failure> {
+        self.refuse_what_loosens()?;
+        let typed = [&self.pair.base, &self.pair.candidate]
+            .into_iter()
+            .flatten()
+            .map(|text| ArmSpec::parse(text).or_usage())
+            .collect::<Result<Vec<_>, _>>()?;
+        let is_typed = self.pair.base.is_some() && self.pair.candidate.is_some();
+        let origin = self.origin(is_typed)?;
+        let (policy, policy_used) = self.policy(origin.as_ref(), &typed, progress)?;
+        let mut arms = Arms {
+            wanted: &self,
+            policy: policy.arms.as_ref(),
+            origin: origin.as_ref(),
+            data: config.data(),
+            checkout: None,
+            stop,
+        };
+        arms.refuse_the_same()?;
+        let base = arms.base(progress)?;
+        let candidate = match self.purpose {
+            Purpose::Aa => base.clone(),
+            Purpose::Gate | Purpose::Compare => arms.candidate(progress)?,
+        };
+        if base.kind != candidate.kind {
+            return Err(usage(format!(
+                "failed to compare {:?} with {:?}: both arms are driven the same way, both \
+                 `candle:`, both `server:`, or both commands",
+                base.text, candidate.text
+            )));
+        }
+        let layout = arms.layout();
+        let checkout = arms.checkout;
+        let models = if base.kind == ArmKind::Command {
+            if !self.asked.model.is_empty() || self.pair.base_model.is_some() {
+                return Err(usage(
+                    "failed to use the weights: a command finds its own; leave --model out"
+                        .to_owned(),
+                ));
+            }
+            Vec::new()
+        } else {
+            self.models(&policy, config)?
+        };
+        let policy = self.with_workloads(policy, base.kind)?;
+        Ok(Prepared {
+            options: GateOptions {
+                purpose: self.purpose,
+                policy,
+                policy_used,
+                base,
+                candidate,
+                models,
+                seed: seed(self.pair.seed.as_deref())?,
+                budget: self.asked.budget,
+                continues: self.continues.map(|it| (it.content_id, it.record)),
+                layout,
+                known_block_sds: known_block_sds(
+                    config.data(),
+                    here.setup.slug.as_ref(),
+                    here.machine.survey.host.fingerprint,
+                )
+                .context("failed to read what is known of this machine's spread")
+                .or_infrastructure()?,
+                setup: here.setup.clone(),
+                audience: self.audience,
+                data: config.data().to_owned(),
+                threads: threads_of(&self.asked),
+                stop: Arc::clone(stop),
+            },
+            _checkout: checkout,
+        })
+    }
+
+    /// A required gate goes by the base ref's policy alone, and by coins nobody chose.
+    fn refuse_what_loosens(&self) -> Result<(), Failure> {
+        if self.mode != Mode::Required {
+            return Ok(());
+        }
+        let loosening = [
+            (self.pair.seed.is_some(), "--seed", "its coins are tossed anew"),
+            (self.policy.is_some(), "--policy", "it goes by the base ref's policy"),
+            (!self.asked.model.is_empty(), "--model", "the base ref's policy says what is gated"),
+            (!self.asked.workload.is_empty(), "--workload", "the base ref's policy says what is gated"),
+        ];
+        match loosening.into_iter().find(|(is_there, ..)| *is_there) {
+            Some((_, flag, why)) => Err(usage(format!(
+                "failed to run a required gate with {flag}: {why}; leave the flag out, or use \
+                 --mode advisory"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Where base and policy come from; none where both arms were typed outside of a repository, or
+    /// in one without a branch to compare with.
+    fn origin(&self, is_typed: bool) -> Result<Option<Origin>, Failure> {
+        if is_typed && self.purpose != Purpose::Gate && self.pair.base_ref.is_none() {
+            return Ok(None);
+        }
+        let repository = match Repository::around(Path::new(".")) {
+            Ok(repository) => repository,
+            Err(CheckoutError::NoRepository(_) | CheckoutError::NoGit(_))
+                if is_typed && self.pair.base_ref.is_none() =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let reference = match &self.pair.base_ref {
+            Some(typed) => typed.clone(),
+            None => match repository.base_ref() {
+                Ok(found) => found.to_owned(),
+                Err(CheckoutError::NoRef { .. }) if is_typed => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        Ok(Some(Origin {
+            repository,
+            reference,
+        }))
+    }
+
+    fn policy(
+        &self,
+        origin: Option<&Origin>,
+        typed: &[ArmSpec],
+        progress: &mut GateProgress,
+    ) -> Result<(Policy, PolicyUsed), Failure> {
+        if let Some(continued) = &self.continues {
+            let used = continued.record.policy.clone();
+            let policy = Policy::parse("the result's policy", &used.text).or_usage()?;
+            return Ok((policy, used));
+        }
+        if let Some(file) = &self.policy {
+            let text = fs::read_to_string(file)
+                .with_context(|| format!("failed to read the policy {}", file.display()))
+                .or_usage()?;
+            return parsed(&file.display().to_string(), text, PolicyOrigin::File, None);
+        }
+        if let Some(origin) = origin {
+            let commit = origin.repository.resolve(&origin.reference).map_err(failed)?;
+            let text = origin.repository.file_at(&commit, PATH).map_err(failed)?;
+            if let Some(text) = text {
+                let file = format!("{}:{PATH}", origin.reference);
+                let (policy, used) =
+                    parsed(&file, text, PolicyOrigin::BaseRef, Some(commit.as_str()))?;
+                let kind = policy.arms.as_ref().map(|arms| arms.kind);
+                if typed.iter().all(|arm| kind.is_none_or(|kind| kind == arm.kind)) {
+                    return Ok((policy, used));
+                }
+                // It says how other arms are gated: with its cells nothing of these would be.
+                if self.mode == Mode::Required {
+                    return Err(usage(format!(
+                        "failed to gate these arms by {file}: its [arms] are of another kind"
+                    )));
+                }
+                progress.note(&format!(
+                    "the [arms] of {file} are of another kind, so the built-in policy is used; \
+                     --policy FILE names another"
+                ));
+            }
+        }
+        parsed("the built-in policy", BUILT_IN.to_owned(), PolicyOrigin::BuiltIn, None)
+    }
+
+    fn models(&self, policy: &Policy, config: &Config) -> Result<Vec<ModelPair>, Failure> {
+        if let (Some(base), Some(candidate)) = (&self.pair.base_model, &self.pair.candidate_model) {
+            let name = stem(base);
+            let pair = ModelPair {
+                name,
+                base: existing(base)?,
+                candidate: existing(candidate)?,
+            };
+            return Ok(vec![pair]);
+        }
+        let asked = if self.asked.model.is_empty() {
+            &policy.models
+        } else {
+            &self.asked.model
+        };
+        if asked.is_empty() {
+            return Err(usage(
+                "failed to find weights: name them with --model FILE, or as `models` in the policy"
+                    .to_owned(),
+            ));
+        }
+        let mut files: Vec<PathBuf> = Vec::new();
+        for text in asked {
+            for file in weights(text, config.models())? {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        let pair = |file: PathBuf| ModelPair {
+            name: stem(&file),
+            base: file.clone(),
+            candidate: file,
+        };
+        Ok(files.into_iter().map(pair).collect())
+    }
+
+    fn with_workloads(&self, mut policy: Policy, kind: ArmKind) -> Result<Policy, Failure> {
+        if kind == ArmKind::Command {
+            if self.asked.workload.is_empty() {
+                return Ok(policy);
+            }
+            return Err(usage(
+                "failed to use --workload: a command has its own; leave the flag out".to_owned(),
+            ));
+        }
+        if !self.asked.workload.is_empty() {
+            policy.workloads = self.asked.workload.iter().map(workload).collect();
+        }
+        if policy.workloads.is_empty() {
+            return Err(usage(
+                "failed to find a workload: name one with --workload 64/64, or as [[workloads]] in \
+                 the policy"
+                    .to_owned(),
+            ));
+        }
+        Ok(policy)
+    }
+}
+
+/// Makes the two arms.
+struct Arms<'a> {
+    wanted: &'a Wanted,
+    policy: Option<&'a ArmsPolicy>,
+    origin: Option<&'a Origin>,
+    data: &'a Path,
+    checkout: Option<Checkout>,
+    stop: &'a AtomicBool,
+}
+
+impl Arms<'_> {
+    /// HEAD against itself is no comparison, unless that is what was asked.
+    fn refuse_the_same(&self) -> Result<(), Failure> {
+        let pair = &self.wanted.pair;
+        let is_built = pair.base.is_none() && pair.candidate.is_none();
+        let is_weights = pair.base_model.is_some();
+        let Some(origin) = self.origin.filter(|_| is_built && !is_weights) else {
+            return Ok(());
+        };
+        if self.wanted.purpose == Purpose::Aa {
+            return Ok(());
+        }
+        let head = origin.repository.head_if_clean().map_err(failed)?;
+        if head == Some(self.base_commit(origin)?) {
+            return Err(failed(CheckoutError::Unchanged {
+                reference: origin.reference.clone(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// The merge base; of a result that is continued the commit that it was measured with.
+    fn base_commit(&self, origin: &Origin) -> Result<String, Failure> {
+        let continued = self.wanted.continues.as_ref();
+        match continued.and_then(|it| it.record.base.commit.as_ref()) {
+            Some(commit) => origin.repository.resolve(commit.as_str()).map_err(failed),
+            None => origin.repository.merge_base(&origin.reference).map_err(failed),
+        }
+    }
+
+    fn base(&mut self, progress: &mut GateProgress) -> Result<ArmSpec, Failure> {
+        if let Some(text) = &self.wanted.pair.base {
+            return ArmSpec::parse(text).or_usage();
+        }
+        let (policy, origin) = self.built("--base")?;
+        let commit = self.base_commit(origin)?;
+        let checkout = origin
+            .repository
+            .check_out(&commit, self.data)
+            .map_err(failed)?;
+        let label = format!("{}@{}", origin.reference, &commit[..commit.len().min(7)]);
+        let folder = checkout.folder().to_owned();
+        let arm = self.build(policy, &folder, label, Some(commit), progress)?;
+        self.checkout = Some(checkout);
+        Ok(arm)
+    }
+
+    fn candidate(&self, progress: &mut GateProgress) -> Result<ArmSpec, Failure> {
+        if let Some(text) = &self.wanted.pair.candidate {
+            return ArmSpec::parse(text).or_usage();
+        }
+        let (policy, origin) = self.built("--candidate")?;
+        let commit = origin.repository.head_if_clean().map_err(failed)?;
+        let label = match &commit {
+            Some(commit) => format!("HEAD@{}", &commit[..commit.len().min(7)]),
+            None => "working tree".to_owned(),
+        };
+        let folder = origin.repository.root().to_owned();
+        self.build(policy, &folder, label, commit, progress)
+    }
+
+    fn built(&self, flag: &str) -> Result<(&ArmsPolicy, &Origin), Failure> {
+        match (self.policy, self.origin) {
+            (Some(policy), Some(origin)) => Ok((policy, origin)),
+            _ => Err(usage(format!(
+                "failed to find out how arms are built: the policy has no [arms]; name an arm with \
+                 {flag} SPEC, or commit a {PATH} with [arms] to the base ref"
+            ))),
+        }
+    }
+
+    fn build(
+        &self,
+        policy: &ArmsPolicy,
+        folder: &Path,
+        label: String,
+        commit: Option<String>,
+        progress: &mut GateProgress,
+    ) -> Result<ArmSpec, Failure> {
+        for command in &policy.build {
+            progress.note(&format!("building {label}: {command}"));
+            checkout::build(
+                std::slice::from_ref(command),
+                folder,
+                self.stop,
+                &mut |line| progress.building(line),
+            )
+            .map_err(failed)?;
+        }
+        let driver = match policy.kind {
+            ArmKind::Candle => "candle:",
+            ArmKind::Server => "server:",
+            ArmKind::Command => "",
+        };
+        let arm = ArmSpec::parse(&format!("{driver}{}", policy.run)).or_usage()?;
+        Ok(ArmSpec {
+            label,
+            folder: Some(folder.to_owned()),
+            commit,
+            ..arm
+        })
+    }
+
+    fn layout(&self) -> Option<LayoutBuild> {
+        let policy = self.policy.filter(|policy| !policy.layout_build.is_empty())?;
+        let checkout = self.checkout.as_ref()?;
+        let arm = ArmSpec::parse(&policy.run).ok()?;
+        Some(LayoutBuild {
+            commands: policy.layout_build.clone(),
+            folder: checkout.folder().to_owned(),
+            program: arm.words.into_iter().next()?,
+        })
+    }
+}
+
+/// Threads that engines get.
+pub(super) fn threads_of(asked: &Asked) -> u32 {
+    let wanted = threads::wanted(asked.threads.map(usize::from));
+    u32::try_from(wanted).unwrap_or(u32::MAX)
+}
+
+/// An error that the person can mend by typing something else.
+pub(super) fn usage(what: String) -> Failure {
+    Failure {
+        exit: Exit::Usage,
+        error: anyhow::Error::msg(what),
+    }
+}
+
+fn failed(error: CheckoutError) -> Failure {
+    let exit = if matches!(error, CheckoutError::Interrupted) {
+        Exit::Interrupted
+    } else if error.is_usage() {
+        Exit::Usage
+    } else {
+        Exit::Infrastructure
+    };
+    Failure {
+        exit,
+        error: anyhow::anyhow!("failed to {error}"),
+    }
+}
+
+fn parsed(
+    file: &str,
+    text: String,
+    origin: PolicyOrigin,
+    commit: Option<&str>,
+) -> Result<(Policy, PolicyUsed), Failure> {
+    let policy = Policy::parse(file, &text).or_usage()?;
+    let used = PolicyUsed {
+        sha256: Sha256Digest::of(text.as_bytes()),
+        text,
+        origin,
+        commit: commit.map(Name::cleaned),
+    };
+    Ok((policy, used))
+}
+
+fn seed(typed: Option<&str>) -> Result<Option<(Sha256Digest, SeedOrigin)>, Failure> {
+    typed
+        .map(|text| Ok((text.parse()?, SeedOrigin::Given)))
+        .transpose()
+        .map_err(|error: domain::ids::IdError| error)
+        .context("failed to read --seed: 64 hexadecimal digits are needed")
+        .or_usage()
+}
+
+/// A file as it was named, or every file in the models folder that fits.
+fn weights(text: &str, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if Path::new(text).is_file() {
+        return Ok(vec![existing(Path::new(text))?]);
+    }
+    let found: Vec<PathBuf> = model_files(folder)
+        .context("failed to list the models")
+        .or_usage()?
+        .into_iter()
+        .filter(|name| fits(text, name) && name.ends_with(".gguf"))
+        .map(|name| folder.join(name))
+        .collect();
+    if found.is_empty() {
+        return Err(usage(format!(
+            "failed to find the weights {text:?}: neither a file, nor does a GGUF in {} fit; name \
+             the folder with --models",
+            folder.display()
+        )));
+    }
+    found.iter().map(|file| existing(file)).collect()
+}
+
+/// Arms run in folders of their own, so that a file is named from the root.
+fn existing(file: &Path) -> Result<PathBuf, Failure> {
+    fs::canonicalize(file)
+        .with_context(|| format!("failed to find the weights {}", file.display()))
+        .or_usage()
+}
+
+fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or(file.as_os_str());
+    Name::cleaned(&stem.to_string_lossy()).to_string()
+}
+
+fn workload(shape: &Shape) -> GatedWorkload {
+    let id = format!("pp{}-tg{}", shape.prompt_tokens, shape.output_tokens);
+    let id = Slug::from_text(&id).expect("letters, digits and a hyphen");
+    GatedWorkload {
+        workload: WorkloadSpec::simple(id, shape.prompt_tokens, shape.output_tokens),
+        metrics: vec![Metric::Decode, Metric::Prefill],
+    }
+}
