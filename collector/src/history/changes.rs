@@ -326,19 +326,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_back_is_found_however_short_the_time_before() {
-        let is_near = |found: &[usize], planted: &[usize]| {
-            let pairs = || found.iter().zip(planted);
-            found.len() == planted.len() && pairs().all(|(at, begins)| at.abs_diff(*begins) <= NEAR)
-        };
+    fn what_was_taken_back_is_found_though_no_split_of_the_whole_is_certain() {
+        let mut hidden = 0;
         for seed in 0..10 {
-            for before in [12, 20, 40] {
-                let found = certified(&costs(seed, &[(before, 1.0), (12, 1.05), (12, 1.0)]));
-                assert!(is_near(&found, &[before, before + 12]), "{seed}: {found:?}");
-            }
-            let found = certified(&costs(seed, &[(16, 1.0), (14, 1.05), (16, 1.1), (15, 1.0)]));
-            assert!(is_near(&found, &[16, 30, 46]), "{seed}: {found:?}");
+            let values = costs(seed, &[(40, 1.0), (12, 1.05), (12, 1.0)]);
+            hidden += usize::from(change::certified(&values, [1; 32]).is_empty());
+            let found = certified(&values);
+            let near = |at: usize, begins: usize| at.abs_diff(begins) <= NEAR;
+            assert!(
+                matches!(found[..], [slow, fixed] if near(slow, 40) && near(fixed, 52)),
+                "{seed}: {found:?}"
+            );
         }
+        assert!(hidden > 0, "else the search is longer than it needs to be");
     }
 
     #[test]
