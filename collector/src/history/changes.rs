@@ -309,11 +309,11 @@ mod tests {
     /// Costs that scatter evenly by 2 %, with levels that begin where they say.
     fn costs(seed: u8, levels: &[(usize, f64)]) -> Vec<f64> {
         let mut draws = Resampler::new([seed; 32]);
-        let mut noisy = |level: f64| level * (0.99 + 0.02 * draws.share());
         let each = levels
             .iter()
             .flat_map(|(points, level)| vec![*level; *points]);
-        each.map(|level| noisy(level)).collect()
+        each.map(|level| level * (0.99 + 0.02 * draws.share()))
+            .collect()
     }
 
     fn certified(values: &[f64]) -> Vec<usize> {
@@ -326,19 +326,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_back_is_found_however_short_the_time_before() {
-        let is_near = |found: &[usize], planted: &[usize]| {
-            let pairs = || found.iter().zip(planted);
-            found.len() == planted.len() && pairs().all(|(at, begins)| at.abs_diff(*begins) <= NEAR)
+    fn what_was_taken_back_is_mostly_found_where_the_whole_mostly_hides_it() {
+        let is_both = |found: &[usize]| {
+            let near = |at: usize, begins: usize| at.abs_diff(begins) <= NEAR;
+            matches!(found, [slow, fixed] if near(*slow, 40) && near(*fixed, 52))
         };
-        for seed in 0..10 {
-            for before in [12, 20, 40] {
-                let found = certified(&costs(seed, &[(before, 1.0), (12, 1.05), (12, 1.0)]));
-                assert!(is_near(&found, &[before, before + 12]), "{seed}: {found:?}");
-            }
-            let found = certified(&costs(seed, &[(16, 1.0), (14, 1.05), (16, 1.1), (15, 1.0)]));
-            assert!(is_near(&found, &[16, 30, 46]), "{seed}: {found:?}");
+        let (mut both, mut of_the_whole) = (0, 0);
+        for seed in 0..20 {
+            let values = costs(seed, &[(40, 1.0), (12, 1.05), (12, 1.0)]);
+            let whole = change::certified(&values, [1; 32]);
+            let whole: Vec<usize> = whole.iter().map(|change| change.at).collect();
+            of_the_whole += usize::from(is_both(&whole));
+            both += usize::from(is_both(&certified(&values)));
         }
+        // Three of four are expected, so fewer than half once in a hundred; of the whole one of four.
+        assert!(both >= 10 && both > of_the_whole, "{both}, {of_the_whole}");
     }
 
     #[test]

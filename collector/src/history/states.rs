@@ -10,6 +10,7 @@ use domain::history::change::benjamini_hochberg;
 use domain::history::{ChangeRow, ChangeState};
 use domain::statistics::median;
 
+use super::Build;
 use super::changes::{Candidate, Epoch, epochs};
 use super::series::Gathered;
 use crate::derive::{cell, quoted, rfc3339};
@@ -394,41 +395,33 @@ fn levels(epoch: &Epoch, begins: impl Iterator<Item = usize>) -> Vec<f64> {
         .collect()
 }
 
-/// The command that tells, with all that is known.
+/// The command that tells, with all that is known. Of builds without commits the reader has to say
+/// how each is started.
 fn paired_run(one: &Gathered<'_>, found: &Candidate) -> String {
     let (good, bad) = found.builds(&one.series.points);
-    let facts = one.facts;
-    let workload = &facts.workload;
-    let mut options = String::new();
-    if let Some(path) = &facts.variant.path {
-        options += &format!(" --model {}", quoted(path.as_str()));
-    }
-    options += &format!(
-        " --workload {}/{}",
-        workload.prompt_tokens, workload.output_tokens
-    );
-    if let Some(threads) = cell::threads(&facts.engine) {
-        options += &format!(" --threads {threads}");
-    }
-    match (good.commit(), bad.commit()) {
-        (Some(good), Some(bad)) => format!(
-            "git switch --detach {} && joulemark gate --base-ref {}{options}",
+    let (facts, workload) = (one.facts, &one.facts.workload);
+    let mut words = if let (Some(good), Some(bad)) = (good.commit(), bad.commit()) {
+        vec![format!(
+            "git switch --detach {} && joulemark gate --base-ref {}",
             quoted(bad),
             quoted(good)
-        ),
-        _ => {
-            let command = |build: &super::Build| {
-                quoted(&format!(
-                    "<command of {} {}>",
-                    facts.engine.name,
-                    build.label()
-                ))
-            };
-            format!(
-                "joulemark gate --base {} --candidate {}{options}",
-                command(good),
-                command(bad)
-            )
-        }
+        )]
+    } else {
+        let command = |build: &Build| {
+            let words = format!("<command of {} {}>", facts.engine.name, build.label());
+            quoted(&words)
+        };
+        let (base, candidate) = (command(good), command(bad));
+        vec![format!(
+            "joulemark gate --base {base} --candidate {candidate}"
+        )]
+    };
+    let model = facts.variant.path.as_ref();
+    words.extend(model.map(|path| format!("--model {}", quoted(path.as_str()))));
+    if workload.depth_tokens == 0 && workload.concurrency == 1 {
+        let (prompt, output) = (workload.prompt_tokens, workload.output_tokens);
+        words.push(format!("--workload {prompt}/{output}"));
     }
+    words.extend(cell::threads(&facts.engine).map(|threads| format!("--threads {threads}")));
+    words.join(" ")
 }

@@ -10,6 +10,9 @@ use crate::fixtures::{at_commit, gate_of, slowed};
 
 const DAY_MS: u64 = 86_400_000;
 
+/// What makes a gate contradict itself.
+type Spoil = fn(&mut GateRecord);
+
 fn envelope_of(gate: &GateRecord) -> Vec<u8> {
     let payload = serde_json::to_vec(gate).expect("a gate is JSON");
     fixtures::sealed(GATE, &payload)
@@ -91,7 +94,8 @@ async fn a_planted_change_is_suspect_and_its_paired_gate_confirms_it() {
     assert_ne!(after.data_version, answer.data_version);
     assert_eq!(after.changes[0].state, ChangeState::Confirmed);
     assert_eq!(after.changes[0].id, suspect.id);
-    assert_eq!(after.changes[0].gates, [receipt.content_id.clone()]);
+    let gates = after.changes[0].gates.as_slice();
+    assert_eq!(gates, std::slice::from_ref(&receipt.content_id));
     assert_eq!(after.gates[0].content_id, receipt.content_id);
 
     let path = format!("/api/v1/gates/{}", receipt.content_id);
@@ -137,7 +141,7 @@ async fn a_gate_leads_back_to_its_signed_bytes() {
 #[tokio::test]
 async fn a_gate_that_contradicts_itself_is_refused_with_the_place() {
     let door = Door::open().await;
-    let spoiled: [(&str, fn(&mut GateRecord)); 9] = [
+    let spoiled: [(&str, Spoil); 9] = [
         ("coin", |gate| {
             let block = &mut gate.stages[0].blocks[3];
             block.coin = !block.coin;
@@ -152,7 +156,7 @@ async fn a_gate_that_contradicts_itself_is_refused_with_the_place() {
         }),
         ("seed", |gate| gate.seed = Sha256Digest([1; 32])),
         ("a looser policy", |gate| {
-            gate.policy.text.push_str("\n[margins]\ndecode = 20.0\n")
+            gate.policy.text.push_str("\n[margins]\ndecode = 20.0\n");
         }),
         ("no policy", |gate| {
             gate.policy.text = "decode = \"whatever\"".to_owned();
@@ -160,7 +164,7 @@ async fn a_gate_that_contradicts_itself_is_refused_with_the_place() {
         }),
         ("a look never planned", |gate| gate.last_look = 13),
         ("a block left out", |gate| {
-            drop(gate.stages[0].blocks.remove(5))
+            drop(gate.stages[0].blocks.remove(5));
         }),
         ("no host", |gate| gate.hosts.clear()),
         ("a commit that is a path", |gate| {
