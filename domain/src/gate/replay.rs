@@ -138,8 +138,9 @@ fn measure(
             alpha: alpha.unwrap_or(rule.alpha),
             ..*rule
         };
-        decide(&values, &rule, recorded.last_look)
-            .map_or((Verdict::Inconclusive, 0), |seen| (seen.verdict, seen.blocks))
+        decide(&values, &rule, recorded.last_look).map_or((Verdict::Inconclusive, 0), |seen| {
+            (seen.verdict, seen.blocks)
+        })
     };
     cells.iter().map(decided).collect()
 }
@@ -164,9 +165,8 @@ pub fn slot_values<'a>(
     counted
         .filter_map(|block| {
             let slots = block.slots.iter();
-            let values: Option<Vec<f64>> = slots
-                .map(|slot| slot_value(sample(slot, place)?))
-                .collect();
+            let values: Option<Vec<f64>> =
+                slots.map(|slot| slot_value(sample(slot, place)?)).collect();
             values?.try_into().ok()
         })
         .collect()
@@ -258,7 +258,10 @@ mod tests {
 
     #[test]
     fn too_few_blocks_say_nothing() {
-        assert_eq!(replay(&recorded(47, 0.01, 0.0, RULE), 0.0, 10, [0; 32]), None);
+        assert_eq!(
+            replay(&recorded(47, 0.01, 0.0, RULE), 0.0, 10, [0; 32]),
+            None
+        );
         let mut odd = recorded(48, 0.01, 0.0, RULE);
         odd.cells[0].1[7][2] = f64::NAN;
         assert_eq!(replay(&odd, 0.0, 10, [0; 32]), None);

@@ -47,7 +47,11 @@ pub fn block_sds(records: &[GateRecord]) -> Vec<KnownSd> {
     // Squares about the mean, degrees of freedom, blocks.
     let mut pooled: BTreeMap<Metric, (f64, usize, usize)> = BTreeMap::new();
     for record in records {
-        let labels: Vec<&str> = record.cells.iter().map(|cell| cell.label.as_str()).collect();
+        let labels: Vec<&str> = record
+            .cells
+            .iter()
+            .map(|cell| cell.label.as_str())
+            .collect();
         let own = block_values(record).into_iter();
         for blocks in own.filter(|blocks| labels.contains(&blocks.label.as_str())) {
             let n = blocks.values.len();

@@ -56,7 +56,11 @@ impl Control {
     pub fn probe(&mut self, clock: &dyn Clock) -> Probed {
         let start_ns = clock.now_ns();
         for _ in 0..PRODUCTS {
-            multiply(black_box(&self.left), black_box(&self.right), &mut self.product);
+            multiply(
+                black_box(&self.left),
+                black_box(&self.right),
+                &mut self.product,
+            );
             black_box(&self.product);
         }
         let between_ns = clock.now_ns();

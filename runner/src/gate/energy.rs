@@ -96,7 +96,11 @@ mod tests {
 
     #[test]
     fn joules_are_those_of_the_cells_own_repetitions() {
-        let spans = [span(0, 200, 600), span(1, 600, 1_200), span(0, 1_200, 1_600)];
+        let spans = [
+            span(0, 200, 600),
+            span(1, 600, 1_200),
+            span(0, 1_200, 1_600),
+        ];
         let sampled = sampled(Duration::from_millis(20));
         let told = sample(0, Scope::CpuPkg, &[0], &sampled, &spans).expect("resolved");
         assert_eq!((told.metric, told.units), (Metric::Energy, 100));

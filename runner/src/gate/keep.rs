@@ -40,11 +40,9 @@ impl Keep {
     /// first slot.
     pub(super) fn begin(data: &Path, record: &GateRecord) -> Result<Self, GateError> {
         let seed = record.seed.to_string();
-        let folder = data.join("gates").join(format!(
-            "{}-{}",
-            record.started_ms,
-            &seed[..8]
-        ));
+        let folder = data
+            .join("gates")
+            .join(format!("{}-{}", record.started_ms, &seed[..8]));
         fs::create_dir_all(&folder).map_err(fault(&folder))?;
         write(&folder.join(SEED), seed.as_bytes())?;
         let head = serde_json::to_vec(record).expect("records are JSON");
@@ -67,7 +65,10 @@ impl Keep {
     /// Writes the record's head again, with what was learned before the first block.
     pub(super) fn head(&self, record: &GateRecord) -> Result<(), GateError> {
         let next = self.folder.join("record.json.next");
-        write(&next, &serde_json::to_vec(record).expect("records are JSON"))?;
+        write(
+            &next,
+            &serde_json::to_vec(record).expect("records are JSON"),
+        )?;
         let path = self.folder.join(RECORD);
         fs::rename(&next, &path).map_err(fault(&path))
     }
@@ -108,7 +109,10 @@ pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
     let mut record: GateRecord = serde_json::from_slice(&head).map_err(torn(&path))?;
     let path = folder.join(BLOCKS);
     let text = fs::read_to_string(&path).map_err(fault(&path))?;
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+    for line in text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
         match serde_json::from_str(line).map_err(torn(&path))? {
             Line::Stage(begun) => match record.stages.iter_mut().find(|s| s.kind == begun.kind) {
                 Some(known) => {
@@ -119,7 +123,8 @@ pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
             },
             Line::Block(kind, block) => {
                 let stage = record.stages.iter_mut().find(|s| s.kind == kind);
-                let stage = stage.ok_or_else(|| torn_by(&path, "a block comes before its stage"))?;
+                let stage =
+                    stage.ok_or_else(|| torn_by(&path, "a block comes before its stage"))?;
                 stage.blocks.push(block);
             }
         }

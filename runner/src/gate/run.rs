@@ -205,8 +205,7 @@ pub enum GateError {
 }
 
 /// Runs one slot of an arm.
-type RunSlot<'a> =
-    dyn FnMut(Arm, &ArmSpec, &Asked, &Around) -> Result<Slotted, SlotError> + 'a;
+type RunSlot<'a> = dyn FnMut(Arm, &ArmSpec, &Asked, &Around) -> Result<Slotted, SlotError> + 'a;
 
 /// Climbs the ladder of answers.
 type Climb<'a> = dyn FnMut(
@@ -218,8 +217,8 @@ type Climb<'a> = dyn FnMut(
     + 'a;
 
 /// Runs build commands in a folder; what it says on failure is without paths.
-type Build<'a> = dyn FnMut(&[String], &Path, &AtomicBool, &mut dyn FnMut(&str)) -> Result<(), String>
-    + 'a;
+type Build<'a> =
+    dyn FnMut(&[String], &Path, &AtomicBool, &mut dyn FnMut(&str)) -> Result<(), String> + 'a;
 
 /// What does the work: processes, or a test's script.
 struct Hands<'a> {
@@ -258,7 +257,9 @@ fn plan_with(
     mut hands: Hands,
 ) -> Result<GatePlan, GateError> {
     let mut prepared = Prepared::of(options)?;
-    prepared.try_out(options, machine, &mut hands).map_err(|(_, error)| error)?;
+    prepared
+        .try_out(options, machine, &mut hands)
+        .map_err(|(_, error)| error)?;
     Ok(prepared.plan(options))
 }
 
@@ -308,7 +309,10 @@ fn run_with(
         }
     });
     let ends = record.stages.iter().flat_map(|stage| &stage.blocks);
-    let earlier_ns = ends.flat_map(|block| &block.slots).map(|slot| slot.end_ns).max();
+    let earlier_ns = ends
+        .flat_map(|block| &block.slots)
+        .map(|slot| slot.end_ns)
+        .max();
     let mut gate = Gate {
         options,
         machine,
@@ -381,7 +385,10 @@ fn blank(
 
 /// Length and last change of every weights file, by model and arm; none where one cannot be asked.
 fn weights_now(options: &GateOptions) -> Vec<Option<(u64, SystemTime)>> {
-    let paths = options.models.iter().flat_map(|pair| [&pair.base, &pair.candidate]);
+    let paths = options
+        .models
+        .iter()
+        .flat_map(|pair| [&pair.base, &pair.candidate]);
     paths
         .map(|path| {
             let facts = path.metadata().ok()?;

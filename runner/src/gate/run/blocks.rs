@@ -135,7 +135,10 @@ impl Gate<'_> {
         }
         self.begin(turns.kind)?;
         while !models.is_empty() {
-            let fewest = models.iter().map(|model| self.counted(turns.kind, *model)).min();
+            let fewest = models
+                .iter()
+                .map(|model| self.counted(turns.kind, *model))
+                .min();
             let fewest = fewest.unwrap_or(0);
             for model in &models {
                 // After an interruption some may be ahead by one.
@@ -254,7 +257,11 @@ impl Gate<'_> {
             return Ok(self.forgive(turns.kind, &why));
         }
         if index + 1 >= MAX_BLOCKS as u32 && self.counted(turns.kind, model) < turns.blocks {
-            self.fail(None, FailureKind::Environment, "too many blocks do not count");
+            self.fail(
+                None,
+                FailureKind::Environment,
+                "too many blocks do not count",
+            );
             return Ok(ControlFlow::Break(()));
         }
         Ok(ControlFlow::Continue(()))
@@ -267,7 +274,10 @@ impl Gate<'_> {
         if void <= FORGIVEN.max(blocks.len() / FORGIVEN_SHARE) {
             return ControlFlow::Continue(());
         }
-        let what = format!("{void} of {} blocks do not count, the last because {why}", blocks.len());
+        let what = format!(
+            "{void} of {} blocks do not count, the last because {why}",
+            blocks.len()
+        );
         self.fail(None, FailureKind::Environment, &what);
         ControlFlow::Break(())
     }
@@ -380,7 +390,10 @@ impl Gate<'_> {
         if super::weights_now(self.options) == self.weights {
             return Ok(());
         }
-        Err(other_work(spec, "the weights changed on disk while the gate ran"))
+        Err(other_work(
+            spec,
+            "the weights changed on disk while the gate ran",
+        ))
     }
 
     /// The program and the engine are those that were tried out.
@@ -397,13 +410,23 @@ impl Gate<'_> {
             Arm::Base => &self.record.base,
         };
         if slotted.binary_sha256 != planned.binary_sha256 {
-            return Err(other_work(spec, "its program changed on disk while the gate ran"));
+            return Err(other_work(
+                spec,
+                "its program changed on disk while the gate ran",
+            ));
         }
         let word = |facts: &domain::record::EngineFacts| {
-            (facts.name.clone(), facts.version.clone(), facts.backend.clone())
+            (
+                facts.name.clone(),
+                facts.version.clone(),
+                facts.backend.clone(),
+            )
         };
         if slotted.engine.as_ref().map(word) != planned.engine.as_ref().map(word) {
-            return Err(other_work(spec, "its engine is not the one that was tried out"));
+            return Err(other_work(
+                spec,
+                "its engine is not the one that was tried out",
+            ));
         }
         Ok(())
     }
@@ -515,7 +538,10 @@ fn failed_arm(options: &GateOptions, error: &SlotError) -> Option<Arm> {
     let SlotError::Failed { label, .. } = error else {
         return None;
     };
-    match (*label == options.base.label, *label == options.candidate.label) {
+    match (
+        *label == options.base.label,
+        *label == options.candidate.label,
+    ) {
         (true, false) => Some(Arm::Base),
         (false, true) => Some(Arm::Candidate),
         _ => None,

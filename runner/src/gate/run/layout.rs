@@ -24,7 +24,10 @@ impl Gate<'_> {
     pub(super) fn layout(&mut self) -> Going {
         let options = self.options;
         let kind = StageKind::Layout;
-        let programs = (self.record.base.binary_sha256, self.record.candidate.binary_sha256);
+        let programs = (
+            self.record.base.binary_sha256,
+            self.record.candidate.binary_sha256,
+        );
         let Some(layout) = &options.layout else {
             return Ok(ControlFlow::Continue(()));
         };

@@ -160,7 +160,10 @@ impl Prepared {
             self.lose_joules("the arms compute on different devices, which no one meter covers");
         }
         // What was lost before stays lost: a gate that goes on has no second try.
-        let before = options.continues.iter().flat_map(|(_, record)| &record.cells);
+        let before = options
+            .continues
+            .iter()
+            .flat_map(|(_, record)| &record.cells);
         for (now, then) in self.cells.iter_mut().zip(before) {
             for lack in &then.unavailable {
                 lose(now, lack.metric, lack.reason.as_str());
@@ -202,7 +205,10 @@ impl Prepared {
         if !self.cells.iter().any(is_gated) {
             return;
         }
-        let backend = base.engine.as_ref().map_or("", |engine| engine.backend.as_str());
+        let backend = base
+            .engine
+            .as_ref()
+            .map_or("", |engine| engine.backend.as_str());
         match covering(machine, backend) {
             Ok((scope, traces)) => {
                 self.traces = traces;
@@ -235,10 +241,8 @@ impl Prepared {
         if is_command(&options.base) {
             return;
         }
-        let update = match self.traces.is_empty() {
-            true => Duration::ZERO,
-            false => update(machine, &self.traces),
-        };
+        // None where no joules are gated.
+        let update = update(machine, &self.traces);
         let joules_seconds = SLOT_TICKS as f64 * update.as_secs_f64();
         let least = options.policy.slot_seconds.max(joules_seconds);
         let repetitions = f64::from(options.policy.repetitions);
@@ -250,7 +254,9 @@ impl Prepared {
             } else {
                 1
             };
-            if let Some(before) = earlier.and_then(|record| requests_before(record, cell.cell, base)) {
+            if let Some(before) =
+                earlier.and_then(|record| requests_before(record, cell.cell, base))
+            {
                 cell.requests = before;
             }
         }
@@ -282,7 +288,10 @@ impl Prepared {
             Arm::Base => &self.base,
             Arm::Candidate => &self.candidate,
         };
-        facts.engine.as_ref().map_or("", |engine| engine.backend.as_str())
+        facts
+            .engine
+            .as_ref()
+            .map_or("", |engine| engine.backend.as_str())
     }
 
     /// The plan, refused where it cannot decide.
@@ -315,7 +324,10 @@ impl Prepared {
             minutes: last_look as f64 * per_block / 60.0,
             detectable,
             items: quality.map(|quality| (plan::least_items(quality.margin), quality.items)),
-            refused: self.differs_from_before(options).map(|what| (2, what)).or(refused),
+            refused: self
+                .differs_from_before(options)
+                .map(|what| (2, what))
+                .or(refused),
         }
     }
 
@@ -331,7 +343,8 @@ impl Prepared {
     /// What the policy requires and nothing here measures.
     fn unmeasured(&self, options: &GateOptions) -> Option<String> {
         self.cells.iter().find_map(|cell| {
-            let lacking = |lack: &&UnavailableMetric| options.policy.required.contains(&axis(lack.metric));
+            let lacking =
+                |lack: &&UnavailableMetric| options.policy.required.contains(&axis(lack.metric));
             let lack = cell.unavailable.iter().find(lacking)?;
             Some(format!(
                 "the policy requires {} of {}, which cannot be measured here: {}",
@@ -348,7 +361,11 @@ impl Prepared {
         let zero = policy.practical_zero.ln_1p();
         let cells = self.cells.iter();
         cells
-            .flat_map(|cell| available(cell).into_iter().map(move |metric| (cell, metric)))
+            .flat_map(|cell| {
+                available(cell)
+                    .into_iter()
+                    .map(move |metric| (cell, metric))
+            })
             .map(|(cell, metric)| {
                 let share = plan::cell_share(metric, &gated);
                 let (sd, blocks) = plan::block_sd(&options.known_block_sds, metric);
@@ -399,7 +416,10 @@ impl Prepared {
             ),
         };
         let known = match worst.known_from_blocks {
-            0 => format!("assuming blocks that spread by {:.1} %", 100.0 * plan::ASSUMED_BLOCK_SD),
+            0 => format!(
+                "assuming blocks that spread by {:.1} %",
+                100.0 * plan::ASSUMED_BLOCK_SD
+            ),
             blocks => format!("going by {blocks} blocks of this machine against itself"),
         };
         Some((
@@ -420,7 +440,13 @@ impl Prepared {
             (now.binary_sha256, now.command_sha256) != (then.binary_sha256, then.command_sha256)
         };
         let gated = |cell: &GateCell| {
-            let GateCell { label, model, workload, metrics, .. } = cell.clone();
+            let GateCell {
+                label,
+                model,
+                workload,
+                metrics,
+                ..
+            } = cell.clone();
             (label, model, workload, metrics)
         };
         let what = if before.failure.is_some() {
@@ -435,7 +461,12 @@ impl Prepared {
             "the candidate is another program or command"
         } else if self.models != before.models {
             "the weights are others"
-        } else if !self.cells.iter().map(gated).eq(before.cells.iter().map(gated)) {
+        } else if !self
+            .cells
+            .iter()
+            .map(gated)
+            .eq(before.cells.iter().map(gated))
+        {
             "other cells are measured"
         } else {
             return None;
@@ -463,7 +494,8 @@ fn last_look(options: &GateOptions, per_block: f64) -> Result<usize, (u8, String
         .filter(|blocks| *blocks > done || Some(*blocks) == stopped_at)
         .collect();
     let Some(next) = later.first() else {
-        let what = format!("the result has had its last look after {done} blocks: start a new gate");
+        let what =
+            format!("the result has had its last look after {done} blocks: start a new gate");
         return Err((2, what));
     };
     let minutes_of = |blocks: usize| blocks.saturating_sub(done) as f64 * per_block / 60.0;
@@ -503,9 +535,10 @@ fn engine_models(options: &GateOptions) -> Result<Vec<GateModel>, GateError> {
             return Err(usage(&format!("two models are called {name}: rename one")));
         }
         let base = facts_of_weights(&pair.base)?;
-        let candidate = match pair.base == pair.candidate {
-            true => base.clone(),
-            false => facts_of_weights(&pair.candidate)?,
+        let candidate = if pair.base == pair.candidate {
+            base.clone()
+        } else {
+            facts_of_weights(&pair.candidate)?
         };
         models.push(GateModel {
             name,
@@ -566,8 +599,11 @@ fn covering(machine: &Machine, backend: &str) -> Result<(Scope, Vec<u32>), Strin
     })
 }
 
+/// Update period of the slowest of these meters; zero where it is not known, or of none.
 fn update(machine: &Machine, traces: &[u32]) -> Duration {
-    let meters = traces.iter().filter_map(|at| machine.meters.meters.get(*at as usize));
+    let meters = traces
+        .iter()
+        .filter_map(|at| machine.meters.meters.get(*at as usize));
     let slowest = meters.filter_map(|meter| meter.info().update_ns).max();
     Duration::from_nanos(slowest.unwrap_or(0))
 }
@@ -605,7 +641,9 @@ pub(super) fn arm_of(options: &GateOptions, arm: Arm) -> &ArmSpec {
 /// request now; `None` where its metrics count nothing.
 fn requests_before(record: &GateRecord, cell: u32, tried: &Slotted) -> Option<u32> {
     let slots = (record.stages.iter()).flat_map(|stage| stage.blocks.iter().flat_map(|b| &b.slots));
-    let before = slots.flat_map(|slot| &slot.samples).filter(|sample| sample.cell == cell);
+    let before = slots
+        .flat_map(|slot| &slot.samples)
+        .filter(|sample| sample.cell == cell);
     before
         .filter(|sample| matches!(sample.metric, Metric::Decode | Metric::Prefill))
         .find_map(|then| {

@@ -46,9 +46,8 @@ impl Watch {
         }
         let source = power_source(machine);
         if source != self.power_source {
-            let name = |source: &Option<String>| {
-                source.clone().unwrap_or_else(|| "unknown".to_owned())
-            };
+            let name =
+                |source: &Option<String>| source.clone().unwrap_or_else(|| "unknown".to_owned());
             return Some(format!(
                 "the power source changed from {} to {}",
                 name(&self.power_source),
