@@ -50,7 +50,7 @@ pub(crate) struct Gate {
     /// --workload; `advisory` changes titles, never the exit code.
     #[arg(long, value_enum, default_value_t = Mode::Advisory)]
     pub(crate) mode: Mode,
-    /// Write the verdict as JUnit too: failure is REGRESSED, skipped INCONCLUSIVE, error INVALID.
+    /// Write the verdict as `JUnit` too: failure is REGRESSED, skipped INCONCLUSIVE, error INVALID.
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     #[command(flatten)]
@@ -190,14 +190,29 @@ pub(crate) struct Shown {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Github {
     /// Whether this is one.
-    #[arg(long, hide = true, env = "GITHUB_ACTIONS", value_name = "true")]
-    pub(crate) github_actions: Option<String>,
+    #[arg(
+        long = "github-actions",
+        hide = true,
+        env = "GITHUB_ACTIONS",
+        value_name = "true"
+    )]
+    pub(crate) job: Option<String>,
     /// Where its summary is appended.
-    #[arg(long, hide = true, env = "GITHUB_STEP_SUMMARY", value_name = "FILE")]
-    pub(crate) github_step_summary: Option<PathBuf>,
+    #[arg(
+        long = "github-step-summary",
+        hide = true,
+        env = "GITHUB_STEP_SUMMARY",
+        value_name = "FILE"
+    )]
+    pub(crate) summary: Option<PathBuf>,
     /// Where its outputs are appended.
-    #[arg(long, hide = true, env = "GITHUB_OUTPUT", value_name = "FILE")]
-    pub(crate) github_output: Option<PathBuf>,
+    #[arg(
+        long = "github-output",
+        hide = true,
+        env = "GITHUB_OUTPUT",
+        value_name = "FILE"
+    )]
+    pub(crate) outputs: Option<PathBuf>,
 }
 
 /// How to print a gate.
@@ -262,8 +277,8 @@ mod tests {
 
     #[test]
     fn budgets_and_shapes_are_read_as_people_write_them() {
-        assert_eq!(duration("12m"), Ok(Duration::from_secs(720)));
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("12m"), Ok(Duration::from_mins(12)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_mins(90)));
         for bad in ["12", "-3m", "0s", "2 days", "soon"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

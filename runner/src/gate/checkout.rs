@@ -412,12 +412,9 @@ fn build_with(
         thread::spawn(move || read_lines(stream, &sender));
     }
     drop(sender);
-    let tail = match tell_lines(&lines, stop, on_line) {
-        Some(tail) => tail,
-        None => {
-            end(&mut child);
-            return Err(CheckoutError::Interrupted);
-        }
+    let Some(tail) = tell_lines(&lines, stop, on_line) else {
+        end(&mut child);
+        return Err(CheckoutError::Interrupted);
     };
     let status = child
         .wait()

@@ -339,7 +339,7 @@ impl Wanted {
             ));
         }
         if !self.asked.workload.is_empty() {
-            policy.workloads = self.asked.workload.iter().map(workload).collect();
+            policy.workloads = self.asked.workload.iter().copied().map(workload).collect();
         }
         if policy.workloads.is_empty() {
             return Err(usage(
@@ -521,7 +521,7 @@ fn failed(error: CheckoutError) -> Failure {
     };
     Failure {
         exit,
-        error: anyhow::anyhow!("failed to {error}"),
+        error: anyhow::Error::new(error).context("failed to get the arms"),
     }
 }
 
@@ -559,7 +559,7 @@ fn weights(text: &str, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         .context("failed to list the models")
         .or_usage()?
         .into_iter()
-        .filter(|name| fits(text, name) && name.ends_with(".gguf"))
+        .filter(|name| fits(text, name) && is_gguf(name))
         .map(|name| folder.join(name))
         .collect();
     if found.is_empty() {
@@ -570,6 +570,12 @@ fn weights(text: &str, folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         )));
     }
     found.iter().map(|file| existing(file)).collect()
+}
+
+fn is_gguf(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// Arms run in folders of their own, so that a file is named from the root.
@@ -584,7 +590,7 @@ fn stem(file: &Path) -> String {
     Name::cleaned(&stem.to_string_lossy()).to_string()
 }
 
-fn workload(shape: &Shape) -> GatedWorkload {
+fn workload(shape: Shape) -> GatedWorkload {
     let id = format!("pp{}-tg{}", shape.prompt_tokens, shape.output_tokens);
     let id = Slug::from_text(&id).expect("letters, digits and a hyphen");
     GatedWorkload {
@@ -617,7 +623,7 @@ mod tests {
 
     #[test]
     fn a_typed_workload_is_named_as_its_shape_and_gated_by_both_speeds() {
-        let gated = workload(&Shape {
+        let gated = workload(Shape {
             prompt_tokens: 256,
             output_tokens: 64,
         });

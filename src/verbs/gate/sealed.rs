@@ -41,18 +41,15 @@ pub(super) fn read(file: &Path, typed: Option<&str>, config: &Config) -> Result<
     let opened = envelope::open(&envelope)
         .with_context(|| format!("failed to open the result {shown}: is it what --out wrote?"))
         .or_usage()?;
-    let key = match typed {
-        Some(text) => envelope::read_public_key(text)
+    let key = if let Some(text) = typed {
+        envelope::read_public_key(text)
             .context("failed to use --key")
-            .or_usage()?,
-        None => {
-            let own = RunnerKey::load(&config.key())
-                .context(
-                    "failed to find this machine's key: name the one that sealed it by --key HEX",
-                )
-                .or_usage()?;
-            own.public()
-        }
+            .or_usage()?
+    } else {
+        let own = RunnerKey::load(&config.key())
+            .context("failed to find this machine's key: name the one that sealed it by --key HEX")
+            .or_usage()?;
+        own.public()
     };
     let sealed_by = opened.key_id();
     if sealed_by != envelope::key_id(&key) {

@@ -65,9 +65,9 @@ impl Told {
         }
         let path = self.result.as_ref().map(|path| path.display().to_string());
         let outputs = github::outputs(judgement, self.mode, path.as_deref());
-        append(self.github.github_output.as_deref(), &outputs)?;
+        append(self.github.outputs.as_deref(), &outputs)?;
         let comment = markdown::comment(judgement, about);
-        append(self.github.github_step_summary.as_deref(), &comment)
+        append(self.github.summary.as_deref(), &comment)
     }
 
     /// Tells of a gate that measured nothing; the failure itself is told where the program ends.
@@ -84,13 +84,13 @@ impl Told {
             return Ok(());
         }
         let outputs = github::outputs_of_nothing(exit, self.mode, &why);
-        append(self.github.github_output.as_deref(), &outputs)?;
+        append(self.github.outputs.as_deref(), &outputs)?;
         let comment = markdown::nothing(exit, &why);
-        append(self.github.github_step_summary.as_deref(), &comment)
+        append(self.github.summary.as_deref(), &comment)
     }
 
     fn is_github(&self) -> bool {
-        self.github.github_actions.as_deref() == Some("true")
+        self.github.job.as_deref() == Some("true")
     }
 }
 

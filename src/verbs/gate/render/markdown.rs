@@ -298,7 +298,7 @@ fn marker(setup: &str) -> String {
 }
 
 /// Hostile text as code. Inside the element Markdown still reads marks, so each is spelled out as a
-/// number, which by CommonMark is never structure; mentions are not read in code.
+/// number, which by `CommonMark` is never structure; mentions are not read in code.
 fn code(text: &str) -> String {
     let mut safe = String::from("<code>");
     for c in text.chars() {

@@ -7,6 +7,7 @@ use domain::gate::record::{ArmFacts, GateRecord, PolicyOrigin, Purpose, SeedOrig
 use domain::gate::verdict::{CellJudgement, Judgement};
 use domain::gate::{Metric, Verdict};
 use domain::ids::ContentId;
+use domain::text::Name;
 
 use crate::cli::gate::Mode;
 use crate::exit::Exit;
@@ -114,7 +115,7 @@ fn environment(record: &GateRecord) -> Vec<(&'static str, String)> {
             host.os_version.as_ref(),
             host.kernel.as_ref(),
         ];
-        let parts: Vec<&str> = parts.into_iter().flatten().map(|p| p.as_str()).collect();
+        let parts: Vec<&str> = parts.into_iter().flatten().map(Name::as_str).collect();
         rows.push(("system", parts.join(" ")));
         for gpu in &host.gpus {
             rows.push(("graphics", gpu.name.to_string()));

@@ -12,37 +12,12 @@ use crate::progress::gate::plan_in_words;
 /// For a person.
 pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
     let mut lines = Vec::new();
-    if !plan.detectable.is_empty() {
-        let mut table = Table::new();
-        table
-            .load_style(if format == GateFormat::Md {
-                ASCII_MARKDOWN
-            } else {
-                UTF8_BORDERS_ONLY
-            })
-            .set_header([
-                "cell",
-                "found with 90 % power",
-                "tolerated",
-                "spread known from",
-            ]);
-        for cell in &plan.detectable {
-            let known = match cell.known_from_blocks {
-                0 => "nothing: assumed".to_owned(),
-                blocks => format!("{blocks} blocks"),
-            };
-            table.add_row([
-                cell.label.clone(),
-                found(cell.mde),
-                share(cell.tolerance),
-                known,
-            ]);
-        }
-        lines.push(table.to_string());
-    } else {
+    if plan.detectable.is_empty() {
         for (cell, metrics) in &plan.cells {
             lines.push(format!("{cell}: {}", metrics.join(", ")));
         }
+    } else {
+        lines.push(detectable(plan, format).to_string());
     }
     let slots: Vec<String> = plan
         .slot_seconds
@@ -63,6 +38,34 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
         None => "would run; `joulemark aa` replaces an assumed spread by this machine's".to_owned(),
     });
     lines.join("\n")
+}
+
+/// What could be found, by cell and metric.
+fn detectable(plan: &GatePlan, format: GateFormat) -> Table {
+    let mut table = Table::new();
+    let style = match format {
+        GateFormat::Md => ASCII_MARKDOWN,
+        GateFormat::Human | GateFormat::Json => UTF8_BORDERS_ONLY,
+    };
+    table.load_style(style).set_header([
+        "cell",
+        "found with 90 % power",
+        "tolerated",
+        "spread known from",
+    ]);
+    for cell in &plan.detectable {
+        let known = match cell.known_from_blocks {
+            0 => "nothing: assumed".to_owned(),
+            blocks => format!("{blocks} blocks"),
+        };
+        table.add_row([
+            cell.label.clone(),
+            found(cell.mde),
+            share(cell.tolerance),
+            known,
+        ]);
+    }
+    table
 }
 
 /// What is found; a look that can reject nothing finds nothing.
