@@ -201,6 +201,7 @@ pub(crate) fn gate_of(good: char, bad: char, effect: f64) -> GateRecord {
     let workload = record.workload.id.to_string();
     let example = Example {
         confirmation: if effect > 0.02 { 16 } else { 0 },
+        block_sd: 0.003,
         ..Example::of(
             record.variant.model.as_str(),
             &workload,

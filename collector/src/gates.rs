@@ -45,7 +45,7 @@ pub struct JudgedGate {
 /// Both builds.
 #[derive(Debug, Clone)]
 pub struct Arms {
-    /// The engine's name; `None` for commands.
+    /// The engine's name; `None` for commands. Of servers it is what the arm was called.
     pub engine: Option<String>,
     /// What stood before.
     pub base: Build,
@@ -69,8 +69,6 @@ struct GatedCell {
 pub struct Asked<'a> {
     /// Setup, as series name it.
     pub setup: &'a str,
-    /// Engine's name.
-    pub engine: &'a str,
     /// Weights.
     pub variant: Sha256Digest,
     /// Workload.
@@ -81,6 +79,15 @@ pub struct Asked<'a> {
     pub metric: Metric,
     /// What joules cover.
     pub scope: Option<&'a str>,
+}
+
+impl Arms {
+    /// Whether these are the builds of an engine: what stood before, and what came next.
+    pub fn are(&self, engine: &str, builds: (&Build, &Build)) -> bool {
+        let has_same_name = self.engine.as_deref() == Some(engine);
+        builds.0.is_arm(&self.base, has_same_name)
+            && builds.1.is_arm(&self.candidate, has_same_name)
+    }
 }
 
 impl JudgedGate {
@@ -155,7 +162,7 @@ impl JudgedGate {
                     .as_ref()
                     .is_some_and(|workload| cell::is_same_work(workload, asked.workload))
         };
-        if self.row.setup != asked.setup || self.arms.engine.as_deref() != Some(asked.engine) {
+        if self.row.setup != asked.setup {
             return None;
         }
         let cell = self.cells.iter().find(is_asked)?;

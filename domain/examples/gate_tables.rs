@@ -1,4 +1,4 @@
-//! The gate on scripted machines, as tables in Markdown.
+//! The gate and the history on scripted machines, as tables in Markdown.
 //!
 //! `cargo run -p domain --example gate_tables -- 4000` with so many runs for each rate (2,000 unless
 //! it is said). Seeds are fixed: the same number of runs gives the same tables. Rates here come from
@@ -8,22 +8,25 @@
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
 
+use std::process::ExitCode;
+
 use domain::gate::rivals;
+use domain::history::change::{Change, certified, certified_in_chunks, suspect};
 use simulator::{
-    Design, Machine, Noise, Rate, Tails, bare, false_alarms, family_alarms, power_at, rule, said,
-    sequential_false_alarms,
+    Design, Machine, Noise, Rate, Series, Tails, bare, false_alarms, family_alarms, power_at, rule,
+    said, sequential_false_alarms, shifts_found,
 };
 
 /// What each table's rates are taken at, where it does not vary.
 const BLOCK_SD: f64 = 0.01;
 
-fn main() {
+fn main() -> ExitCode {
     let runs = std::env::args()
         .nth(1)
         .map_or(Ok(2_000), |runs| runs.parse());
     let Ok(runs) = runs else {
         eprintln!("the number of runs is a whole number, such as 4000");
-        return;
+        return ExitCode::from(2);
     };
     designs(runs);
     verdicts(runs);
@@ -31,6 +34,8 @@ fn main() {
     detectable(runs);
     family(runs.div_ceil(4));
     rivals_alarms(runs.div_ceil(4));
+    history(runs);
+    ExitCode::SUCCESS
 }
 
 const DESIGNS: [Design; 4] = [Design::InTurn, Design::Abab, Design::Abba, Design::Coin];
@@ -249,5 +254,33 @@ fn rivals_alarms(runs: u32) {
             })
         });
         row(disturbed(noise), rates);
+    }
+}
+
+fn history(runs: u32) {
+    type Finds = fn(&[f64], [u8; 32]) -> Vec<Change>;
+    let tests: [(&str, Finds); 3] = [
+        ("suspect", |values, _| suspect(values).into_iter().collect()),
+        ("certified", certified),
+        ("certified, in chunks", certified_in_chunks),
+    ];
+    header(
+        "Any false change in 100 points, and a shift of 2 sd found after so many points (48 before), in per cent:",
+        &[
+            "test",
+            "iid",
+            "AR(0.5)",
+            "spikes",
+            "found after 5",
+            "8",
+            "12",
+        ]
+        .map(str::to_owned),
+    );
+    for (name, finds) in tests {
+        let false_changes = [Series::Iid, Series::Dependent, Series::Spiky]
+            .map(|series| series.false_changes(finds, runs));
+        let found = [5, 8, 12].map(|after| shifts_found(finds, after, runs));
+        row(name, false_changes.into_iter().chain(found));
     }
 }

@@ -10,10 +10,11 @@ use domain::gate::plan::{cell_share, factor};
 use domain::gate::record::GateRecord;
 use domain::gate::verdict::judge;
 use domain::gate::{Arm, Metric, Verdict, rivals};
+use domain::history::change::{self, certified, certified_in_chunks};
 use domain::statistics::proportion::clopper_pearson;
 use simulator::{
-    Design, Dice, Machine, Noise, Rate, Said, Tails, bare, false_alarms, family_alarms, power_at,
-    rule, said, sequential_false_alarms,
+    Design, Dice, Machine, Noise, Rate, Said, Series, Tails, bare, false_alarms, family_alarms,
+    power_at, rule, said, sequential_false_alarms, shifts_found,
 };
 
 const RUNS: u32 = 4_000;
@@ -267,25 +268,60 @@ fn the_detectable_effect_is_detected_nine_times_in_ten() {
 
 #[test]
 fn other_tools_rules_alarm_where_the_machine_drifts() {
+    type Says = fn(&[f64], &[f64], [u8; 32]) -> rivals::Said;
     let runs = 200;
-    let alarm = |noise, design, rule: &dyn Fn(&[f64], &[f64], [u8; 32]) -> rivals::Said| {
+    let alarm = |noise, design, rule: Says| {
         Rate::of(runs, 6, |dice| {
             let (base, candidate) = machine(noise, 0.0).costs(design, 16, dice);
             let seed = dice.seed();
             rule(&base, &candidate, seed) == rivals::Said::Worse
         })
     };
-    let t_test = |base: &[f64], candidate: &[f64], _| rivals::t_test(base, candidate);
-    let hyperfine = |base: &[f64], candidate: &[f64], _| rivals::hyperfine(base, candidate);
+    let t_test: Says = |base, candidate, _| rivals::t_test(base, candidate);
+    let hyperfine: Says = |base, candidate, _| rivals::hyperfine(base, candidate);
     for noise in [Noise::Ramp, Noise::Step] {
-        let rate = alarm(noise, Design::InTurn, &rivals::criterion);
+        let rate = alarm(noise, Design::InTurn, rivals::criterion);
         assert!(exceeds(rate, 0.8), "criterion {noise:?} {rate:?}");
-        let rate = alarm(noise, Design::InTurn, &t_test);
+        let rate = alarm(noise, Design::InTurn, t_test);
         assert!(exceeds(rate, 0.8), "t-test {noise:?} {rate:?}");
     }
-    let rate = alarm(Noise::Ramp, Design::InTurn, &hyperfine);
+    let rate = alarm(Noise::Ramp, Design::InTurn, hyperfine);
     assert!(exceeds(rate, 0.05), "hyperfine {rate:?}");
     // Where nothing disturbs, the t-test keeps its half of 5 %.
-    let rate = alarm(Noise::None, Design::Coin, &t_test);
+    let rate = alarm(Noise::None, Design::Coin, t_test);
     assert!(at_most(rate, 0.025), "{rate:?}");
+}
+
+#[test]
+fn chance_is_seldom_taken_for_a_change_of_a_series() {
+    for series in [Series::Iid, Series::Spiky] {
+        let rate = series.false_changes(certified, 1_000);
+        assert!(at_most(rate, change::CERTIFIED_P), "{series:?} {rate:?}");
+        let suspected = |values: &[f64], _| change::suspect(values).into_iter().collect();
+        let rate = series.false_changes(suspected, 1_000);
+        assert!(at_most(rate, change::SUSPECT_P), "{series:?} {rate:?}");
+    }
+}
+
+#[test]
+fn points_that_depend_on_their_neighbours_need_chunks() {
+    let runs = 600;
+    // Single points shuffled promise 0.5 % and break it: that is why a paired run has the last word.
+    let points = Series::Dependent.false_changes(certified, runs);
+    assert!(exceeds(points, change::CERTIFIED_P), "{points:?}");
+    assert!(at_most(points, 0.13), "{points:?}");
+    let chunks = Series::Dependent.false_changes(certified_in_chunks, runs);
+    assert!(at_most(chunks, 0.01), "{chunks:?}");
+}
+
+#[test]
+fn a_shift_of_two_standard_deviations_is_certified_within_a_dozen_points() {
+    let runs = 400;
+    // The design's figures: 20, 71 and 88 per cent after 5, 8 and 12 points; chunks need longer.
+    for (after, percent) in [(5, 20.0), (8, 71.0), (12, 88.0)] {
+        let found = shifts_found(certified, after, runs);
+        assert!(100.0 * limits(found).1 >= percent, "{after} {found:?}");
+    }
+    let chunks = shifts_found(certified_in_chunks, 12, runs);
+    assert!(exceeds(chunks, 0.3), "{chunks:?}");
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use domain::gate::Verdict;
 use domain::gate::Metric;
+use domain::gate::Verdict;
 use domain::gate::looks::Rule;
 use domain::gate::record::GateRecord;
 use domain::gate::replay::{Recorded, replay, slot_values};
@@ -169,7 +169,10 @@ fn lived(finished: &[Finished], out: &mut impl std::io::Write) -> anyhow::Result
             })
         };
         let unconfirmed = gates.iter().filter(|(_, judged)| {
-            let reasons = judged.cells.iter().filter_map(|cell| cell.reason.as_deref());
+            let reasons = judged
+                .cells
+                .iter()
+                .filter_map(|cell| cell.reason.as_deref());
             reasons.into_iter().any(|reason| reason == "not-confirmed")
         });
         let minutes: Vec<f64> = (gates.iter()).map(|(_, j)| j.seconds / 60.0).collect();

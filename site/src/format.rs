@@ -40,7 +40,10 @@ impl Quantity {
     /// What a column of the results measures; `None` for one that this program does not know.
     pub(crate) fn of_metric(metric: &str) -> Option<Self> {
         match metric {
-            "decode_tokens_per_second" | "prefill_tokens_per_second" => Some(Self::Speed),
+            "decode_tokens_per_second"
+            | "prefill_tokens_per_second"
+            | "engine_decode_tokens_per_second"
+            | "engine_prefill_tokens_per_second" => Some(Self::Speed),
             "ttft_ms" => Some(Self::Milliseconds),
             "joules_per_output_token" => Some(Self::Joules),
             "peak_bytes" => Some(Self::Bytes),

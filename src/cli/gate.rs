@@ -38,8 +38,8 @@ pub(crate) struct Gate {
     pub(crate) continues: Option<PathBuf>,
     /// Decide a sealed result again from its raw samples, and measure nothing.
     #[arg(long, value_name = "RESULT", conflicts_with_all = [
-        "base", "candidate", "base_ref", "policy", "model", "base_model", "candidate_model",
-        "workload", "budget", "dry_run", "continues", "seed", "setup", "collector", "threads", "out",
+        "base", "candidate", "policy", "model", "base_model", "candidate_model", "workload", "budget",
+        "dry_run", "continues", "seed", "setup", "out",
     ])]
     pub(crate) judge: Option<PathBuf>,
     /// With --judge: the public key that must have sealed it, 64 hexadecimal digits

@@ -5,6 +5,7 @@ mod harness;
 
 mod arms;
 mod engines;
+mod gate;
 mod hostile;
 mod import;
 mod joules;

@@ -76,15 +76,14 @@ impl Build {
         self.commit.is_some() || self.binary.is_some()
     }
 
-    /// Whether a gate's arm was this build: the same program, or built from the same commit; where
-    /// neither can be compared, of the same version.
-    pub fn is_arm(&self, arm: &Self) -> bool {
-        let binaries = self.binary.zip(arm.binary).map(|(one, other)| one == other);
-        let commits = self.commit.as_ref().zip(arm.commit.as_ref());
-        let commits = commits.map(|(one, other)| one == other);
-        match (binaries, commits) {
-            (None, None) => !self.version.is_empty() && self.version == arm.version,
-            (binaries, commits) => binaries == Some(true) || commits == Some(true),
+    /// Whether a gate's arm was this build: built from the same commit; where no commit is known,
+    /// the same program; where none is known either, of the same version under the same name. A
+    /// program may be the same although libraries beside it are not, so commits that differ decide.
+    pub fn is_arm(&self, arm: &Self, has_same_name: bool) -> bool {
+        match (&self.commit, &arm.commit, self.binary, arm.binary) {
+            (Some(one), Some(other), _, _) => is_same_commit(one, other),
+            (_, _, Some(one), Some(other)) => one == other,
+            _ => has_same_name && !self.version.is_empty() && self.version == arm.version,
         }
     }
 
@@ -93,6 +92,12 @@ impl Build {
         let binary = self.binary.map(|digest| digest.to_string());
         crate::derive::cell::json(&(&self.version, &self.commit, binary, &self.flags))
     }
+}
+
+/// Whether two spellings are one commit: engines say the first seven digits or more.
+fn is_same_commit(one: &str, other: &str) -> bool {
+    one == other
+        || one.len().min(other.len()) >= 7 && (one.starts_with(other) || other.starts_with(one))
 }
 
 #[cfg(test)]
@@ -109,17 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn an_arm_is_the_build_with_its_program_or_commit_and_by_version_only_where_neither_is_known() {
-        let nightly = build("1", Some("aaaa"), Some(1));
-        assert!(nightly.is_arm(&build("2", None, Some(1))));
+    fn an_arm_is_the_build_of_its_commit_or_program_and_by_version_only_where_neither_is_known() {
+        let nightly = build("1", Some("aaaaaaaa"), Some(1));
+        assert!(nightly.is_arm(&build("2", None, Some(1)), false));
+        let again = build("1", Some("aaaaaaaa"), Some(2));
+        assert!(nightly.is_arm(&again, false), "built again");
+        assert!(nightly.is_arm(&build("1", Some("aaaaaaa"), None), false));
+        assert!(!nightly.is_arm(&build("1", Some("aaa"), None), false));
+        let other_library = build("1", Some("bbbbbbbb"), Some(1));
+        assert!(!nightly.is_arm(&other_library, true));
+        assert!(nightly.is_arm(&build("1", None, None), true));
         assert!(
-            nightly.is_arm(&build("1", Some("aaaa"), Some(2))),
-            "built again"
+            !nightly.is_arm(&build("1", None, None), false),
+            "of another name"
         );
-        assert!(!nightly.is_arm(&build("1", Some("bbbb"), Some(2))));
-        assert!(!nightly.is_arm(&build("1", Some("bbbb"), None)));
-        assert!(nightly.is_arm(&build("1", None, None)));
-        assert!(!build("", None, None).is_arm(&build("", None, None)));
+        assert!(!build("", None, None).is_arm(&build("", None, None), true));
     }
 
     #[test]

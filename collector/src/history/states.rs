@@ -10,7 +10,7 @@ use domain::history::change::benjamini_hochberg;
 use domain::history::{ChangeRow, ChangeState};
 use domain::statistics::median;
 
-use super::Point;
+use super::Build;
 use super::changes::{Candidate, Epoch, epochs};
 use super::series::Gathered;
 use crate::derive::{cell, quoted, rfc3339};
@@ -174,7 +174,6 @@ fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> V
     let row = &one.series.row;
     let asked = Asked {
         setup: &row.setup,
-        engine: &row.engine,
         variant: one.variant,
         workload: &one.facts.workload,
         speculation: one.facts.settings.speculation.method,
@@ -193,9 +192,10 @@ fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> V
 }
 
 /// Whether the gate's arms are the builds on both sides.
-fn is_pair(points: &[Point], border: (usize, usize), said: &Said<'_>) -> bool {
-    let arms = &said.gate.arms;
-    points[border.0].build.is_arm(&arms.base) && points[border.1].build.is_arm(&arms.candidate)
+fn is_pair(one: &Gathered<'_>, border: (usize, usize), said: &Said<'_>) -> bool {
+    let points = &one.series.points;
+    let builds = (&*points[border.0].build, &*points[border.1].build);
+    said.gate.arms.are(&one.series.row.engine, builds)
 }
 
 /// The newest gate of both builds that decided confirms a change, or does not. A gate that found one
@@ -214,11 +214,10 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
         if all.is_empty() {
             continue;
         }
-        let points = &one.series.points;
         for place in &own[series] {
             let change = &mut changes[*place];
             let border = change.found.border;
-            let pairs = || all.iter().filter(|said| is_pair(points, border, said));
+            let pairs = || all.iter().filter(|said| is_pair(one, border, said));
             change.gates = pairs()
                 .map(|said| said.gate.row.content_id.clone())
                 .collect();
@@ -233,7 +232,7 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
             .map(|at| changes[*at].found.border)
             .collect();
         for epoch in epochs(one) {
-            changes.extend(by_gates_alone(series, points, &epoch, &all, &known));
+            changes.extend(by_gates_alone(series, one, &epoch, &all, &known));
         }
     }
 }
@@ -256,12 +255,12 @@ fn decide(change: &mut Settled, said: &Said<'_>) {
 /// Changes between neighbouring builds that only a gate found.
 fn by_gates_alone(
     series: usize,
-    points: &[Point],
+    one: &Gathered<'_>,
     epoch: &Epoch,
     all: &[Said<'_>],
     known: &BTreeSet<(usize, usize)>,
 ) -> Vec<Settled> {
-    let places = &epoch.places;
+    let (points, places) = (&one.series.points, &epoch.places);
     let borders = places.windows(2).enumerate().filter_map(|(at, pair)| {
         let border = (pair[0], pair[1]);
         let is_new = points[border.0].build != points[border.1].build && !known.contains(&border);
@@ -269,7 +268,7 @@ fn by_gates_alone(
     });
     borders
         .filter_map(|(at, border)| {
-            let mut pairs = all.iter().filter(|said| is_pair(points, border, said));
+            let mut pairs = all.iter().filter(|said| is_pair(one, border, said));
             let newest = pairs.next()?;
             let changed = matches!(newest.cell.verdict, Verdict::Regressed | Verdict::Improved);
             let shift = newest.cell.effect.filter(|_| changed)?.ln_1p();
@@ -396,41 +395,33 @@ fn levels(epoch: &Epoch, begins: impl Iterator<Item = usize>) -> Vec<f64> {
         .collect()
 }
 
-/// The command that tells, with all that is known.
+/// The command that tells, with all that is known. Of builds without commits the reader has to say
+/// how each is started.
 fn paired_run(one: &Gathered<'_>, found: &Candidate) -> String {
     let (good, bad) = found.builds(&one.series.points);
-    let facts = one.facts;
-    let workload = &facts.workload;
-    let mut options = String::new();
-    if let Some(path) = &facts.variant.path {
-        options += &format!(" --model {}", quoted(path.as_str()));
-    }
-    options += &format!(
-        " --workload {}/{}",
-        workload.prompt_tokens, workload.output_tokens
-    );
-    if let Some(threads) = cell::threads(&facts.engine) {
-        options += &format!(" --threads {threads}");
-    }
-    match (good.commit(), bad.commit()) {
-        (Some(good), Some(bad)) => format!(
-            "git switch --detach {} && joulemark gate --base-ref {}{options}",
+    let (facts, workload) = (one.facts, &one.facts.workload);
+    let mut words = if let (Some(good), Some(bad)) = (good.commit(), bad.commit()) {
+        vec![format!(
+            "git switch --detach {} && joulemark gate --base-ref {}",
             quoted(bad),
             quoted(good)
-        ),
-        _ => {
-            let command = |build: &super::Build| {
-                quoted(&format!(
-                    "<command of {} {}>",
-                    facts.engine.name,
-                    build.label()
-                ))
-            };
-            format!(
-                "joulemark gate --base {} --candidate {}{options}",
-                command(good),
-                command(bad)
-            )
-        }
+        )]
+    } else {
+        let command = |build: &Build| {
+            let words = format!("<command of {} {}>", facts.engine.name, build.label());
+            quoted(&words)
+        };
+        let (base, candidate) = (command(good), command(bad));
+        vec![format!(
+            "joulemark gate --base {base} --candidate {candidate}"
+        )]
+    };
+    let model = facts.variant.path.as_ref();
+    words.extend(model.map(|path| format!("--model {}", quoted(path.as_str()))));
+    if workload.depth_tokens == 0 && workload.concurrency == 1 {
+        let (prompt, output) = (workload.prompt_tokens, workload.output_tokens);
+        words.push(format!("--workload {prompt}/{output}"));
     }
+    words.extend(cell::threads(&facts.engine).map(|threads| format!("--threads {threads}")));
+    words.join(" ")
 }

@@ -28,6 +28,8 @@ use crate::fixtures;
 use crate::ingest::IngestError;
 use crate::postgres::TestDatabase;
 
+mod gates_come_in;
+
 struct Door {
     collector: Collector,
     router: Router,
@@ -515,6 +517,9 @@ async fn bad_parameters_are_named() {
         ("/api/v1/engines?sort=name", "sort"),
         ("/api/v1/hardware?table=prices", "table"),
         ("/api/v1/frontier?budget=lots", "budget"),
+        ("/api/v1/gates?verdict=PASS", "verdict"),
+        ("/api/v1/regressions?engine=A", "engine"),
+        ("/api/v1/regressions?from=2026-11-21&to=2026-11-20", "to"),
     ] {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let problem = door
@@ -1042,6 +1047,11 @@ fn the_document_has_every_route_and_every_type() {
         "RecordDetail",
         "Receipt",
         "Problem",
+        "GatesAnswer",
+        "GateAnswer",
+        "RegressionsAnswer",
+        "LedgerRow",
+        "SeriesAnswer",
     ] {
         assert!(
             document["components"]["schemas"][schema].is_object(),
@@ -1062,6 +1072,10 @@ fn the_columns_of_the_tables_are_a_promise() {
         ("builds", engines::columns()),
         ("hardware", hardware::hardware_columns()),
         ("setups", hardware::setup_columns()),
+        ("gates", gates::columns()),
+        ("gate cells", gates::cell_columns()),
+        ("changes", regressions::columns()),
+        ("series points", regressions::point_columns()),
     ];
     let text = tables.map(|(table, columns)| format!("{table}\n  {}\n", columns.join("\n  ")));
     insta::assert_snapshot!(text.concat());

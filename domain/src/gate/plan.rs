@@ -165,8 +165,7 @@ pub fn never_decides(policy: &Policy, gated: &[Metric], last_look: usize) -> Opt
             ),
         });
     }
-    // Without items the ladder ends at its second rung.
-    let quality = policy.quality.as_ref().filter(|of| of.items > 0)?;
+    let quality = policy.quality.as_ref()?;
     let least = least_items(quality.margin);
     (quality.items < least).then(|| {
         format!(

@@ -90,6 +90,8 @@ fn counts(n: usize) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -109,8 +111,7 @@ mod tests {
     fn few_values_cannot_say() {
         assert_eq!(quantile(5, 0.03), None);
         let walsh = Walsh::of(&[1.0, 2.0]).expect("two values");
-        assert_eq!(walsh.lower(0.05), f64::NEG_INFINITY);
-        assert_eq!(walsh.upper(0.05), f64::INFINITY);
+        assert!(walsh.lower(0.05) < f64::MIN && walsh.upper(0.05) > f64::MAX);
         assert!(Walsh::of(&[]).is_none());
         assert!(Walsh::of(&[1.0, f64::NAN]).is_none());
         assert!(Walsh::of(&[0.0; 64]).is_none());
@@ -163,7 +164,8 @@ mod tests {
             let mirrored: Vec<f64> = values.iter().map(|value| -value).collect();
             let (here, there) = (Walsh::of(&values).expect("some"), Walsh::of(&mirrored).expect("some"));
             prop_assert!((there.effect() + here.effect()).abs() < 1e-12);
-            prop_assert_eq!(there.lower(alpha), -here.upper(alpha));
+            let mirror = -here.upper(alpha);
+            prop_assert_eq!(there.lower(alpha).partial_cmp(&mirror), Some(Ordering::Equal));
             prop_assert!(here.lower(alpha) <= here.upper(alpha));
         }
     }

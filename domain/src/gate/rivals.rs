@@ -170,8 +170,8 @@ fn resample(from: &[f64], into: &mut [f64], draws: &mut Resampler) {
 mod tests {
     use super::*;
 
-    // The second example of unequal variances and the first of equal sizes in
-    // <https://en.wikipedia.org/wiki/Welch%27s_t-test>.
+    // The first example of <https://en.wikipedia.org/wiki/Welch%27s_t-test>: t 2.46, 25.0 degrees of
+    // freedom, p 0.021.
     const FIRST: [f64; 15] = [
         27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1, 21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4,
     ];

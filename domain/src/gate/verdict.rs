@@ -242,8 +242,7 @@ impl<'a> Assessed<'a> {
         let (record, policy) = (self.record, &self.policy);
         let mut findings = validity::of_measurement(record, policy, &cells::gated(record));
         let void = (record.failure.as_ref())
-            .filter(|failure| failure.kind == FailureKind::Environment)
-            .is_some();
+            .is_some_and(|failure| failure.kind == FailureKind::Environment);
         let doubted = void || !findings.is_empty();
         let mut told: Vec<(CellJudgement, &Target)> = (self.targets.iter())
             .map(|target| (cells::told(record, policy, target, doubted), target))

@@ -192,8 +192,9 @@ fn changes(values: &[f64], chunk: usize, seed: [u8; 32]) -> Vec<Change> {
         .collect()
 }
 
-/// A change by where its segments begin and end.
-fn described(logs: &[f64], [from, at, to]: [usize; 3], p: f64) -> Change {
+/// A change by where its segments begin and end: first point of the one before, of the one after,
+/// and the end. Each holds at least one point. `logs` are logarithms of values.
+pub fn described(logs: &[f64], [from, at, to]: [usize; 3], p: f64) -> Change {
     let (before, after) = (&logs[from..at], &logs[at..to]);
     let middle = |segment: &[f64]| median(segment).unwrap_or(0.0);
     let mean = before.iter().sum::<f64>() / before.len() as f64;

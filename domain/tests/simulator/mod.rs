@@ -1,4 +1,5 @@
-//! Machines on a script: what disturbs them, how slots are ordered, and what is said of them.
+//! Machines on a script: what disturbs them, how slots are ordered, and what is said of them; and series
+//! of figures that nothing, or one thing, changed.
 //!
 //! Everything is drawn from a fixed seed. Costs are logarithms; what disturbs a machine depends on
 //! when a slot runs and not on whose it is, so whatever a design takes for an effect of the
@@ -10,6 +11,7 @@ use domain::gate::looks::{LOOKS, Rule, Seen, decide};
 use domain::gate::plan::{cell_share, suite_share};
 use domain::gate::rank::Walsh;
 use domain::gate::{Arm, Metric, Verdict, coin, order};
+use domain::history::change::Change;
 use domain::statistics::bootstrap::Resampler;
 
 /// What disturbs a machine, beside each slot's own noise.
@@ -47,17 +49,15 @@ impl Noise {
             .map(|slot| {
                 let part = slot as f64 / slots as f64;
                 match self {
-                    Self::None => 0.0,
                     Self::Ramp => part * 0.10_f64.ln_1p(),
-                    Self::Step if part < 0.25 + 0.5 * at => 0.0,
-                    Self::Step => 0.06_f64.ln_1p(),
+                    Self::Step if part >= 0.25 + 0.5 * at => 0.06_f64.ln_1p(),
                     Self::Periodic => 0.02 * (TAU * (slot as f64 / 4.0 + at)).sin(),
                     Self::Walk => {
                         wandered += 0.003 * dice.normal();
                         wandered
                     }
                     Self::Bimodal if dice.0.chance(0.3) => 0.04_f64.ln_1p(),
-                    Self::Bimodal => 0.0,
+                    Self::None | Self::Step | Self::Bimodal => 0.0,
                 }
             })
             .collect()
@@ -165,9 +165,12 @@ impl Machine {
         let is_of_blocks = self.tails == Tails::T4Blocks;
         // Half of a block's noise goes to each arm, in opposite directions.
         let whole: Vec<f64> = (0..slots.len() / 4)
-            .map(|_| match is_of_blocks {
-                true => 0.5 * self.block_sd * dice.of(self.tails),
-                false => 0.0,
+            .map(|_| {
+                if is_of_blocks {
+                    0.5 * self.block_sd * dice.of(self.tails)
+                } else {
+                    0.0
+                }
             })
             .collect();
         (slots.iter().zip(around))
@@ -392,5 +395,65 @@ pub(crate) fn power_at(c: f64, multiplicity: usize, last: usize, tails: Tails, r
     };
     Rate::of(runs, 5, |dice| {
         verdict(&machine, Design::Coin, &rule, last, dice) == Verdict::Regressed
+    })
+}
+
+/// A series of a figure that nothing changes, with a spread of [`Series::SD`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// Points that know nothing of each other.
+    Iid,
+    /// Each point keeps half of how far its neighbour was off.
+    Dependent,
+    /// One point in twenty is ten standard deviations too large.
+    Spiky,
+}
+
+impl Series {
+    /// Standard deviation, as a logarithm.
+    pub(crate) const SD: f64 = 0.01;
+
+    fn values(self, points: usize, dice: &mut Dice) -> Vec<f64> {
+        let mut off = dice.normal();
+        (0..points)
+            .map(|_| {
+                let fresh = dice.normal();
+                off = match self {
+                    Self::Dependent => 0.5 * off + 0.75_f64.sqrt() * fresh,
+                    Self::Spiky if dice.0.chance(0.05) => fresh + 10.0,
+                    Self::Iid | Self::Spiky => fresh,
+                };
+                (Self::SD * off).exp()
+            })
+            .collect()
+    }
+
+    /// How often `finds` sees any change in 100 points without one.
+    pub(crate) fn false_changes(
+        self,
+        finds: impl Fn(&[f64], [u8; 32]) -> Vec<Change>,
+        runs: u32,
+    ) -> Rate {
+        Rate::of(runs, 10, |dice| {
+            let values = self.values(100, dice);
+            !finds(&values, dice.seed()).is_empty()
+        })
+    }
+}
+
+/// How often `finds` sees a shift of two standard deviations, at most three points from where it is,
+/// with 48 independent points before it and so many after.
+pub(crate) fn shifts_found(
+    finds: impl Fn(&[f64], [u8; 32]) -> Vec<Change>,
+    after: usize,
+    runs: u32,
+) -> Rate {
+    let before = 48;
+    Rate::of(runs, 11, |dice| {
+        let mut values = Series::Iid.values(before + after, dice);
+        for value in &mut values[before..] {
+            *value *= (2.0 * Series::SD).exp();
+        }
+        (finds(&values, dice.seed()).iter()).any(|change| change.at.abs_diff(before) <= 3)
     })
 }

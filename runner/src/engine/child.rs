@@ -5,7 +5,7 @@
 //! started. The child says every token as it is made ([`serve_arm`]), and the time of that is taken
 //! here: whatever the child's clock says is never more than its own word. Bounds: no answer is
 //! waited for longer than [`ChildOptions::patience`], nor past [`ChildOptions::until`]; no line is
-//! longer than [`MAX_LINE_BYTES`], no logits are more than [`MAX_LOGITS_BYTES`].
+//! longer than `MAX_LINE_BYTES`, no logits are more than `MAX_LOGITS_BYTES`.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -171,7 +171,7 @@ impl Engine for ChildEngine {
             talk.ask(&Ask::Load { weights, needs })?;
             match talk.answer(None, 0)? {
                 Answer::Loaded(about) => Ok(*about),
-                other => Err(talk.unexpected(other)),
+                other => Err(talk.unexpected(&other)),
             }
         });
         match (loaded, &mut self.running) {
@@ -202,7 +202,7 @@ impl Engine for ChildEngine {
             })?;
             match talk.answer(None, 0)? {
                 Answer::Prompt(prompt) => Ok(prompt),
-                other => Err(talk.unexpected(other)),
+                other => Err(talk.unexpected(&other)),
             }
         })
     }
@@ -283,7 +283,7 @@ impl Talk {
         let line = match self.process.line(MAX_LINE_BYTES, until, None) {
             Ok(Some(line)) => line,
             Ok(None) => return Err(self.died()),
-            Err(unheard) => return Err(self.silent(unheard, 0)),
+            Err(unheard) => return Err(self.silent(&unheard, 0)),
         };
         match serde_json::from_slice::<Version>(line).map(|version| version.joulemark_arm) {
             Ok(VERSION) => {}
@@ -334,7 +334,7 @@ impl Talk {
                         None => Ok(*generated),
                     };
                 }
-                other => return Err(self.unexpected(other)),
+                other => return Err(self.unexpected(&other)),
             }
         }
     }
@@ -350,7 +350,7 @@ impl Talk {
         })?;
         let (rows, columns) = match self.answer(None, 0)? {
             Answer::Logits { rows, columns } => (rows, columns),
-            other => return Err(self.unexpected(other)),
+            other => return Err(self.unexpected(&other)),
         };
         let length = file.as_file().metadata().map_err(unusable)?.len();
         let whole = rows
@@ -387,7 +387,7 @@ impl Talk {
         let until = self.wait_until(None);
         self.process
             .send(&line, until)
-            .map_err(|unheard| self.silent(unheard, 0))
+            .map_err(|unheard| self.silent(&unheard, 0))
     }
 
     /// The next answer; the child's error as ours.
@@ -396,7 +396,7 @@ impl Talk {
         let line = match self.process.line(MAX_LINE_BYTES, until, None) {
             Ok(Some(line)) => line,
             Ok(None) => return Err(self.died()),
-            Err(unheard) => return Err(self.silent(unheard, events)),
+            Err(unheard) => return Err(self.silent(&unheard, events)),
         };
         match serde_json::from_slice(line) {
             Ok(Answer::Failed {
@@ -432,7 +432,7 @@ impl Talk {
             .fold(patient, Instant::min)
     }
 
-    fn silent(&mut self, unheard: Unheard, events: u32) -> EngineError {
+    fn silent(&mut self, unheard: &Unheard, events: u32) -> EngineError {
         match unheard {
             Unheard::Late if self.until.is_some_and(|until| Instant::now() >= until) => {
                 EngineError::NotFinished {
@@ -464,7 +464,7 @@ impl Talk {
         }
     }
 
-    fn unexpected(&self, answer: Answer) -> EngineError {
+    fn unexpected(&self, answer: &Answer) -> EngineError {
         let answer = match answer {
             Answer::Loaded(_) => "that it has loaded",
             Answer::Prompt(_) => "a prompt",

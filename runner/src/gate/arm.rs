@@ -15,6 +15,7 @@ use domain::gate::record::ArmKind;
 use domain::matrix::{Declared, Endpoint, EngineKind, EngineSpec, OpenAiSpec, Server, WeightsForm};
 use thiserror::Error;
 
+use super::slot::binary_sha256;
 use crate::engine::child::{ChildEngine, ChildOptions};
 use crate::engine::openai::{OpenAiEngine, Surroundings};
 use crate::engine::{Engine, EngineError};
@@ -71,7 +72,6 @@ impl ArmSpec {
         // `candle:` may stand before its variables, too.
         environment.extend(leading_variables(&mut words));
         match kind {
-            ArmKind::Candle => {}
             ArmKind::Server if words.is_empty() => {
                 return Err(fault(
                     "`server:` is followed by the command line that starts it",
@@ -89,7 +89,7 @@ impl ArmSpec {
                      command that prints one line of JSON for each repetition",
                 ));
             }
-            ArmKind::Server | ArmKind::Command => {}
+            ArmKind::Candle | ArmKind::Server | ArmKind::Command => {}
         }
         let program = words.first().map(Path::new);
         let label = program.and_then(Path::file_name).map_or_else(
@@ -154,7 +154,7 @@ impl ArmSpec {
                 threads,
                 patience,
                 until,
-                binary_sha256: None,
+                binary_sha256: Some(binary_sha256(self)?),
             }))),
             ArmKind::Server => {
                 let spec = self.server(weights, patience)?;

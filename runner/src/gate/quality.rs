@@ -54,7 +54,7 @@ pub const MAX_EVIDENCE_BYTES: usize = 400 << 10;
 const HEAD_BYTES: usize = 4 << 10;
 
 /// No engine is waited for longer.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// An answer has failed after so long, and a fifth of a second for each token.
 const ANSWER_SECONDS: f64 = 120.0;

@@ -160,8 +160,8 @@ fn change(state: ChangeState, series: SeriesRow, effect: f64, day: f64) -> Chang
         updated_at: rfc3339(at + 2.0 * DAY),
         points_before: 14,
         points_after: 12,
-        paired_run: "joulemark gate --base-ref aa00bb11cc22 --candidate-ref bb11cc22dd33 --model \
-                     'reference-3.5M-q8_0*' --workload 64/64"
+        paired_run: "git switch --detach bb11cc22dd33 && joulemark gate --base-ref aa00bb11cc22 \
+                     --model reference-3.5M-q8_0.gguf --workload 64/64"
             .to_owned(),
         gates: if state == ChangeState::Confirmed {
             vec![REGRESSED.to_owned()]
@@ -276,7 +276,7 @@ pub(crate) fn judgement(verdict: Verdict) -> Judgement {
             Verdict::Inconclusive => 3,
             Verdict::Invalid => 4,
         },
-        headline: headline.to_owned(),
+        headline: format!("{}: {headline}", verdict.as_str()),
         cells: std::iter::once(worst)
             .chain(others.into_iter().filter(|_| measured))
             .collect(),
@@ -304,7 +304,8 @@ pub(crate) fn judgement(verdict: Verdict) -> Judgement {
     }
 }
 
-fn gate(content_id: &str, purpose: &str, verdict: Verdict) -> GateAnswer {
+/// A gate in full.
+pub(crate) fn gate(content_id: &str, purpose: &str, verdict: Verdict) -> GateAnswer {
     let judgement = judgement(verdict);
     let worst = &judgement.cells[0];
     let row = GateRow {
@@ -396,9 +397,9 @@ impl Sample {
             for change in &mut answer.changes {
                 foul(&mut change.series);
                 change.note = Some(SCRIPT.to_owned());
-                change.last_good = SCRIPT.to_owned();
-                change.first_bad = SCRIPT.to_owned();
-                change.paired_run = SCRIPT.to_owned();
+                change.last_good = SCRIPT.into();
+                change.first_bad = SCRIPT.into();
+                change.paired_run = SCRIPT.into();
             }
             for gate in &mut answer.gates {
                 foul_gate(gate);
@@ -406,8 +407,8 @@ impl Sample {
             for series in &mut answer.series {
                 foul(series);
             }
-            answer.ledger[0].cell = SCRIPT.to_owned();
-            answer.ledger[0].metric = SCRIPT.to_owned();
+            answer.ledger[0].cell = SCRIPT.into();
+            answer.ledger[0].metric = SCRIPT.into();
         }
         answer
     }
@@ -422,7 +423,7 @@ fn foul(series: &mut SeriesRow) {
         &mut series.workload,
         &mut series.metric,
     ] {
-        *field = SCRIPT.to_owned();
+        *field = SCRIPT.into();
     }
 }
 
@@ -434,7 +435,7 @@ fn foul_gate(gate: &mut GateRow) {
         &mut gate.headline,
         &mut gate.engine,
     ] {
-        *field = SCRIPT.to_owned();
+        *field = SCRIPT.into();
     }
     gate.worst_cell = Some(SCRIPT.to_owned());
     gate.tier = Tier::Quarantined;
@@ -470,24 +471,36 @@ pub(super) async fn show_gates(State(sample): Scripted, headers: HeaderMap) -> R
     Json(answer).into_response()
 }
 
-pub(super) async fn show_gate(State(sample): Scripted, Path(id): Path<String>) -> Response {
+pub(super) async fn show_gate(
+    State(sample): Scripted,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Some((id, purpose, verdict)) = listed().find(|(known, _, _)| *known == id) else {
         return refuse(StatusCode::NOT_FOUND, "no such gate");
     };
     let mut answer = gate(id, purpose, verdict);
     if !sample.valid {
         foul_gate(&mut answer.row);
-        answer.judgement.headline = SCRIPT.to_owned();
+        answer.judgement.headline = SCRIPT.into();
         answer.judgement.findings.push(SCRIPT.to_owned());
         answer.judgement.notes.push(SCRIPT.to_owned());
-        answer.judgement.quality[0].said = SCRIPT.to_owned();
+        answer.judgement.quality[0].said = SCRIPT.into();
         for (cell, blocks) in answer.judgement.cells.iter_mut().zip(&mut answer.blocks) {
-            cell.label = SCRIPT.to_owned();
-            blocks.label = SCRIPT.to_owned();
+            cell.label = SCRIPT.into();
+            blocks.label = SCRIPT.into();
             cell.reason = Some(SCRIPT.to_owned());
             cell.waived = Some(SCRIPT.to_owned());
             blocks.values[0] = f64::MAX;
         }
+    }
+    if wants_csv(&headers) {
+        let labels = answer
+            .judgement
+            .cells
+            .iter()
+            .map(|cell| cell.label.as_str());
+        return csv(&labels.collect::<Vec<_>>());
     }
     Json(answer).into_response()
 }
@@ -531,10 +544,10 @@ pub(super) async fn show_series(
     if !sample.valid {
         foul(&mut answer.series);
         for epoch in &mut answer.epochs {
-            epoch.changed = SCRIPT.to_owned();
+            epoch.changed = SCRIPT.into();
         }
         for point in &mut answer.points {
-            point.build = SCRIPT.to_owned();
+            point.build = SCRIPT.into();
         }
     }
     Json(answer).into_response()

@@ -257,7 +257,10 @@ fn ticks(measure: Measure, low: f64, high: f64, most: usize) -> (Vec<f64>, Optio
 /// Ticks at calendar steps of UTC; the second part is `None` where every tick is a midnight.
 fn days(low: f64, high: f64, most: usize) -> (Vec<f64>, Option<usize>) {
     let hours = [0.25, 1.0, 3.0, 6.0, 12.0].map(|hours| hours * HOUR);
-    let days = [1.0, 2.0, 4.0, 7.0, 14.0, 21.0, 28.0, 56.0, 91.0, 182.0, 364.0].map(|days| days * DAY);
+    let days = [
+        1.0, 2.0, 4.0, 7.0, 14.0, 21.0, 28.0, 56.0, 91.0, 182.0, 364.0,
+    ]
+    .map(|days| days * DAY);
     let raw = (high - low) / most.max(1) as f64;
     let step = hours
         .into_iter()

@@ -118,7 +118,7 @@ pub(crate) struct HistoryChart {
     /// For the script, which draws the same from the JSON twin.
     json: String,
     unit: Unit,
-    is_logarithmic: bool,
+    spacing: Spacing,
 }
 
 impl HtmlSafe for HistoryChart {}
@@ -143,7 +143,7 @@ impl HistoryChart {
             has_breaks: !wide.epochs.is_empty(),
             undrawn: series.points.len() - scene.points.len(),
             json: format!("/series/{}.json", segment(&series.series.id)),
-            is_logarithmic: spacing == Spacing::Logarithmic,
+            spacing,
             unit,
             wide,
             narrow,

@@ -10,7 +10,7 @@ use domain::gate::{Metric, Verdict};
 use domain::history::GateAnswer;
 use domain::tier::Tier;
 
-use super::regressions::{VerdictView, gate_path, said, verdict_view};
+use super::regressions::{VerdictView, gate_path, said, verdict_view, without_word};
 use crate::charts::{BlockRow, BlocksChart};
 use crate::error::PageError;
 use crate::format::{self, Cell, Quantity};
@@ -27,6 +27,8 @@ struct GatePage {
     badge: String,
     kind: &'static str,
     verdict: VerdictView,
+    base: String,
+    candidate: String,
     headline: String,
     /// What a PASS excludes, and what would have been found.
     promise: Option<String>,
@@ -132,7 +134,7 @@ fn view(answer: &GateAnswer) -> Result<GatePage, PageError> {
         judgement.headline.clone(),
     );
     let chart = chart(answer)?;
-    layout.twins = twins::json_of(&path);
+    layout.twins = twins::of(&path, "");
     if chart.is_some() {
         layout.twins.push(Twin {
             href: format!("{path}.svg"),
@@ -150,7 +152,9 @@ fn view(answer: &GateAnswer) -> Result<GatePage, PageError> {
             _ => "Regression gate",
         },
         verdict,
-        headline: judgement.headline.clone(),
+        headline: without_word(&judgement.headline, judgement.verdict),
+        base: row.base.clone(),
+        candidate: row.candidate.clone(),
         promise: promise(row.purpose.as_str(), judgement),
         is_quarantined: row.tier == Tier::Quarantined,
         cells: judgement
@@ -195,8 +199,10 @@ fn promise(purpose: &str, judgement: &Judgement) -> Option<String> {
             )
         },
     );
+    let waived = judgement.cells.iter().any(|cell| cell.waived.is_some());
+    let but = if waived { ", waived ones aside" } else { "" };
     Some(format!(
-        "Shown: no gated figure costs more than its tolerance, at most {}, with an error of {}. {found}",
+        "Shown: no gated figure{but} costs more than its tolerance, at most {}, with an error of {}. {found}",
         format::percent(excluded),
         format::percent(judgement.beta),
     ))
@@ -334,6 +340,9 @@ fn quality_view(quality: &QualityJudgement) -> QualityView {
 
 #[cfg(test)]
 mod tests {
+    use domain::gate::fixtures::Example;
+    use domain::gate::verdict::{block_values, judge};
+
     use super::*;
     use crate::sample;
     use crate::tests::{get, site};
@@ -375,6 +384,32 @@ mod tests {
         let words = promise("gate", &judgement).expect("a PASS promises");
         assert!(words.contains("not recorded for every cell"), "{words}");
         assert_eq!(promise("compare", &judgement), None);
+        assert!(words.contains("waived ones aside"), "{words}");
+        judgement
+            .cells
+            .iter_mut()
+            .for_each(|cell| cell.waived = None);
+        let words = promise("gate", &judgement).expect("a PASS promises");
+        assert!(!words.contains("waived"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn what_the_gate_itself_decides_of_raw_slots_is_shown() {
+        let mut example = Example::of("mini", "pp64-tg64", &[(Metric::Decode, 0.05)]);
+        example.confirmation = 16;
+        let record = example.record();
+        let judgement = judge(&record).expect("a record that can be judged");
+        assert_eq!(judgement.verdict, Verdict::Regressed);
+        let mut answer = sample::gates::gate(sample::gates::REGRESSED, "gate", Verdict::Pass);
+        answer.judgement = judgement;
+        answer.blocks = block_values(&record);
+        let page = view(&answer).expect("drawable").render().expect("rendered");
+        let headline = without_word(&answer.judgement.headline, Verdict::Regressed);
+        assert!(!headline.contains("REGRESSED"), "{headline}");
+        assert!(page.contains(">REGRESSED<") && page.contains("again with a new seed"));
+        let drawn = page.split("stroke-linecap").next().expect("a drawing");
+        let dots = drawn.rsplit("<path d=\"").next().expect("dots");
+        assert_eq!(dots.matches("h0").count(), 16, "every block is a dot");
     }
 
     #[tokio::test]
@@ -405,7 +440,7 @@ mod tests {
     #[test]
     fn costs_read_as_people_know_them() {
         assert_eq!(cost(Metric::Decode, 40e6).in_words(), "25.0 tok/s");
-        assert_eq!(cost(Metric::Ttft, 32e6).in_words(), "32 ms");
+        assert_eq!(cost(Metric::Ttft, 32e6).in_words(), "32.0 ms");
         assert_eq!(cost(Metric::Energy, 512_000.0).in_words(), "0.512 J");
         assert_eq!(cost(Metric::Decode, 0.0).in_words(), "not recorded");
     }

@@ -399,25 +399,24 @@ fn headline(changes: &[ChangeRow]) -> String {
         .into_iter()
         .map(|state| count(state, true) + count(state, false))
         .sum();
-    let confirmed = match count(ChangeState::Confirmed, true) {
-        0 => "No regression is confirmed".to_owned(),
-        1 => "1 regression is confirmed".to_owned(),
-        n => format!("{n} regressions are confirmed"),
-    };
-    let better = match count(ChangeState::Confirmed, false) {
-        0 => String::new(),
-        n => format!(
-            ", {} {}",
-            format::plural(n, "improvement"),
-            if n == 1 { "is" } else { "are" }
-        ),
+    let worse = format::plural(count(ChangeState::Confirmed, true), "regression");
+    let better = format::plural(count(ChangeState::Confirmed, false), "improvement");
+    let confirmed = match (
+        count(ChangeState::Confirmed, true),
+        count(ChangeState::Confirmed, false),
+    ) {
+        (0, 0) => "No regression is confirmed".to_owned(),
+        (0, _) => format!("No regression is confirmed, but {better}"),
+        (1, 0) => format!("{worse} is confirmed"),
+        (_, 0) => format!("{worse} are confirmed"),
+        (_, _) => format!("{worse} and {better} are confirmed"),
     };
     let waiting = match open {
         0 => String::new(),
         1 => "; 1 change waits for its paired run".to_owned(),
         n => format!("; {n} changes wait for their paired runs"),
     };
-    format!("{confirmed}{better}{waiting}.")
+    format!("{confirmed}{waiting}.")
 }
 
 /// How often the gate raised an alarm over nothing, as far as the listed gates tell.
@@ -570,6 +569,15 @@ pub(crate) fn said(purpose: &str, verdict: Verdict) -> VerdictView {
     verdict_view(verdict)
 }
 
+/// A headline without the verdict that it begins with, where that stands beside it.
+pub(crate) fn without_word(headline: &str, verdict: Verdict) -> String {
+    headline
+        .strip_prefix(verdict.as_str())
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(headline)
+        .to_owned()
+}
+
 /// A gate's page.
 pub(crate) fn gate_path(content_id: &str) -> String {
     format!("/gates/{}", names::segment(content_id))
@@ -579,7 +587,7 @@ fn gate_view(gate: &GateRow) -> GateView {
     GateView {
         href: gate_path(&gate.content_id),
         verdict: said(&gate.purpose, gate.verdict),
-        headline: gate.headline.clone(),
+        headline: without_word(&gate.headline, gate.verdict),
         base: gate.base.clone(),
         candidate: gate.candidate.clone(),
         setup: gate.setup.clone(),
@@ -619,7 +627,10 @@ mod tests {
         let at = |words: &str| page.body.find(words).unwrap_or_else(|| panic!("{words}"));
         assert!(at(">confirmed</span>") < at(">certified</span>"));
         assert!(at(">certified</span>") < at(">suspect</span>"));
-        assert!(page.body.contains("1 regression is confirmed"));
+        assert!(
+            page.body
+                .contains("1 regression and 1 improvement are confirmed")
+        );
         assert!(page.body.contains("3.4\u{a0}% slower"));
         assert!(
             page.body.contains("joulemark gate --base-ref"),

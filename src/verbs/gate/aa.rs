@@ -66,9 +66,14 @@ pub(crate) async fn aa(args: Aa, config: Config) -> Outcome {
             survey: setup.clone(),
             ..Machine::here(&meters)
         };
-        let done = runner::gate::aa::aa(&prepared.options, gates, &mut machine, &mut |gate, event| {
-            progress.tell_of(gate + 1, gates, &event);
-        })
+        let done = runner::gate::aa::aa(
+            &prepared.options,
+            gates,
+            &mut machine,
+            &mut |gate, event| {
+                progress.tell_of(gate + 1, gates, &event);
+            },
+        )
         .map_err(measure::failed)?;
         let records: Vec<GateRecord> = done.into_iter().map(|(record, _)| record).collect();
         Ok((records, prepared.options.policy))
@@ -87,13 +92,16 @@ pub(crate) async fn aa(args: Aa, config: Config) -> Outcome {
     }
     let answer = Answer::of(measured, &policy, args.replays, &config)?;
     let text = match args.shown.format {
-        GateFormat::Json => {
-            serde_json::to_string_pretty(&answer.document()).or_infrastructure()?
-        }
+        GateFormat::Json => serde_json::to_string_pretty(&answer.document()).or_infrastructure()?,
         GateFormat::Human => answer.lines().join("\n"),
         GateFormat::Md => {
             let item = |line: String| format!("- {line}");
-            answer.lines().into_iter().map(item).collect::<Vec<_>>().join("\n")
+            answer
+                .lines()
+                .into_iter()
+                .map(item)
+                .collect::<Vec<_>>()
+                .join("\n")
         }
     };
     output::line(&text).or_infrastructure()?;
@@ -152,7 +160,11 @@ impl Answer {
             let before = read(&file)?;
             ever.gates += before.gates;
             ever.regressed += before.regressed;
-            let host = record.hosts.first().context("the record names no machine").or_infrastructure()?;
+            let host = record
+                .hosts
+                .first()
+                .context("the record names no machine")
+                .or_infrastructure()?;
             kept = keep_block_sds(
                 config.data(),
                 record.setup.slug.as_ref(),
@@ -191,13 +203,20 @@ impl Answer {
         }
         lines.push(format!("live: {}", self.now.in_words()));
         if self.ever != self.now {
-            lines.push(format!("live, all runs on this machine: {}", self.ever.in_words()));
+            lines.push(format!(
+                "live, all runs on this machine: {}",
+                self.ever.in_words()
+            ));
         }
         lines.push(match &self.replayed {
             Some(rates) => format!(
                 "replayed: {}; PASS or IMPROVED {}, INCONCLUSIVE {}; its gates share the recorded \
                  blocks, so that the interval is of the coins alone",
-                Live { gates: rates.gates, regressed: rates.regressed }.of("replays"),
+                Live {
+                    gates: rates.gates,
+                    regressed: rates.regressed
+                }
+                .of("replays"),
                 rates.passed + rates.improved,
                 rates.inconclusive,
             ),
@@ -257,7 +276,8 @@ impl Live {
     }
 
     fn document(self) -> Value {
-        let interval = (self.gates > 0).then(|| clopper_pearson(self.regressed, self.gates, CONFIDENCE));
+        let interval =
+            (self.gates > 0).then(|| clopper_pearson(self.regressed, self.gates, CONFIDENCE));
         json!({
             "gates": self.gates,
             "regressed": self.regressed,
@@ -275,10 +295,14 @@ fn replayed(records: &[GateRecord], policy: &Policy, replays: u32) -> Option<Rat
         .enumerate()
         .flat_map(|(place, cell)| {
             let is_there = |metric: &domain::gate::Metric| {
-                cell.unavailable.iter().all(|missing| missing.metric != *metric)
+                cell.unavailable
+                    .iter()
+                    .all(|missing| missing.metric != *metric)
             };
             let metrics = cell.metrics.iter().copied().filter(is_there);
-            metrics.map(move |metric| (place, metric)).collect::<Vec<_>>()
+            metrics
+                .map(move |metric| (place, metric))
+                .collect::<Vec<_>>()
         })
         .collect();
     let gated: Vec<_> = cells.iter().map(|(_, metric)| *metric).collect();

@@ -4,11 +4,11 @@
 //! what it came to. The verdict is `domain::gate`'s alone.
 
 mod aa;
-mod told;
 mod measure;
 mod options;
 mod render;
 mod sealed;
+mod told;
 
 use domain::gate::record::Purpose;
 
@@ -92,8 +92,9 @@ pub(crate) async fn compare(args: Compare, config: Config) -> Outcome {
 async fn planned(wanted: Wanted, config: &Config, shown: &crate::cli::gate::Shown) -> Outcome {
     let plan = measure::plan(wanted, config, shown.progress).await?;
     let text = match shown.format {
-        GateFormat::Json => serde_json::to_string_pretty(&render::plan::document(&plan))
-            .or_infrastructure()?,
+        GateFormat::Json => {
+            serde_json::to_string_pretty(&render::plan::document(&plan)).or_infrastructure()?
+        }
         GateFormat::Human | GateFormat::Md => render::plan::text(&plan, shown.format),
     };
     output::line(&text).or_infrastructure()?;
@@ -134,11 +135,10 @@ fn judged(args: &Gate, config: &Config, told: &Told) -> Outcome {
     let file = args.judge.as_ref().expect("asked for with --judge");
     let read = sealed::read(file, args.key.as_deref(), config)?;
     let record = read.verified.value();
-    let judgement = domain::gate::verdict::judge(record)
-        .map_err(|error| Failure {
-            exit: Exit::Invalid,
-            error: anyhow::Error::new(error).context("failed to judge the result"),
-        })?;
+    let judgement = domain::gate::verdict::judge(record).map_err(|error| Failure {
+        exit: Exit::Invalid,
+        error: anyhow::Error::new(error).context("failed to judge the result"),
+    })?;
     let about = About::of(record, read.verified.content_id());
     told.result(&judgement, &about, &read.envelope)?;
     Ok(Exit::of_gate(judgement.exit_code))

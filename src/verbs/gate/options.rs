@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use domain::gate::Metric;
 use domain::gate::policy::{ArmsPolicy, BUILT_IN, GatedWorkload, PATH, Policy};
 use domain::gate::record::{ArmKind, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
+use domain::hardware::Catalogue;
 use domain::ids::{Sha256Digest, Slug};
 use domain::matrix::{WorkloadSpec, fits};
 use domain::record::{Audience, SetupRef};
@@ -49,7 +50,12 @@ pub(super) struct Here {
 impl Here {
     /// This machine, recognised, or the setup that was named.
     pub(super) fn look(config: &Config, named: Option<&str>) -> Result<Self, Failure> {
-        let catalogue = config.catalogue()?;
+        // Outside of a checkout of this project there are no profiles, and a gate needs none.
+        let catalogue = if named.is_none() && !config.profiles().is_dir() {
+            Catalogue::default()
+        } else {
+            config.catalogue()?
+        };
         let mut machine = Machine::here(&config.meters()?);
         let mut setup = recognise(&mut machine.survey, &catalogue);
         if let Some(text) = named {
@@ -170,10 +176,26 @@ impl Wanted {
             return Ok(());
         }
         let loosening = [
-            (self.pair.seed.is_some(), "--seed", "its coins are tossed anew"),
-            (self.policy.is_some(), "--policy", "it goes by the base ref's policy"),
-            (!self.asked.model.is_empty(), "--model", "the base ref's policy says what is gated"),
-            (!self.asked.workload.is_empty(), "--workload", "the base ref's policy says what is gated"),
+            (
+                self.pair.seed.is_some(),
+                "--seed",
+                "its coins are tossed anew",
+            ),
+            (
+                self.policy.is_some(),
+                "--policy",
+                "it goes by the base ref's policy",
+            ),
+            (
+                !self.asked.model.is_empty(),
+                "--model",
+                "the base ref's policy says what is gated",
+            ),
+            (
+                !self.asked.workload.is_empty(),
+                "--workload",
+                "the base ref's policy says what is gated",
+            ),
         ];
         match loosening.into_iter().find(|(is_there, ..)| *is_there) {
             Some((_, flag, why)) => Err(usage(format!(
@@ -231,14 +253,20 @@ impl Wanted {
             return parsed(&file.display().to_string(), text, PolicyOrigin::File, None);
         }
         if let Some(origin) = origin {
-            let commit = origin.repository.resolve(&origin.reference).map_err(failed)?;
+            let commit = origin
+                .repository
+                .resolve(&origin.reference)
+                .map_err(failed)?;
             let text = origin.repository.file_at(&commit, PATH).map_err(failed)?;
             if let Some(text) = text {
                 let file = format!("{}:{PATH}", origin.reference);
                 let (policy, used) =
                     parsed(&file, text, PolicyOrigin::BaseRef, Some(commit.as_str()))?;
                 let kind = policy.arms.as_ref().map(|arms| arms.kind);
-                if typed.iter().all(|arm| kind.is_none_or(|kind| kind == arm.kind)) {
+                if typed
+                    .iter()
+                    .all(|arm| kind.is_none_or(|kind| kind == arm.kind))
+                {
                     return Ok((policy, used));
                 }
                 // It says how other arms are gated: with its cells nothing of these would be.
@@ -253,7 +281,12 @@ impl Wanted {
                 ));
             }
         }
-        parsed("the built-in policy", BUILT_IN.to_owned(), PolicyOrigin::BuiltIn, None)
+        parsed(
+            "the built-in policy",
+            BUILT_IN.to_owned(),
+            PolicyOrigin::BuiltIn,
+            None,
+        )
     }
 
     fn models(&self, policy: &Policy, config: &Config) -> Result<Vec<ModelPair>, Failure> {
@@ -352,7 +385,10 @@ impl Arms<'_> {
         let continued = self.wanted.continues.as_ref();
         match continued.and_then(|it| it.record.base.commit.as_ref()) {
             Some(commit) => origin.repository.resolve(commit.as_str()).map_err(failed),
-            None => origin.repository.merge_base(&origin.reference).map_err(failed),
+            None => origin
+                .repository
+                .merge_base(&origin.reference)
+                .map_err(failed),
         }
     }
 
@@ -430,7 +466,9 @@ impl Arms<'_> {
     }
 
     fn layout(&self) -> Option<LayoutBuild> {
-        let policy = self.policy.filter(|policy| !policy.layout_build.is_empty())?;
+        let policy = self
+            .policy
+            .filter(|policy| !policy.layout_build.is_empty())?;
         let checkout = self.checkout.as_ref()?;
         let arm = ArmSpec::parse(&policy.run).ok()?;
         Some(LayoutBuild {

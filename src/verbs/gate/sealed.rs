@@ -47,7 +47,9 @@ pub(super) fn read(file: &Path, typed: Option<&str>, config: &Config) -> Result<
             .or_usage()?,
         None => {
             let own = RunnerKey::load(&config.key())
-                .context("failed to find this machine's key: name the one that sealed it by --key HEX")
+                .context(
+                    "failed to find this machine's key: name the one that sealed it by --key HEX",
+                )
                 .or_usage()?;
             own.public()
         }

@@ -35,9 +35,11 @@ impl Told {
         envelope: &[u8],
     ) -> Result<(), Failure> {
         let text = match self.format {
-            GateFormat::Human => {
-                human::text(judgement, about, output::may_colour(self.no_color.as_deref()))
-            }
+            GateFormat::Human => human::text(
+                judgement,
+                about,
+                output::may_colour(self.no_color.as_deref()),
+            ),
             GateFormat::Md => markdown::comment(judgement, about),
             GateFormat::Json => {
                 let document = json::document(judgement, about.content_id, envelope);

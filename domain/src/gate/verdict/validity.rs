@@ -9,6 +9,7 @@ use crate::gate::rank::{MAX_VALUES, Walsh};
 use crate::gate::record::{GateRecord, Purpose, Slot, Stage, StageKind};
 use crate::gate::{Arm, Metric};
 use crate::statistics::median;
+use crate::text::Name;
 
 /// One side's error of the control probe's 99 % interval.
 const CONTROL_ERROR: f64 = 0.005;
@@ -61,16 +62,16 @@ pub(super) fn of_measurement(record: &GateRecord, policy: &Policy, gated: &[Plac
     }
     for stage in &record.stages {
         findings.extend(too_many_void(stage));
-        for (probe, of) in PROBES {
-            findings.extend(control(stage, policy, probe, of));
-        }
+        findings.extend((PROBES.into_iter()).filter_map(|probe| control(stage, policy, probe)));
     }
     findings.extend(throttled(record));
     findings
 }
 
-/// Probes by name, and their logarithm.
-const PROBES: [(&str, fn(&Slot) -> Option<f64>); 2] = [
+/// A probe's name, and the logarithm of its time beside a slot.
+type Probe = (&'static str, fn(&Slot) -> Option<f64>);
+
+const PROBES: [Probe; 2] = [
     ("multiplication", |slot| logarithm(slot.control_multiply_ns)),
     ("copy of memory", |slot| logarithm(slot.control_copy_ns)),
 ];
@@ -138,7 +139,7 @@ fn too_many_void(stage: &Stage) -> Option<String> {
     let forgiven = VOID_BLOCKS.max(all / 10);
     let reasons: BTreeSet<&str> = (stage.blocks.iter())
         .filter_map(|block| block.void.as_ref())
-        .map(|why| why.as_str())
+        .map(Name::as_str)
         .collect();
     (void > forgiven).then(|| {
         let why: Vec<&str> = reasons.into_iter().collect();
@@ -155,12 +156,7 @@ fn too_many_void(stage: &Stage) -> Option<String> {
 }
 
 /// Fixed work of the runner's own that took longer beside one arm than beside the other.
-fn control(
-    stage: &Stage,
-    policy: &Policy,
-    probe: &str,
-    of: fn(&Slot) -> Option<f64>,
-) -> Option<String> {
+fn control(stage: &Stage, policy: &Policy, (probe, of): Probe) -> Option<String> {
     let blocks = stage.blocks.iter().filter(|block| counts(block));
     let values: Vec<Option<f64>> = blocks.map(|block| block_value(block, of)).collect();
     if values.contains(&None) {

@@ -17,6 +17,9 @@ use crate::engine::{Capabilities, TokenEvent};
 use crate::gguf::fixture::{self, Fixture};
 use crate::variant::{PruneRecipe, Quantisation, VariantCache, VariantSpec, round_tensor};
 
+/// The tensor that is rounded to two bits where answers have to get worse: embedding and head in one.
+const WORN: &str = "token_embd.weight";
+
 fn reference_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../reference-models/joulemark-reference-0.9m-f16.gguf")
@@ -159,7 +162,7 @@ fn a_change_that_leaves_every_bit_passes_at_the_first_rung() {
 fn one_tensor_rounded_to_two_bits_regresses() {
     let folder = tempfile::tempdir().expect("a folder");
     let rounded = folder.path().join("rounded.gguf");
-    round_tensor(&reference_model(), "blk.0.ffn_down.weight", &rounded).expect("rounded");
+    round_tensor(&reference_model(), WORN, &rounded).expect("rounded");
     let (evidence, judgement) =
         climbed(&in_process, &reference_model(), &rounded, 200).expect("climbed");
     assert_eq!(
@@ -217,7 +220,7 @@ fn without_logits_items_decide() {
     );
 
     let rounded = folder.path().join("rounded.gguf");
-    round_tensor(&model, "blk.0.ffn_down.weight", &rounded).expect("rounded");
+    round_tensor(&model, WORN, &rounded).expect("rounded");
     let (evidence, judgement) = climbed(&mute, &model, &rounded, 280).expect("climbed");
     assert_eq!(
         decision(&judgement),
@@ -275,7 +278,7 @@ fn broken_candidates_end_in_an_error() {
     let (label, _) = failure(&path("base.gguf"), &path("short.gguf"));
     assert_eq!(label, "candidate");
 
-    for (number, says) in [(f32::NAN, "NaN"), (1e30, "finite")] {
+    for number in [f32::NAN, 1e30] {
         let mut tensors = fixture.tensors();
         let norm = Tensor::from_vec(vec![number; fixture.width], fixture.width, &Device::Cpu);
         tensors.insert(
@@ -285,7 +288,7 @@ fn broken_candidates_end_in_an_error() {
         fixture::write(&path("broken.gguf"), &fixture.metadata(), &tensors);
         let (label, what) = failure(&path("base.gguf"), &path("broken.gguf"));
         assert_eq!(label, "candidate");
-        assert!(what.contains(says), "{what}");
+        assert!(what.contains("not finite"), "{what}");
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slott
     let of = |cell: u32| spans.iter().filter(move |span| span.cell == cell);
     let seconds = |cell: &Cell| {
         let requests = u64::from(asked.repetitions) * u64::from(cell.requests);
-        let ns: u64 = of(cell.cell).map(|span| span.end_ns - span.start_ns).sum();
+        let ns: u64 = of(cell.place).map(|span| span.end_ns - span.start_ns).sum();
         ns as f64 / 1e9 / requests.max(1) as f64
     };
     Ok(Slotted {
@@ -96,7 +96,8 @@ pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slott
 
 /// One cell of an engine.
 struct Cell<'a> {
-    cell: u32,
+    /// Its place in the record.
+    place: u32,
     gated: &'a GatedWorkload,
     requests: u32,
 }
@@ -151,7 +152,7 @@ fn cells<'a>(arm: &ArmSpec, asked: &Asked<'a>) -> Result<Vec<Cell<'a>>, SlotErro
             )));
         }
         Ok(Cell {
-            cell: cell.cell,
+            place: cell.cell,
             gated,
             requests: cell.requests.max(1),
         })
@@ -204,7 +205,7 @@ impl Cell<'_> {
                     Metric::Energy | Metric::Time => return None,
                 };
                 Some(Sample {
-                    cell: self.cell,
+                    cell: self.place,
                     metric,
                     units,
                     costs,
@@ -299,7 +300,7 @@ impl EngineSlot<'_> {
             .iter()
             .map(|answer| u64::from(answer.output_tokens));
         self.spans.push(TimedSpan {
-            cell: cell.cell,
+            cell: cell.place,
             start_ns,
             end_ns,
             tokens: cost.prompt_tokens + outputs.sum::<u64>(),

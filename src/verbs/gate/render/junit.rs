@@ -114,7 +114,11 @@ mod tests {
 
     #[test]
     fn a_gate_that_measured_nothing_is_an_error() {
-        let report = nothing(Exit::Infrastructure, "failed to build: \u{0} no linker & co").expect("a report");
+        let report = nothing(
+            Exit::Infrastructure,
+            "failed to build: \u{0} no linker & co",
+        )
+        .expect("a report");
         assert!(report.contains("errors=\"1\""), "{report}");
         assert!(report.contains("&amp; co"), "{report}");
         let refused = nothing(Exit::Inconclusive, "12 more minutes are needed").expect("a report");

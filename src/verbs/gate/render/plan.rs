@@ -20,7 +20,12 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
             } else {
                 UTF8_BORDERS_ONLY
             })
-            .set_header(["cell", "found with 90 % power", "tolerated", "spread known from"]);
+            .set_header([
+                "cell",
+                "found with 90 % power",
+                "tolerated",
+                "spread known from",
+            ]);
         for cell in &plan.detectable {
             let known = match cell.known_from_blocks {
                 0 => "nothing: assumed".to_owned(),
@@ -49,7 +54,9 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
     }
     lines.push(plan_in_words(plan));
     if let Some((needed, there)) = plan.items {
-        lines.push(format!("answers: the margin needs {needed} items, the suite is asked {there}"));
+        lines.push(format!(
+            "answers: the margin needs {needed} items, the suite is asked {there}"
+        ));
     }
     lines.push(match &plan.refused {
         Some((exit, why)) => format!("would be refused (exit {exit}): {why}"),
