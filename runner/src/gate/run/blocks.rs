@@ -31,9 +31,6 @@ const HEED: Duration = Duration::from_millis(100);
 const FORGIVEN: usize = 2;
 const FORGIVEN_SHARE: usize = 10;
 
-/// Blocks of the layout stage.
-const LAYOUT_BLOCKS: u32 = 16;
-
 /// A gate from its first block to its last.
 pub(super) struct Gate<'a> {
     pub(super) options: &'a GateOptions,
@@ -489,15 +486,6 @@ impl Gate<'_> {
 
     fn fail(&mut self, arm: Option<Arm>, kind: FailureKind, what: &str) {
         fail(&mut self.record, arm, kind, what);
-    }
-
-    pub(super) fn layout_turns<'a>(&self, base: &'a ArmSpec, shuffled: &'a ArmSpec) -> Turns<'a> {
-        Turns {
-            kind: StageKind::Layout,
-            base,
-            candidate: shuffled,
-            blocks: LAYOUT_BLOCKS,
-        }
     }
 }
 
