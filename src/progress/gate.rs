@@ -116,9 +116,10 @@ impl GateProgress {
 
 /// `2 cells, at most 48 blocks, 7 min at the most`.
 pub(crate) fn plan_in_words(plan: &GatePlan) -> String {
+    let cells = plan.cells.len();
     format!(
-        "{} cells, at most {} blocks, {} at the most",
-        plan.cells.len(),
+        "{cells} {}, at most {} blocks, {} at the most",
+        if cells == 1 { "cell" } else { "cells" },
         plan.last_look,
         minutes(60.0 * plan.minutes),
     )
@@ -138,7 +139,8 @@ fn look_in_words(blocks: u32, judgement: &Judgement) -> String {
     let open = judgement
         .cells
         .iter()
-        .filter(|cell| cell.verdict == Verdict::Inconclusive)
+        // What alarmed is decided here, and measured again.
+        .filter(|cell| cell.verdict == Verdict::Inconclusive && cell.reason.is_none())
         .count();
     format!("after {blocks} blocks {} of {all} decided", all - open)
 }

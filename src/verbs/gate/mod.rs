@@ -16,7 +16,7 @@ use self::measure::Kept;
 use self::options::Wanted;
 use self::render::About;
 use self::told::Told;
-use crate::cli::gate::{Compare, Gate, GateFormat, Mode};
+use crate::cli::gate::{Compare, Gate, GateFormat, Github, Mode, Shown};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::output;
@@ -56,7 +56,7 @@ async fn gated(args: Gate, config: &Config, told: &Told) -> Outcome {
         policy: args.policy.policy,
         mode: args.mode,
         continues,
-        audience: measure::audience(args.shown.collector.as_deref()).await?,
+        audience: measure::audience(collector(&args.shown, args.dry_run)).await?,
     };
     if args.dry_run {
         return planned(wanted, config, &args.shown).await;
@@ -70,7 +70,7 @@ pub(crate) async fn compare(args: Compare, config: Config) -> Outcome {
         format: args.shown.format,
         mode: Mode::Advisory,
         junit: None,
-        github: crate::cli::gate::Github::default(),
+        github: Github::default(),
         no_color: args.shown.no_color.clone(),
         result: args.shown.out.clone(),
     };
@@ -81,7 +81,7 @@ pub(crate) async fn compare(args: Compare, config: Config) -> Outcome {
         policy: None,
         mode: Mode::Advisory,
         continues: None,
-        audience: measure::audience(args.shown.collector.as_deref()).await?,
+        audience: measure::audience(collector(&args.shown, args.dry_run)).await?,
     };
     if args.dry_run {
         return planned(wanted, &config, &args.shown).await;
@@ -89,7 +89,7 @@ pub(crate) async fn compare(args: Compare, config: Config) -> Outcome {
     measured(wanted, &config, &args.shown, &told).await
 }
 
-async fn planned(wanted: Wanted, config: &Config, shown: &crate::cli::gate::Shown) -> Outcome {
+async fn planned(wanted: Wanted, config: &Config, shown: &Shown) -> Outcome {
     let plan = measure::plan(wanted, config, shown.progress).await?;
     let text = match shown.format {
         GateFormat::Json => {
@@ -104,12 +104,7 @@ async fn planned(wanted: Wanted, config: &Config, shown: &crate::cli::gate::Show
     })
 }
 
-async fn measured(
-    wanted: Wanted,
-    config: &Config,
-    shown: &crate::cli::gate::Shown,
-    told: &Told,
-) -> Outcome {
+async fn measured(wanted: Wanted, config: &Config, shown: &Shown, told: &Told) -> Outcome {
     let kept = Kept::open(config)?;
     let audience = wanted.audience;
     let record = measure::record(wanted, config, shown.progress).await?;
@@ -130,11 +125,19 @@ async fn measured(
     })
 }
 
+/// The collector that is asked for its id; a plan is sent nowhere.
+fn collector(shown: &Shown, dry_run: bool) -> Option<&str> {
+    shown.collector.as_deref().filter(|_| !dry_run)
+}
+
 /// Decides a sealed result again.
 fn judged(args: &Gate, config: &Config, told: &Told) -> Outcome {
     let file = args.judge.as_ref().expect("asked for with --judge");
     let read = sealed::read(file, args.key.as_deref(), config)?;
     let record = read.verified.value();
+    if args.mode == Mode::Required {
+        options::refuse_what_loosened(record)?;
+    }
     let judgement = domain::gate::verdict::judge(record).map_err(|error| Failure {
         exit: Exit::Invalid,
         error: anyhow::Error::new(error).context("failed to judge the result"),

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use domain::gate::Metric;
 use domain::gate::policy::{ArmsPolicy, BUILT_IN, GatedWorkload, PATH, Policy};
-use domain::gate::record::{ArmKind, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
+use domain::gate::record::{ArmKind, GateRecord, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
 use domain::hardware::Catalogue;
 use domain::ids::{Sha256Digest, Slug};
 use domain::matrix::{WorkloadSpec, fits};
@@ -242,6 +242,9 @@ impl Wanted {
         progress: &mut GateProgress,
     ) -> Result<(Policy, PolicyUsed), Failure> {
         if let Some(continued) = &self.continues {
+            if self.mode == Mode::Required {
+                refuse_what_loosened(&continued.record)?;
+            }
             let used = continued.record.policy.clone();
             let policy = Policy::parse("the result's policy", &used.text).or_usage()?;
             return Ok((policy, used));
@@ -479,6 +482,21 @@ impl Arms<'_> {
     }
 }
 
+/// A result that chose its own policy or coins decides nothing that is required.
+pub(super) fn refuse_what_loosened(record: &GateRecord) -> Result<(), Failure> {
+    let what = if record.policy.origin == PolicyOrigin::File {
+        "it was measured by a policy file that was named, not by the base ref's"
+    } else if record.seed_origin == SeedOrigin::Given {
+        "its seed was typed"
+    } else {
+        return Ok(());
+    };
+    Err(usage(format!(
+        "failed to take the result in mode required: {what}; measure it again without that, or use \
+         --mode advisory"
+    )))
+}
+
 /// Threads that engines get.
 pub(super) fn threads_of(asked: &Asked) -> u32 {
     let wanted = threads::wanted(asked.threads.map(usize::from));
@@ -572,5 +590,49 @@ fn workload(shape: &Shape) -> GatedWorkload {
     GatedWorkload {
         workload: WorkloadSpec::simple(id, shape.prompt_tokens, shape.output_tokens),
         metrics: vec![Metric::Decode, Metric::Prefill],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_a_file_as_named_or_what_fits_in_the_models_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["mini-a.gguf", "mini-b.gguf", "mini.txt", "other.gguf"] {
+            fs::write(folder.path().join(name), "").expect("writable");
+        }
+        let names = |text: &str| -> Vec<String> {
+            let found = weights(text, folder.path()).expect("found");
+            found.iter().map(|file| stem(file)).collect()
+        };
+        assert_eq!(names("mini-*.gguf"), ["mini-a", "mini-b"]);
+        assert_eq!(names("*"), ["mini-a", "mini-b", "other"]);
+        let named = folder.path().join("mini.txt");
+        assert_eq!(names(named.to_str().expect("text")), ["mini"]);
+        let none = weights("absent-*.gguf", folder.path()).expect_err("nothing fits");
+        assert_eq!(none.exit, Exit::Usage);
+    }
+
+    #[test]
+    fn a_typed_workload_is_named_as_its_shape_and_gated_by_both_speeds() {
+        let gated = workload(&Shape {
+            prompt_tokens: 256,
+            output_tokens: 64,
+        });
+        assert_eq!(gated.workload.id.as_str(), "pp256-tg64");
+        assert_eq!(gated.metrics, [Metric::Decode, Metric::Prefill]);
+    }
+
+    #[test]
+    fn a_seed_is_a_digest_or_an_error_with_what_to_type() {
+        assert!(seed(None).expect("none").is_none());
+        let (_, origin) = seed(Some(&"5e".repeat(32)))
+            .expect("a seed")
+            .expect("typed");
+        assert_eq!(origin, SeedOrigin::Given);
+        let short = seed(Some("5e")).expect_err("too short");
+        assert!(format!("{:#}", short.error).contains("64 hexadecimal digits"));
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn text(judgement: &Judgement, about: &About, has_colour: bool) -> St
         ));
     }
     add(&format!("seed       {}", judgement.seed));
-    if let Some(rate) = &about.false_alarms {
+    if let Some(rate) = about.false_alarms.as_ref().filter(|_| about.has_verdict()) {
         add(&format!("A/A        {rate}"));
     }
     let _ = write!(text, "result     {}", about.content_id);

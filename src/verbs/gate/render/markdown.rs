@@ -16,11 +16,12 @@ use crate::exit::Exit;
 /// Longest comment, in bytes; GitHub counts characters, which are never more.
 pub(crate) const MAX_BYTES: usize = 65_535;
 
-/// What the foot and the folded parts may take beside the rows.
-const RESERVED_BYTES: usize = 24_000;
+/// What the titles of the tables and the count of hidden rows take.
+const TITLES_BYTES: usize = 1_000;
 
-/// Longest sentence, in characters, and most sentences of one kind.
-const MAX_SENTENCE: usize = 500;
+/// Longest sentence or label, in bytes as it is written, and most sentences of one kind. All of
+/// them together leave room for rows.
+const MAX_SENTENCE_BYTES: usize = 800;
 const MAX_SENTENCES: usize = 10;
 
 /// The comment.
@@ -40,9 +41,13 @@ pub(crate) fn comment(judgement: &Judgement, about: &About) -> String {
     }
     axes(&mut text, judgement, about);
     sentences(&mut text, "Against the measurement", &judgement.findings);
-    cells(&mut text, judgement, about);
-    sentences(&mut text, "Worth knowing", &judgement.notes);
-    foot(&mut text, judgement, about);
+    let mut tail = String::new();
+    answers(&mut tail, &judgement.quality);
+    sentences(&mut tail, "Worth knowing", &judgement.notes);
+    foot(&mut tail, judgement, about);
+    let budget = MAX_BYTES.saturating_sub(text.len() + tail.len() + TITLES_BYTES);
+    cells(&mut text, judgement, about, budget);
+    text.push_str(&tail);
     debug_assert!(text.len() <= MAX_BYTES, "{} bytes", text.len());
     text
 }
@@ -123,14 +128,11 @@ fn axes(text: &mut String, judgement: &Judgement, about: &About) {
 }
 
 /// Every cell, worst first; what passed is folded, what does not fit is counted.
-fn cells(text: &mut String, judgement: &Judgement, about: &About) {
+fn cells(text: &mut String, judgement: &Judgement, about: &About, mut budget: usize) {
     let (passed, open): (Vec<_>, Vec<_>) = judgement
         .cells
         .iter()
         .partition(|cell| about.has_verdict() && badness(cell.verdict) <= badness(Verdict::Pass));
-    let mut budget = MAX_BYTES
-        .saturating_sub(text.len())
-        .saturating_sub(RESERVED_BYTES);
     let mut hidden = 0;
     if !open.is_empty() {
         hidden += table(text, &open, about, &mut budget);
@@ -150,7 +152,6 @@ fn cells(text: &mut String, judgement: &Judgement, about: &About) {
             judgement.cells.len()
         );
     }
-    answers(text, &judgement.quality);
 }
 
 /// A table; how many rows did not fit the budget of bytes, which is spent.
@@ -250,7 +251,7 @@ fn foot(text: &mut String, judgement: &Judgement, about: &About) {
     };
     row("base", &about.arms[0]);
     row("candidate", &about.arms[1]);
-    for (what, words) in about.environment.iter().take(2 * MAX_SENTENCES) {
+    for (what, words) in about.environment.iter().take(MAX_SENTENCES) {
         row(what, words);
     }
     row("measured", &measured(judgement));
@@ -260,7 +261,7 @@ fn foot(text: &mut String, judgement: &Judgement, about: &About) {
         row("policy SHA-256", &policy);
     }
     row("seed", &judgement.seed);
-    if let Some(rate) = &about.false_alarms {
+    if let Some(rate) = about.false_alarms.as_ref().filter(|_| about.has_verdict()) {
         row("gates of one arm against itself", rate);
     }
     row("result", &about.content_id.to_string());
@@ -300,8 +301,12 @@ fn marker(setup: &str) -> String {
 /// number, which by CommonMark is never structure; mentions are not read in code.
 fn code(text: &str) -> String {
     let mut safe = String::from("<code>");
-    for c in text.chars().take(MAX_SENTENCE) {
-        if c.is_alphanumeric() || c == ' ' {
+    for c in text.chars() {
+        if safe.len() > MAX_SENTENCE_BYTES {
+            safe.push('…');
+            break;
+        }
+        if c.is_alphanumeric() || matches!(c, ' ' | '-' | '/' | '=' | ',') {
             safe.push(c);
         } else {
             let _ = write!(safe, "&#{};", u32::from(c));
@@ -314,8 +319,11 @@ fn code(text: &str) -> String {
 /// A sentence of ours that may hold hostile labels: readable, and nothing in it is structure.
 fn sentence(text: &str) -> String {
     let mut safe = String::new();
-    let mut characters = text.chars();
-    for c in characters.by_ref().take(MAX_SENTENCE) {
+    for c in text.chars() {
+        if safe.len() > MAX_SENTENCE_BYTES {
+            safe.push('…');
+            break;
+        }
         match c {
             '\n' | '\r' | '\t' => safe.push(' '),
             '&' | '<' | '>' | '`' | '*' | '_' | '[' | ']' | '|' | '\\' | '~' | '!' => {
@@ -329,9 +337,6 @@ fn sentence(text: &str) -> String {
             ':' => safe.push_str(":\u{2060}"),
             _ => safe.push(c),
         }
-    }
-    if characters.next().is_some() {
-        safe.push('…');
     }
     safe.replace(":\u{2060} ", ": ")
         .replace("www.", "www\u{200b}.")

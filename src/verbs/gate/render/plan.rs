@@ -33,7 +33,7 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
             };
             table.add_row([
                 cell.label.clone(),
-                share(cell.mde),
+                found(cell.mde),
                 share(cell.tolerance),
                 known,
             ]);
@@ -63,6 +63,15 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
         None => "would run; `joulemark aa` replaces an assumed spread by this machine's".to_owned(),
     });
     lines.join("\n")
+}
+
+/// What is found; a look that can reject nothing finds nothing.
+fn found(mde: f64) -> String {
+    if mde.is_finite() {
+        share(mde)
+    } else {
+        "nothing".to_owned()
+    }
 }
 
 /// For a program.
