@@ -98,6 +98,7 @@ impl Gate<'_> {
         if is_command(&options.base) || options.purpose == Purpose::Compare {
             return Ok(ControlFlow::Continue(()));
         }
+        let policy = &policy.for_each_of(options.models.len());
         for (model, pair) in (0..).zip(&options.models) {
             if self.record.quality.iter().any(|known| known.model == model) {
                 continue;
