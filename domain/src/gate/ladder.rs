@@ -49,7 +49,8 @@ enum Rung {
     Contradicts(String),
 }
 
-/// What was seen of one model's answers, judged. Pure: the same evidence gives the same judgement,
+/// What was seen of one model's answers, judged. `policy` is this model's own part
+/// ([`QualityPolicy::for_each_of`]): its alpha is that of one rung. Pure: the same evidence gives the same judgement,
 /// and what stands after a rung is judged as if nothing came after it.
 pub fn judge_quality(
     evidence: &QualityEvidence,

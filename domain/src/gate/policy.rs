@@ -117,7 +117,7 @@ pub struct QualityPolicy {
     pub suite: Suite,
     /// Items of the third rung.
     pub items: u32,
-    /// Error of its REGRESSED.
+    /// Error of any REGRESSED of answers.
     pub alpha: f64,
     /// Share of items that may be lost.
     pub margin: f64,
@@ -125,6 +125,18 @@ pub struct QualityPolicy {
     pub dnll_nats: f64,
     /// Mean KL divergence per token that is tolerated, nats.
     pub kld_nats: f64,
+}
+
+impl QualityPolicy {
+    /// The same for each of so many models: each has an equal part of the error, and each of the two
+    /// rungs that may say REGRESSED half of that.
+    #[must_use]
+    pub fn for_each_of(&self, models: usize) -> Self {
+        Self {
+            alpha: self.alpha / (2.0 * models.max(1) as f64),
+            ..self.clone()
+        }
+    }
 }
 
 /// How arms are made and started.

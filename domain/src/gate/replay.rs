@@ -132,7 +132,7 @@ fn measure(
         let (rule, slots) = &recorded.cells[*cell];
         let values: Vec<f64> = dealt
             .iter()
-            .map(|(block, arms)| block_value(&slots[*block], arms) + planted)
+            .map(|(block, arms)| block_value(&slots[*block], *arms) + planted)
             .collect();
         let rule = Rule {
             alpha: alpha.unwrap_or(rule.alpha),
@@ -146,7 +146,7 @@ fn measure(
 }
 
 /// The candidate's mean less the base's.
-fn block_value(slots: &[f64; 4], arms: &[Arm; 4]) -> f64 {
+fn block_value(slots: &[f64; 4], arms: [Arm; 4]) -> f64 {
     let signed = slots.iter().zip(arms).map(|(value, arm)| match arm {
         Arm::Candidate => *value,
         Arm::Base => -*value,
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_block_is_the_candidate_less_the_base() {
         let slots = [1.0, 2.0, 4.0, 8.0];
-        assert!((block_value(&slots, &order(false)) - (3.0 - 4.5)).abs() < 1e-12);
-        assert!((block_value(&slots, &order(true)) - (4.5 - 3.0)).abs() < 1e-12);
+        assert!((block_value(&slots, order(false)) - (3.0 - 4.5)).abs() < 1e-12);
+        assert!((block_value(&slots, order(true)) - (4.5 - 3.0)).abs() < 1e-12);
     }
 }

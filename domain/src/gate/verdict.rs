@@ -349,6 +349,7 @@ impl<'a> Assessed<'a> {
         let Some(policy) = &self.policy.quality else {
             return Vec::new();
         };
+        let policy = &policy.for_each_of(self.record.models.len());
         let mut judged = Vec::new();
         for (at, model) in (0..).zip(&self.record.models) {
             let name = model.name.as_str();

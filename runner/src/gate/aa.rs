@@ -93,6 +93,7 @@ pub fn known_block_sds(
 }
 
 /// Adds spreads to those that are kept: variances are weighted by their blocks.
+#[expect(clippy::missing_panics_doc, reason = "spreads are JSON")]
 pub fn keep_block_sds(
     data: &Path,
     setup: Option<&Slug>,

@@ -348,13 +348,12 @@ fn blank(
             ..record.clone()
         });
     }
-    let (seed, seed_origin) = match options.seed {
-        Some(given) => given,
-        None => {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|_| GateError::Randomness)?;
-            (Sha256Digest(seed), SeedOrigin::System)
-        }
+    let (seed, seed_origin) = if let Some(given) = options.seed {
+        given
+    } else {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| GateError::Randomness)?;
+        (Sha256Digest(seed), SeedOrigin::System)
     };
     let started_ms = machine.clock.unix_ms();
     Ok(GateRecord {

@@ -48,7 +48,7 @@ fn evidence(greedy: Greedy) -> QualityEvidence {
 fn forced(kld: i64, dnll: impl Fn(i64) -> i64) -> Vec<FidelityDoc> {
     let documents = corpus::documents(SUITE);
     let doc = |(n, scored): (i64, usize)| {
-        let tokens = scored as i64 + 1;
+        let tokens = i64::try_from(scored).expect("documents are short") + 1;
         FidelityDoc {
             tokens: tokens as u32,
             kld_nnat: kld * tokens,

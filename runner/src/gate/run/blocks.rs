@@ -31,9 +31,6 @@ const HEED: Duration = Duration::from_millis(100);
 const FORGIVEN: usize = 2;
 const FORGIVEN_SHARE: usize = 10;
 
-/// Blocks of the layout stage.
-const LAYOUT_BLOCKS: u32 = 16;
-
 /// A gate from its first block to its last.
 pub(super) struct Gate<'a> {
     pub(super) options: &'a GateOptions,
@@ -101,6 +98,7 @@ impl Gate<'_> {
         if is_command(&options.base) || options.purpose == Purpose::Compare {
             return Ok(ControlFlow::Continue(()));
         }
+        let policy = &policy.for_each_of(options.models.len());
         for (model, pair) in (0..).zip(&options.models) {
             if self.record.quality.iter().any(|known| known.model == model) {
                 continue;
@@ -489,15 +487,6 @@ impl Gate<'_> {
 
     fn fail(&mut self, arm: Option<Arm>, kind: FailureKind, what: &str) {
         fail(&mut self.record, arm, kind, what);
-    }
-
-    pub(super) fn layout_turns<'a>(&self, base: &'a ArmSpec, shuffled: &'a ArmSpec) -> Turns<'a> {
-        Turns {
-            kind: StageKind::Layout,
-            base,
-            candidate: shuffled,
-            blocks: LAYOUT_BLOCKS,
-        }
     }
 }
 

@@ -14,9 +14,12 @@ use domain::gate::stage_seed;
 use domain::ids::Sha256Digest;
 use domain::text::Name;
 
-use super::blocks::{Gate, Going};
+use super::blocks::{Gate, Going, Turns};
 use super::{GateEvent, LayoutBuild};
 use crate::gate::arm::ArmSpec;
+
+/// Blocks of the base against its shuffled self.
+const LAYOUT_BLOCKS: u32 = 16;
 
 impl Gate<'_> {
     /// Sixteen blocks of the base against its shuffled self, where something regressed for certain
@@ -40,8 +43,12 @@ impl Gate<'_> {
         match self.shuffled(layout) {
             Ok((shuffled, digest)) => {
                 self.stage_of(kind).binary_sha256 = Some(digest);
-                let turns = self.layout_turns(&options.base, &shuffled);
-                self.stage(turns)
+                self.stage(Turns {
+                    kind,
+                    base: &options.base,
+                    candidate: &shuffled,
+                    blocks: LAYOUT_BLOCKS,
+                })
             }
             Err(_) if options.stop.load(Ordering::Relaxed) => {
                 self.record.interrupted = true;

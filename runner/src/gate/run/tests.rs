@@ -336,7 +336,7 @@ fn a_change_that_costs_nothing_passes_and_every_block_is_on_disk() {
     let mut events = Vec::new();
     let record = bed
         .run_watched(&options, &mut noisy(0.004, 0.0), &mut |event| {
-            events.push(event)
+            events.push(event);
         })
         .expect("a record");
     assert_eq!(said(&record), (Verdict::Pass, 0));
@@ -487,7 +487,7 @@ fn the_budget_sets_the_last_look_and_what_cannot_decide_is_refused_before_measur
         [("mini pp32-tg9".to_owned(), vec!["decode".to_owned()])]
     );
 
-    options.budget = Some(Duration::from_secs(60));
+    options.budget = Some(Duration::from_mins(1));
     let (exit, what) = planned(&options).refused.expect("refused");
     assert_eq!(exit, 2);
     assert!(what.contains("allow 2 minutes"), "{what}");
