@@ -62,7 +62,7 @@ impl Prepared {
         }
         let models = if are_commands {
             vec![GateModel {
-                name: Name::cleaned(&options.base.label),
+                name: program_name(&options.base),
                 base: None,
                 candidate: None,
             }]
@@ -692,6 +692,14 @@ fn axis(metric: Metric) -> Axis {
         Metric::PeakBytes => Axis::Memory,
         Metric::Energy => Axis::Energy,
     }
+}
+
+/// The file name of a command's program. Not its label, which names the commit where one was built:
+/// waivers and histories of the next commit go by the same cell.
+fn program_name(arm: &ArmSpec) -> Name {
+    let program = arm.words.first().map_or("", String::as_str);
+    let file = Path::new(program).file_name();
+    Name::cleaned(&file.map_or(program.into(), std::ffi::OsStr::to_string_lossy))
 }
 
 pub(super) fn is_command(arm: &ArmSpec) -> bool {
