@@ -179,7 +179,7 @@ fn slot(
         weights: Some(&campaign.weights),
         cells: &cells,
         repetitions: campaign.policy.repetitions,
-        limit: Duration::from_secs_f64(campaign.policy.slot_limit_seconds),
+        limit: Duration::try_from_secs_f64(campaign.policy.slot_limit_seconds)?,
         threads: header.threads,
         prompt_seed: header.seed,
     };

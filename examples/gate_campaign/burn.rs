@@ -9,14 +9,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 /// Arithmetic on one core for so long.
-pub(crate) fn burn(seconds: f64) {
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
+pub(crate) fn burn(seconds: f64) -> anyhow::Result<()> {
+    let end = Instant::now() + Duration::try_from_secs_f64(seconds)?;
     let mut x = 1.0_f64;
     while Instant::now() < end {
         for _ in 0..100_000 {
             x = black_box(x * 1.000_000_1 + 1e-9);
         }
     }
+    Ok(())
 }
 
 /// Starts other processes at random times until `stop`: bursts of 0.2 to 4 s on one core or two, as long apart.
@@ -37,7 +38,7 @@ pub(crate) fn disturb(seed: u64, stop: &AtomicBool) -> anyhow::Result<()> {
         for mut child in children {
             child.wait()?;
         }
-        let rest = Instant::now() + Duration::from_secs_f64(0.2 + 3.8 * share());
+        let rest = Instant::now() + Duration::try_from_secs_f64(0.2 + 3.8 * share())?;
         while Instant::now() < rest && !stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -83,8 +83,7 @@ struct Campaign {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if cli.step == Step::Burn {
-        burn::burn(cli.seconds);
-        return Ok(());
+        return burn::burn(cli.seconds);
     }
     let policy = Policy::parse("examples/gate_campaign/policy.toml", POLICY)?;
     let [pattern] = policy.models.as_slice() else {
