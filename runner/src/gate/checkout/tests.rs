@@ -174,7 +174,7 @@ fn a_failed_build_shows_its_last_lines_and_none_after_it_runs() {
     let error = build(&commands, folder.path(), &go, &mut |_| {}).unwrap_err();
     let said = error.to_string();
     assert!(!error.is_usage());
-    assert!(said.contains("the reason") && said.contains("7"), "{said}");
+    assert!(said.contains("the reason") && said.contains('7'), "{said}");
     assert!(said.lines().count() <= TAIL_LINES + 1, "{said}");
     assert!(!folder.path().join("made").exists());
 }
