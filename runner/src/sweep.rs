@@ -912,7 +912,7 @@ fn source_facts(models: &Path, file: &str) -> Result<SourceFacts, String> {
     Ok((facts, model_context_tokens(&path)))
 }
 
-/// Names of the files in a folder of weights, at most [`MAX_MODEL_FILES`], sorted.
+/// Names of the files in a folder of weights, at most ten thousand, sorted.
 pub fn model_files(folder: &Path) -> Result<Vec<String>, SweepError> {
     let fault = |source| SweepError::Models {
         folder: folder.to_owned(),

@@ -88,7 +88,7 @@ pub(crate) struct Compare {
     The spread of the blocks is kept, and later gates on this machine are planned with it.\n\n\
     Exit codes: 0 it was measured, 2 usage, 4 invalid measurement, 5 infrastructure, 130 interrupted.")]
 pub(crate) struct Aa {
-    /// What is gated against itself [default: the base that the policy's [arms] build].
+    /// What is gated against itself [default: the base that the policy's `[arms]` build].
     #[arg(long, value_name = "SPEC")]
     pub(crate) arm: Option<String>,
     /// Where the base is taken from, without --arm [default: origin/HEAD, else main].
@@ -111,10 +111,10 @@ pub(crate) struct Aa {
 /// The two that are compared.
 #[derive(Debug, Args)]
 pub(crate) struct Pair {
-    /// What stood before [default: the merge base of HEAD and --base-ref, built by the policy's [arms]].
+    /// What stood before [default: the merge base of HEAD and --base-ref, built by the policy's `[arms]`].
     #[arg(long, value_name = "SPEC")]
     pub(crate) base: Option<String>,
-    /// What changed [default: the working tree, built by the policy's [arms]].
+    /// What changed [default: the working tree, built by the policy's `[arms]`].
     #[arg(long, value_name = "SPEC")]
     pub(crate) candidate: Option<String>,
     /// The branch that the change is compared with, and that the policy is read from

@@ -161,7 +161,7 @@ impl Verdict {
     }
 }
 
-/// The coin of block `index`: the low bit of the last byte of SHA-256 over [`COIN`], the seed, the
+/// The coin of block `index`: the low bit of the last byte of SHA-256 over `joulemark-gate-v1`, the seed, the
 /// name of the model whose turn it is, and the block's index as eight bytes, high byte first.
 pub fn coin(seed: &[u8; 32], model: &str, index: u32) -> bool {
     let digest = Sha256::new()
@@ -174,7 +174,7 @@ pub fn coin(seed: &[u8; 32], model: &str, index: u32) -> bool {
 }
 
 /// The seed of a stage's coins: the gate's own for the measuring stage, and for every later one
-/// SHA-256 over [`STAGE`], the gate's seed, and the stage's kind as records spell it. A record has
+/// SHA-256 over its own label, the gate's seed, and the stage's kind as records spell it. A record has
 /// one stage of a kind; going on adds blocks to it.
 pub fn stage_seed(seed: &[u8; 32], kind: StageKind) -> [u8; 32] {
     let name: &[u8] = match kind {

@@ -67,7 +67,7 @@ pub fn mde(
 /// Detectable effect above the practical zero in block standard deviations, after `blocks` blocks,
 /// by a cell-metric that has `share` of `alpha`.
 ///
-/// [`FACTORS`], straight in one over the root of the blocks and straight in the logarithm of what 5 %
+/// The table below, straight in one over the root of the blocks and straight in the logarithm of what 5 %
 /// is divided by (another alpha is another divisor of the same 5 %); beyond the table the outermost
 /// lines go on. `None` where no look within these blocks can say REGRESSED.
 pub fn factor(blocks: usize, alpha: f64, share: f64) -> Option<f64> {
