@@ -116,6 +116,8 @@ pub enum PolicyOrigin {
     File,
     /// None was there: the built-in one.
     BuiltIn,
+    /// One of these, with the models or workloads that were typed in place of its own.
+    Typed,
 }
 
 /// Where the seed came from.

@@ -401,7 +401,13 @@ impl<'a> Assessed<'a> {
                 PolicyOrigin::BuiltIn => {
                     "no policy was found: the built-in one was gone by".to_owned()
                 }
-                _ => "the policy is a file that was named, not that of the base ref".to_owned(),
+                PolicyOrigin::Typed => {
+                    "what is gated was typed: the policy's own models or workloads were left out"
+                        .to_owned()
+                }
+                PolicyOrigin::File | PolicyOrigin::BaseRef => {
+                    "the policy is a file that was named, not that of the base ref".to_owned()
+                }
             });
         }
         if let Some(before) = record.continues {

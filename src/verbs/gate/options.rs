@@ -486,6 +486,8 @@ impl Arms<'_> {
 pub(super) fn refuse_what_loosened(record: &GateRecord) -> Result<(), Failure> {
     let what = if record.policy.origin == PolicyOrigin::File {
         "it was measured by a policy file that was named, not by the base ref's"
+    } else if record.policy.origin == PolicyOrigin::Typed {
+        "what it gates was typed, not left to the base ref's policy"
     } else if record.seed_origin == SeedOrigin::Given {
         "its seed was typed"
     } else {
