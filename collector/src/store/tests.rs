@@ -96,7 +96,9 @@ async fn gates_alone_may_be_longer_than_a_record() {
              INSERT INTO envelope VALUES (sha256('{rows}'), sha256(sha256('key')), '{kind}',
                  convert_to(repeat('1', {bytes}), 'UTF8'), sha256('a') || sha256('b'));"
         );
-        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await;
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&pool)
+            .await;
         assert_eq!(done.is_ok(), fits, "{kind}: {bytes}");
     }
 }
