@@ -26,6 +26,9 @@ pub const MAX_BLOCKS: usize = 63;
 /// Most cells of one gate.
 pub const MAX_CELLS: usize = 256;
 
+/// Longest payload of a gate, in bytes: some hundred cell-metrics in every block of all stages.
+pub const MAX_GATE_BYTES: usize = 8 << 20;
+
 /// Longest policy, in bytes.
 pub const MAX_POLICY_BYTES: usize = 64 << 10;
 
