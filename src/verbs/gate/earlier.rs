@@ -115,11 +115,15 @@ mod tests {
             head.candidate.binary_sha256 = Some(Sha256Digest([9; 32]));
         });
         assert!(note(data.path(), &gate).is_none());
-        keep("again", |head| head.seed = Sha256Digest::of(b"once"));
-        keep("again-continued", |head| {
-            head.seed = Sha256Digest::of(b"once")
+        keep("again", |head| {
+            head.seed = Sha256Digest::of(b"once");
         });
-        keep("once-more", |head| head.seed = Sha256Digest::of(b"twice"));
+        keep("again-continued", |head| {
+            head.seed = Sha256Digest::of(b"once");
+        });
+        keep("once-more", |head| {
+            head.seed = Sha256Digest::of(b"twice");
+        });
         let said = note(data.path(), &gate).expect("two");
         assert!(said.contains("2 times"), "{said}");
     }
