@@ -357,8 +357,8 @@ impl Wanted {
         }
         let has_models = !self.asked.model.is_empty() || self.pair.base_model.is_some();
         let mut patterns: Vec<String> = Vec::new();
-        for name in models.iter().filter_map(|pair| pair.base.file_name()) {
-            let name = name.to_string_lossy().into_owned();
+        // By the name that the record has for it, whatever the file is called.
+        for name in models.iter().map(|pair| format!("{}.gguf", pair.name)) {
             if has_models && !patterns.contains(&name) {
                 patterns.push(name);
             }
