@@ -161,12 +161,12 @@ pub(super) async fn stoppable<T: Send + 'static>(
             return Err(Failure {
                 exit: Exit::Interrupted,
                 error: anyhow::anyhow!(
-                    "interrupted twice: the slot under way is dropped; finished blocks are in the \
+                    "interrupted twice: the block under way is dropped; finished blocks are in the \
                      gates folder of the data folder"
                 ),
             });
         }
-        output::say("stopping after this slot; finished blocks are kept (again: at once)");
+        output::say("stopping after this block; finished blocks are kept (again: at once)");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use domain::gate::looks::LOOKS;
 use domain::gate::record::{
-    Block, Failure, FailureKind, GateRecord, MAX_BLOCKS, Purpose, Slot, Stage, StageKind,
+    Block, Failure, FailureKind, GateRecord, MAX_BLOCKS, Purpose, Sample, Slot, Stage, StageKind,
 };
 use domain::gate::verdict::{judge, unsettled};
 use domain::gate::{Arm, Metric, coin, order, stage_seed};
@@ -249,6 +249,12 @@ impl Gate<'_> {
         if ended.is_none() && block.void.is_none() {
             ended = self.other_work(&block, turns);
         }
+        if index == 0 && turns.kind == StageKind::Measuring {
+            // What the first block already lacks was never there; later losses show in the samples.
+            for slot in &mut block.slots {
+                slot.samples.retain(|told| is_gated(&self.record, told));
+            }
+        }
         for (at, (cell, known)) in (0..).zip(self.record.cells.iter().zip(&missing)) {
             for lack in &cell.unavailable[*known..] {
                 self.keep.lost(at, lack)?;
@@ -351,10 +357,7 @@ impl Gate<'_> {
             self.add_joules(model, &mut slotted, &sampled);
         }
         // A command may tell more than the base did; what is not gated is nobody's business.
-        (slotted.samples).retain(|told| {
-            let cell = self.record.cells.get(told.cell as usize);
-            cell.is_some_and(|cell| available(cell).contains(&told.metric))
-        });
+        slotted.samples.retain(|told| is_gated(&self.record, told));
         let throttled = throttled_ns(self.machine, backend).zip(throttled_before);
         self.check_program(turns, arm, spec, &slotted)?;
         self.check_samples(model, spec, &slotted)?;
@@ -500,6 +503,12 @@ impl Gate<'_> {
     fn fail(&mut self, arm: Option<Arm>, kind: FailureKind, what: &str) {
         fail(&mut self.record, arm, kind, what);
     }
+}
+
+/// Whether a sample is of a metric that is gated and not missing.
+fn is_gated(record: &GateRecord, told: &Sample) -> bool {
+    let cell = record.cells.get(told.cell as usize);
+    cell.is_some_and(|cell| available(cell).contains(&told.metric))
 }
 
 /// Whether a block counts: whole, and nothing disturbed it.

@@ -687,6 +687,27 @@ fn a_lost_metric_is_lost_in_what_outlives_a_crash_too() {
     assert_eq!(again.stages, record.stages);
 }
 
+#[test]
+fn only_a_loss_behind_the_first_block_leaves_samples_of_what_is_missing() {
+    for (lost_in, leaves_some) in [(4, false), (20, true)] {
+        let bed = Bed::new(&POLICY.replace("[\"decode\"]", "[\"decode\", \"energy\"]"));
+        let options = bed.options(Purpose::Gate);
+        let timeline = PowerTimeline::idle(20.0);
+        let script = Script::counter(Scope::CpuPkg, &timeline, Duration::from_millis(20));
+        let shorten = &mut |number, _, slotted: &mut Slotted| {
+            if number == lost_in {
+                slotted.spans[0].end_ns = slotted.spans[0].start_ns + 1_000;
+            }
+        };
+        let record = try_changed(&bed, &options, vec![script.meter()], shorten);
+        let record = record.expect("a record");
+        let slots = (blocks(&record, StageKind::Measuring).iter()).flat_map(|block| &block.slots);
+        let mut samples = slots.flat_map(|slot| &slot.samples);
+        let has_joules = samples.any(|told| told.metric == Metric::Energy);
+        assert_eq!(has_joules, leaves_some, "lost in slot {lost_in}");
+    }
+}
+
 /// A gate that was stopped in its third block, and options to go on with it.
 fn stopped(bed: &Bed) -> (GateRecord, GateOptions) {
     let mut options = bed.options(Purpose::Gate);
