@@ -180,7 +180,7 @@ pub(super) async fn stoppable<T: Send + 'static>(
                 ),
             });
         }
-        output::say("stopping after this block; finished ones are kept (again: at once)");
+        output::say("stopping after this block; finished blocks are kept (again: at once)");
     }
 }
 
