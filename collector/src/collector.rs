@@ -18,8 +18,8 @@ use crate::snapshot::{self, Snapshot};
 use crate::store::runner_key::RunnerKey;
 use crate::store::{Store, StoreError};
 
-/// Envelopes in work at once: one holds at most a few times its 1.5 MB. More are told to come
-/// back later.
+/// Envelopes in work at once: one holds at most a few times its 1.5 MB, and a longer one counts as
+/// several. More are told to come back later.
 const MAX_IN_WORK: usize = 256;
 
 /// Frontiers in computation at once: each takes a core for up to a second. More wait.

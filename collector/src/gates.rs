@@ -16,7 +16,12 @@ use crate::derive::{Received, cell, rfc3339};
 use crate::history::Build;
 
 /// Changes whenever the same gates would be judged otherwise.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
+
+/// A policy laxer than these, the defaults of policies, says nothing of anybody's series: errors of
+/// both kinds above it, or a practical zero below it.
+const MOST_ERROR: f64 = 0.05;
+const LEAST_ZERO: f64 = 0.005;
 
 /// What commands are gated as: they are no engine.
 const COMMAND: &str = "command";
@@ -38,7 +43,7 @@ pub struct JudgedGate {
     pub arms: Arms,
     /// Its cells.
     cells: Vec<GatedCell>,
-    /// A gate by coins that nobody typed.
+    /// A gate by coins that nobody typed, and by errors as small as the default policy's.
     is_verdict: bool,
 }
 
@@ -60,6 +65,8 @@ struct GatedCell {
     /// The weights, where both arms had the same.
     variant: Option<Sha256Digest>,
     workload: Option<Workload>,
+    /// What computed, where it was the same for both arms.
+    backend: Option<String>,
     speculation: Option<SpeculationMethod>,
     scope: Option<String>,
 }
@@ -69,6 +76,10 @@ struct GatedCell {
 pub struct Asked<'a> {
     /// Setup, as series name it.
     pub setup: &'a str,
+    /// Whose series it is: nobody else's gate says anything of it, but for the farm's.
+    pub key: &'a str,
+    /// What computes.
+    pub backend: &'a str,
     /// Weights.
     pub variant: Sha256Digest,
     /// Workload.
@@ -124,7 +135,6 @@ impl JudgedGate {
         Ok(Self {
             row,
             blocks: verdict::block_values(record),
-            judgement,
             started_ms: record.started_ms,
             arms: Arms {
                 engine,
@@ -132,7 +142,10 @@ impl JudgedGate {
                 candidate: Build::of_arm(&record.candidate),
             },
             cells: cells(record),
-            is_verdict: record.purpose == Purpose::Gate && record.seed_origin != SeedOrigin::Given,
+            is_verdict: record.purpose == Purpose::Gate
+                && record.seed_origin != SeedOrigin::Given
+                && is_strict(&judgement),
+            judgement,
             received,
         })
     }
@@ -143,7 +156,8 @@ impl JudgedGate {
         self.row.received_at = rfc3339(received_ms);
     }
 
-    /// Whether it may say something about a change: plausible, a gate, and by fair coins.
+    /// Whether it may say something about a change: plausible, a gate, by fair coins, and not by a
+    /// laxer policy than the default one.
     pub fn decides(&self) -> bool {
         self.is_verdict && self.received.tier >= Tier::SelfReported
     }
@@ -155,6 +169,7 @@ impl JudgedGate {
         };
         let is_asked = |cell: &&GatedCell| {
             cell.variant == Some(asked.variant)
+                && cell.backend.as_deref() == Some(asked.backend)
                 && cell.speculation == Some(asked.speculation)
                 && is_scope(cell)
                 && cell
@@ -162,7 +177,8 @@ impl JudgedGate {
                     .as_ref()
                     .is_some_and(|workload| cell::is_same_work(workload, asked.workload))
         };
-        if self.row.setup != asked.setup {
+        let may_say = self.row.key_id == asked.key || self.received.tier == Tier::Farm;
+        if self.row.setup != asked.setup || !may_say {
             return None;
         }
         let cell = self.cells.iter().find(is_asked)?;
@@ -199,8 +215,16 @@ impl JudgedGate {
     }
 }
 
+/// Whether its errors and its zero are those of the default policy or stricter: one that calls noise a
+/// regression could prove anything. The tolerance needs no bound, as a PASS speaks by its interval.
+fn is_strict(judgement: &Judgement) -> bool {
+    judgement.alpha <= MOST_ERROR
+        && judgement.beta <= MOST_ERROR
+        && (judgement.cells.iter()).all(|cell| cell.practical_zero >= LEAST_ZERO)
+}
+
 /// Whether a verdict says something about a change.
-fn decided(verdict: Verdict) -> bool {
+pub(crate) fn decided(verdict: Verdict) -> bool {
     matches!(
         verdict,
         Verdict::Pass | Verdict::Improved | Verdict::Regressed
@@ -211,6 +235,9 @@ fn cells(record: &GateRecord) -> Vec<GatedCell> {
     let speculation = |arm: &ArmFacts| Some(arm.settings.as_ref()?.speculation.method);
     let guessed =
         speculation(&record.base).filter(|method| speculation(&record.candidate) == Some(*method));
+    let backend = |arm: &ArmFacts| Some(arm.engine.as_ref()?.backend.to_string());
+    let computes =
+        backend(&record.base).filter(|one| backend(&record.candidate).as_ref() == Some(one));
     let cell = |cell: &domain::gate::record::GateCell| {
         let model = record.models.get(cell.model as usize);
         let pair = model.and_then(|model| model.base.as_ref().zip(model.candidate.as_ref()));
@@ -220,6 +247,7 @@ fn cells(record: &GateRecord) -> Vec<GatedCell> {
                 .filter(|(base, candidate)| base.sha256 == candidate.sha256)
                 .map(|(base, _)| base.sha256),
             workload: cell.workload.clone(),
+            backend: computes.clone(),
             speculation: guessed,
             scope: cell.scope.map(|scope| scope.as_str().to_owned()),
         }

@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_millis(200);
 /// Wait before listening again after the connection broke.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Envelopes read at once: at most 1 MiB each.
+/// Envelopes read at once: at most 1 MiB each, but for gates, which may have 8.
 const BATCH: usize = 32;
 
 /// Imported rows of one key that are shown; its older files are listed as envelopes alone.

@@ -13,16 +13,29 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::gate::record as gate;
 use crate::ids::{ContentId, KeyId};
 use crate::json::{self, StrictError};
+use crate::record::MAX_RECORD_BYTES;
 
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 
 /// The envelope's own media type.
 pub const MEDIA_TYPE: &str = "application/vnd.dsse+json";
 
-/// Longest envelope accepted, in bytes: the largest record in base64 and some room.
-pub const MAX_ENVELOPE_BYTES: usize = 1_500_000;
+/// Longest envelope accepted, in bytes: the longest gate in base64 and some room. What it holds is
+/// bounded by its type, too: [`max_payload_bytes`].
+pub const MAX_ENVELOPE_BYTES: usize = 11_500_000;
+
+/// Longest payload of this type, in bytes: gates hold every sample of many cells, all else is
+/// shorter.
+pub fn max_payload_bytes(payload_type: &str) -> usize {
+    if payload_type == gate::PAYLOAD_TYPE {
+        gate::MAX_GATE_BYTES
+    } else {
+        MAX_RECORD_BYTES
+    }
+}
 
 /// An envelope as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +177,9 @@ impl Opened {
 pub fn open(bytes: &[u8]) -> Result<Opened, VerifyError> {
     let malformed = |what: &str| VerifyError::Malformed(what.to_owned());
     if bytes.len() > MAX_ENVELOPE_BYTES {
-        return Err(malformed("it is longer than 1,500,000 bytes"));
+        return Err(VerifyError::Malformed(format!(
+            "it is longer than {MAX_ENVELOPE_BYTES} bytes"
+        )));
     }
     let envelope: Envelope =
         json::parse_strict(bytes).map_err(|e| VerifyError::Malformed(e.to_string()))?;
@@ -307,6 +322,18 @@ mod tests {
             pae,
             b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
         );
+    }
+
+    #[test]
+    fn the_longest_payload_of_every_type_fits_into_an_envelope() {
+        let other = max_payload_bytes(crate::record::PAYLOAD_TYPE);
+        let of_gate = max_payload_bytes(gate::PAYLOAD_TYPE);
+        assert_eq!((other, of_gate), (MAX_RECORD_BYTES, gate::MAX_GATE_BYTES));
+        let payload = vec![b'1'; of_gate];
+        let envelope = sign(gate::PAYLOAD_TYPE, &payload, &key()).1;
+        let bytes = serde_json::to_vec(&envelope).expect("an envelope is JSON");
+        assert!(bytes.len() <= MAX_ENVELOPE_BYTES, "{}", bytes.len());
+        assert_eq!(open(&bytes).expect("accepted").payload, payload);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use domain::gate::record::{self as gate, GateRecord};
 use domain::ids::ContentId;
 use domain::import::sealed::{self, Import};
 use domain::json;
-use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
+use domain::record::{PAYLOAD_TYPE, Record};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -16,8 +16,13 @@ use crate::keys::RunnerKey;
 #[derive(Debug, Error)]
 pub enum SealError {
     /// Longer than a collector takes.
-    #[error("seal the record: {0} bytes are more than the {MAX_RECORD_BYTES} allowed")]
-    TooLong(usize),
+    #[error("seal the record: {bytes} bytes are more than the {most} allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// What its type allows.
+        most: usize,
+    },
     /// A collector would refuse its shape.
     #[error("seal the record: {0}")]
     Shape(#[from] json::StrictError),
@@ -56,8 +61,9 @@ fn sealed<T: Serialize + DeserializeOwned>(
     key: &RunnerKey,
 ) -> Result<Sealed, SealError> {
     let payload = serde_json::to_vec(payload)?;
-    if payload.len() > MAX_RECORD_BYTES {
-        return Err(SealError::TooLong(payload.len()));
+    let (bytes, most) = (payload.len(), envelope::max_payload_bytes(payload_type));
+    if bytes > most {
+        return Err(SealError::TooLong { bytes, most });
     }
     json::parse_strict::<T>(&payload)?;
     let (content_id, envelope) = envelope::sign(payload_type, &payload, key.signing());

@@ -525,7 +525,7 @@ impl Sweep<'_> {
         };
         let mut record = assemble(&self.facts, cell);
         let mut sealed = seal(&record, &self.options.key);
-        if let Err(SealError::TooLong(bytes)) = sealed
+        if let Err(SealError::TooLong { bytes, .. }) = sealed
             && record.fidelity.take().is_some()
         {
             tracing::warn!(

@@ -46,8 +46,8 @@ pub(crate) struct Gate {
     /// [default: this machine's].
     #[arg(long, value_name = "HEX", requires = "judge")]
     pub(crate) key: Option<String>,
-    /// `required` reads the policy from the base ref alone and refuses --seed, --policy, --model and
-    /// --workload; `advisory` changes titles, never the exit code.
+    /// `required` reads the policy from the base ref alone and refuses --seed, --policy, --workload and
+    /// what names models; `advisory` changes titles, never the exit code.
     #[arg(long, value_enum, default_value_t = Mode::Advisory)]
     pub(crate) mode: Mode,
     /// Write the verdict as `JUnit` too: failure is REGRESSED, skipped INCONCLUSIVE, error INVALID.

@@ -127,6 +127,8 @@ fn a_comparison_is_sealed_and_its_document_holds_every_slot() {
             "sh works.sh",
             "--format",
             "json",
+            "--out",
+            "compared.json",
         ],
     );
     let said = text(&ended.stderr);
@@ -144,4 +146,12 @@ fn a_comparison_is_sealed_and_its_document_holds_every_slot() {
     );
     assert_eq!(document["judgement"]["seed"], document["record"]["seed"]);
     assert!(document["envelope"]["signatures"][0]["sig"].is_string());
+
+    // It has no verdict, so that no required check passes by it.
+    for mode in ["required", "advisory"] {
+        let judge = ["gate", "--judge", "compared.json", "--mode", mode];
+        let judged = run(&installation, &judge);
+        assert_eq!(judged.status.code(), Some(2), "{}", text(&judged.stdout));
+        assert!(text(&judged.stderr).contains("joulemark compare"));
+    }
 }

@@ -76,14 +76,22 @@ impl Build {
         self.commit.is_some() || self.binary.is_some()
     }
 
-    /// Whether a gate's arm was this build: built from the same commit; where no commit is known,
-    /// the same program; where none is known either, of the same version under the same name. A
-    /// program may be the same although libraries beside it are not, so commits that differ decide.
+    /// Whether a gate's arm was this build: built from the same commit by the same flags; where no
+    /// commit is known, the same program; where none is known either, of the same version and flags
+    /// under the same name. A program may be the same although libraries beside it are not, so commits
+    /// that differ decide.
     pub fn is_arm(&self, arm: &Self, has_same_name: bool) -> bool {
+        // An arm without a version never was asked what it is, so that its flags are not known.
+        let has_same_flags = arm.version.is_empty() || self.flags == arm.flags;
         match (&self.commit, &arm.commit, self.binary, arm.binary) {
-            (Some(one), Some(other), _, _) => is_same_commit(one, other),
+            (Some(one), Some(other), _, _) => is_same_commit(one, other) && has_same_flags,
             (_, _, Some(one), Some(other)) => one == other,
-            _ => has_same_name && !self.version.is_empty() && self.version == arm.version,
+            _ => {
+                has_same_name
+                    && has_same_flags
+                    && !self.version.is_empty()
+                    && self.version == arm.version
+            }
         }
     }
 
@@ -129,6 +137,22 @@ mod tests {
             "of another name"
         );
         assert!(!build("", None, None).is_arm(&build("", None, None), true));
+    }
+
+    #[test]
+    fn one_commit_built_by_other_flags_is_another_build() {
+        let with = |flag: &str, of: Build| Build {
+            flags: vec![flag.to_owned()],
+            ..of
+        };
+        let nightly = with("cuda", build("1", Some("aaaaaaaa"), None));
+        assert!(nightly.is_arm(&with("cuda", build("1", Some("aaaaaaaa"), None)), true));
+        assert!(!nightly.is_arm(&with("cpu", build("1", Some("aaaaaaaa"), None)), true));
+        assert!(!nightly.is_arm(&with("cpu", build("1", None, None)), true));
+        assert!(
+            nightly.is_arm(&build("", Some("aaaaaaaa"), None), true),
+            "never asked"
+        );
     }
 
     #[test]

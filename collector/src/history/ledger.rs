@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use domain::history::LedgerRow;
 
-use crate::gates::JudgedGate;
+use crate::gates::{JudgedGate, decided};
 
 /// The ledger, the largest sum first. `gates` are newest first; of the same two builds the newest
-/// gate of a cell counts.
+/// gate that decided a cell counts.
 pub(super) fn rows(gates: &[Arc<JudgedGate>]) -> Vec<LedgerRow> {
     let mut rows: BTreeMap<_, LedgerRow> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for gate in gates.iter().filter(|gate| gate.decides()) {
         for cell in &gate.judgement.cells {
+            // One that came to nothing hides none that did.
+            if !decided(cell.verdict) {
+                continue;
+            }
             let of = (&gate.row.setup, &gate.row.engine, &cell.label, cell.metric);
             if !seen.insert((of, &gate.arms.base, &gate.arms.candidate)) {
                 continue;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::gate::Verdict;
 use domain::gate::verdict::CellJudgement;
-use domain::history::change::benjamini_hochberg;
+use domain::history::change::{SEGMENT, benjamini_hochberg};
 use domain::history::{ChangeRow, ChangeState};
 use domain::statistics::median;
 
@@ -22,7 +22,8 @@ const FALSE_SHARE: f64 = 0.05;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
 
-/// A change whose levels before and after are within this share went away: the practical zero.
+/// The practical zero: a change whose levels before and after are within this share went away, and a
+/// machine that moved by less did not move.
 const PRACTICAL_ZERO: f64 = 0.005;
 
 /// Decides the state of every change; confirmed first, then by effect over noise.
@@ -174,6 +175,8 @@ fn said<'a>(one: &Gathered<'_>, gates: &HashMap<&str, Vec<&'a JudgedGate>>) -> V
     let row = &one.series.row;
     let asked = Asked {
         setup: &row.setup,
+        key: &row.key_id,
+        backend: &row.backend,
         variant: one.variant,
         workload: &one.facts.workload,
         speculation: one.facts.settings.speculation.method,
@@ -198,7 +201,7 @@ fn is_pair(one: &Gathered<'_>, border: (usize, usize), said: &Said<'_>) -> bool 
     said.gate.arms.are(&one.series.row.engine, builds)
 }
 
-/// The newest gate of both builds that decided confirms a change, or does not. A gate that found one
+/// The newest gate of both builds that says something of it confirms a change, or does not. A gate that found one
 /// where no trend did yet is a change as well, if both builds were measured one after the other.
 fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc<JudgedGate>]) {
     let mut by_setup: HashMap<&str, Vec<&JudgedGate>> = HashMap::new();
@@ -221,10 +224,12 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
             change.gates = pairs()
                 .map(|said| said.gate.row.content_id.clone())
                 .collect();
-            if change.is_code()
-                && let Some(newest) = pairs().next()
-            {
-                decide(change, newest);
+            if change.is_code() {
+                let shift = change.found.shift;
+                let newest = pairs().find_map(|said| Some((said, reproduces(said.cell, shift)?)));
+                if let Some((said, reproduced)) = newest {
+                    decide(change, said, reproduced);
+                }
             }
         }
         let known: BTreeSet<(usize, usize)> = own[series]
@@ -237,14 +242,27 @@ fn ask_gates(gathered: &[Gathered<'_>], changes: &mut Vec<Settled>, gates: &[Arc
     }
 }
 
-fn decide(change: &mut Settled, said: &Said<'_>) {
-    let worse = change.found.shift > 0.0;
-    let agrees = match said.cell.verdict {
-        Verdict::Regressed => worse,
-        Verdict::Improved => !worse,
-        _ => false,
-    };
-    change.found.state = if agrees {
+/// Whether a gate saw a shift of a trend, a logarithm; `None` where it can neither say so nor exclude
+/// it. PASS is about the tolerance, below which a change is one as well: what was shown to be worse
+/// confirms it, and only an interval without it speaks against it.
+pub(super) fn reproduces(cell: &CellJudgement, shift: f64) -> Option<bool> {
+    let worse = shift > 0.0;
+    match cell.verdict {
+        Verdict::Regressed => Some(worse),
+        Verdict::Improved => Some(!worse),
+        Verdict::Pass if cell.small_regression && worse => Some(true),
+        Verdict::Pass => {
+            let effect = shift.exp_m1();
+            let is_outside = cell.low.is_some_and(|low| effect < low)
+                || cell.high.is_some_and(|high| effect > high);
+            is_outside.then_some(false)
+        }
+        Verdict::Inconclusive | Verdict::Invalid => None,
+    }
+}
+
+fn decide(change: &mut Settled, said: &Said<'_>, reproduced: bool) {
+    change.found.state = if reproduced {
         ChangeState::Confirmed
     } else {
         ChangeState::NotReproduced
@@ -293,45 +311,108 @@ fn by_gates_alone(
         .collect()
 }
 
-/// A change of code is one everywhere: where another machine saw the same builds move the other way,
-/// nothing is confirmed.
+/// A change of code is one everywhere: where another machine measured the same builds, one has to have
+/// moved the same way and none the other way, or nothing is confirmed.
 fn ask_other_machines(gathered: &[Gathered<'_>], changes: &mut [Settled]) {
-    type Same<'a> = (String, &'a str);
-    let mut seen: BTreeMap<Same<'_>, Vec<(&str, &str, bool)>> = BTreeMap::new();
-    let name = |change: &Settled| {
-        let one = &gathered[change.found.series];
-        let row = &one.series.row;
-        let same = (group(one, &change.found), row.metric.as_str());
-        (same, row.setup.as_str(), row.key_id.as_str())
-    };
-    for change in changes.iter() {
-        let counts = [
-            ChangeState::Confirmed,
-            ChangeState::Certified,
-            ChangeState::Suspect,
-        ];
-        if counts.contains(&change.found.state) {
-            let (same, setup, key) = name(change);
-            let worse = change.found.shift > 0.0;
-            seen.entry(same).or_default().push((setup, key, worse));
+    let notes: Vec<Option<String>> = changes
+        .iter()
+        .map(|change| {
+            let is_confirmed = change.found.state == ChangeState::Confirmed;
+            is_confirmed
+                .then(|| contradicted(gathered, changes, change))
+                .flatten()
+        })
+        .collect();
+    for (change, note) in changes.iter_mut().zip(notes) {
+        if let Some(note) = note {
+            change.found.state = ChangeState::Certified;
+            change.found.note = Some(format!("a paired gate found it, but {note}"));
         }
     }
-    for change in changes.iter_mut() {
-        if change.found.state != ChangeState::Confirmed {
+}
+
+/// Why other machines do not let a change be confirmed.
+fn contradicted(
+    gathered: &[Gathered<'_>],
+    changes: &[Settled],
+    change: &Settled,
+) -> Option<String> {
+    let one = &gathered[change.found.series];
+    let row = &one.series.row;
+    let builds = change.found.builds(&one.series.points);
+    let is_elsewhere = |other: &Gathered<'_>| {
+        let its = &other.series.row;
+        (&its.setup, &its.key_id) != (&row.setup, &row.key_id)
+            && (&its.engine, &its.metric) == (&row.engine, &row.metric)
+    };
+    let worse = change.found.shift > 0.0;
+    let mut agrees = false;
+    let mut denies = None;
+    for other in changes {
+        let found = &other.found;
+        let its = &gathered[found.series];
+        let (good, bad) = found.builds(&its.series.points);
+        let is_pair = builds.0.is_arm(good, true) && builds.1.is_arm(bad, true);
+        if !is_elsewhere(its) || !is_pair {
             continue;
         }
-        let (same, setup, key) = name(change);
-        let worse = change.found.shift > 0.0;
-        let other = seen[&same].iter().find(|(other, its_key, other_worse)| {
-            (*other, *its_key) != (setup, key) && *other_worse != worse
-        });
-        if let Some((other, _, _)) = other {
-            change.found.state = ChangeState::Certified;
-            change.found.note = Some(format!(
-                "a paired gate found it, but between the same builds {other} moved the other way"
-            ));
+        let is_same = is_same_cell(one, its);
+        match found.state {
+            ChangeState::Confirmed | ChangeState::Certified | ChangeState::Suspect => {
+                if (found.shift > 0.0) != worse {
+                    let setup = &its.series.row.setup;
+                    return Some(format!(
+                        "between the same builds {setup} moved the other way"
+                    ));
+                }
+                agrees |= is_same;
+            }
+            ChangeState::NotReproduced if is_same => denies = Some(&its.series.row.setup),
+            _ => {}
         }
     }
+    if agrees {
+        return None;
+    }
+    if let Some(setup) = denies {
+        return Some(format!(
+            "on {setup} a gate of the same builds did not reproduce it"
+        ));
+    }
+    let mut others = gathered
+        .iter()
+        .filter(|other| is_elsewhere(other) && is_same_cell(one, other))
+        .filter_map(|other| Some((other, shift_between(other, builds)?)))
+        .peekable();
+    let (first, _) = others.peek()?;
+    let setup = &first.series.row.setup;
+    let has_moved_alike =
+        others.any(|(_, shift)| (shift > 0.0) == worse && shift.abs() > PRACTICAL_ZERO.ln_1p());
+    (!has_moved_alike)
+        .then(|| format!("{setup} measured the same builds and did not move that way"))
+}
+
+/// Whether two series ask the same work of the same weights.
+fn is_same_cell(one: &Gathered<'_>, other: &Gathered<'_>) -> bool {
+    one.variant == other.variant
+        && one.series.row.energy_scope == other.series.row.energy_scope
+        && cell::is_same_work(&one.facts.workload, &other.facts.workload)
+}
+
+/// How a series moved from one build to another, as a logarithm of costs: where it has enough points of
+/// both in one epoch.
+fn shift_between(one: &Gathered<'_>, builds: (&Build, &Build)) -> Option<f64> {
+    epochs(one).into_iter().find_map(|epoch| {
+        let values = epoch.values();
+        let level = |build: &Build| {
+            let own: Vec<f64> = (epoch.places.iter().zip(&values))
+                .filter(|(place, _)| build.is_arm(&one.series.points[**place].build, true))
+                .map(|(_, value)| *value)
+                .collect();
+            median(&own).filter(|_| own.len() >= SEGMENT)
+        };
+        Some((level(builds.1)? / level(builds.0)?).ln())
+    })
 }
 
 /// A change whose level came back, by a later certified change of the same epoch, went away.

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use domain::gate::record::{GateRecord, Purpose, SeedOrigin};
+use domain::gate::verdict::CellJudgement;
 use domain::history::ChangeState;
 use domain::ids::{KeyId, Sha256Digest};
 use domain::record::Record;
@@ -88,12 +89,125 @@ fn gated(good: char, bad: char, effect: f64, number: u8) -> Arc<JudgedGate> {
 fn judged(record: &GateRecord, number: u8) -> Arc<JudgedGate> {
     let received = Received {
         content_id: ContentId([number; 32]),
-        key_id: KeyId([9; 32]),
+        key_id: KeyId([1; 32]),
         tier: Tier::SelfReported,
         received_ms: 1_800_000_000_000 + i64::from(number),
         findings: Vec::new(),
     };
     Arc::new(JudgedGate::judge(record, received).expect("an example is no contradiction"))
+}
+
+/// The same gate by other rules.
+fn by_policy(mut gate: GateRecord, rules: &str) -> GateRecord {
+    let text = rules.to_owned() + &gate.policy.text;
+    gate.policy.sha256 = Sha256Digest::of(text.as_bytes());
+    gate.policy.text = text;
+    gate
+}
+
+#[test]
+fn a_gate_of_somebody_else_or_by_a_laxer_policy_says_nothing_of_a_series() {
+    let records = received(&changed(12, 0.03));
+    let state = |gate: &Arc<JudgedGate>| states(&told(&records, &[Arc::clone(gate)]));
+    let own = gated('a', 'b', 0.03, 1);
+    assert_eq!(state(&own), [ChangeState::Confirmed]);
+    let mut foreign = JudgedGate::clone(&own);
+    foreign.row.key_id = KeyId([9; 32]).to_string();
+    assert_eq!(state(&Arc::new(foreign.clone())), [ChangeState::Certified]);
+    foreign.received.tier = Tier::Farm;
+    assert_eq!(state(&Arc::new(foreign)), [ChangeState::Confirmed]);
+    for (lax, holds) in [
+        ("alpha_percent = 20.0\n", false),
+        ("beta_percent = 20.0\n", false),
+        ("practical_zero_percent = 0.1\n", false),
+        ("alpha_percent = 1.0\npractical_zero_percent = 0.5\n", true),
+    ] {
+        let gate = judged(&by_policy(gate_of('a', 'b', 0.03), lax), 1);
+        assert_eq!(gate.decides(), holds, "{lax}");
+    }
+}
+
+#[test]
+fn what_a_gate_let_pass_within_its_tolerance_is_confirmed_and_only_what_it_excludes_is_not() {
+    let small = received(&changed(12, 0.012));
+    let state = |records: &[DerivedRecord], effect: f64| {
+        let gate = gated('a', 'b', effect, 1);
+        assert_eq!(gate.row.verdict, domain::gate::Verdict::Pass);
+        states(&told(records, &[gate]))
+    };
+    assert_eq!(state(&small, 0.012), [ChangeState::Confirmed]);
+    assert_eq!(state(&small, 0.0), [ChangeState::NotReproduced]);
+    // A PASS that includes the shift but does not show it leaves things as they were.
+    let better = received(&changed(12, -0.012));
+    assert_eq!(state(&better, 0.012), [ChangeState::NotReproduced]);
+    let sure = judged(&gate_of('a', 'b', 0.012), 1);
+    let cell = CellJudgement {
+        small_regression: false,
+        low: Some(-0.002),
+        high: Some(0.015),
+        ..sure.judgement.cells[0].clone()
+    };
+    assert_eq!(states::reproduces(&cell, 0.012_f64.ln_1p()), None);
+    assert_eq!(states::reproduces(&cell, 0.02), Some(false));
+}
+
+#[test]
+fn the_same_work_on_another_backend_is_another_series() {
+    let records = received(&changed(12, 0.03));
+    let mut gate = gate_of('a', 'b', 0.03);
+    for arm in [&mut gate.base, &mut gate.candidate] {
+        arm.engine.as_mut().expect("an engine").backend = Name::cleaned("cuda");
+    }
+    let history = told(&records, &[judged(&gate, 1)]);
+    assert_eq!(states(&history), [ChangeState::Certified]);
+}
+
+#[test]
+fn another_machine_that_measured_the_same_builds_has_to_agree() {
+    let with = |slower: f64, after: u64| {
+        let mut elsewhere = changed(after, slower);
+        for record in &mut elsewhere {
+            record.hosts[0].fingerprint = Sha256Digest([3; 32]);
+        }
+        let mut records = received(&changed(12, 0.03));
+        records.extend(received_by(2, &elsewhere));
+        told(&records, &[gated('a', 'b', 0.03, 1)])
+    };
+    let history = with(0.0, 12);
+    assert_eq!(states(&history), [ChangeState::Certified]);
+    let note = history.changes()[0].note.as_ref().expect("why");
+    assert!(note.contains("did not move that way"), "{note}");
+    assert_eq!(
+        states(&with(0.0, 2)),
+        [ChangeState::Confirmed],
+        "too few points there to say anything"
+    );
+    // A gate there that did not find it.
+    let mut elsewhere = changed(12, 0.03);
+    for record in &mut elsewhere {
+        record.hosts[0].fingerprint = Sha256Digest([3; 32]);
+    }
+    let mut records = received(&changed(12, 0.03));
+    records.extend(received_by(2, &elsewhere));
+    let mut gate = gate_of('a', 'b', 0.0);
+    gate.hosts[0].fingerprint = Sha256Digest([3; 32]);
+    let mut denied = JudgedGate::clone(&judged(&gate, 2));
+    denied.row.key_id = KeyId([2; 32]).to_string();
+    let history = told(&records, &[gated('a', 'b', 0.03, 1), Arc::new(denied)]);
+    let mut found = states(&history);
+    found.sort();
+    let expected = [ChangeState::Certified, ChangeState::NotReproduced];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_gate_that_decided_nothing_hides_none_in_the_ledger() {
+    let mut undecided = gate_of('a', 'b', 0.03);
+    undecided.stages.truncate(1);
+    let undecided = judged(&undecided, 2);
+    assert_eq!(undecided.row.verdict, domain::gate::Verdict::Inconclusive);
+    let history = told(&[], &[undecided, gated('a', 'b', 0.011, 1)]);
+    assert_eq!(history.ledger().len(), 1);
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn ingest_parts(error: &IngestError) -> (StatusCode, &'static str, &'static str,
             S::PAYLOAD_TOO_LARGE,
             "too-large",
             "The envelope is too long",
-            "A record has at most 1,048,576 bytes, its envelope at most 1,500,000.",
+            "A record has at most 1,048,576 bytes, a gate 8,388,608, an envelope 11,500,000.",
         ),
         IngestError::Malformed(what) => {
             let title = "This is not an envelope";

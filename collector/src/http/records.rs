@@ -14,6 +14,7 @@ use domain::ids::ContentId;
 use domain::import::sealed::{self, Import};
 use domain::record::{PAYLOAD_TYPE, Record};
 use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ask::{Ask, Format, json, split_ending};
 use super::csv;
@@ -27,6 +28,12 @@ use crate::store::envelope::StoredEnvelope;
 /// writing hears the answer; nothing of it is kept.
 const MAX_DROPPED_BYTES: usize = 16 << 20;
 
+/// What every envelope but a long gate's fits into, and what one permit of the work is for.
+const USUAL_BYTES: usize = 1_500_000;
+
+/// Permits that a longer one takes beside its own.
+const MORE_PERMITS: u32 = (MAX_ENVELOPE_BYTES / USUAL_BYTES) as u32;
+
 /// How long a body may take: slow senders hold room that others wait for.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -34,7 +41,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 #[utoipa::path(
     post,
     path = "/api/v1/records",
-    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record, gate or import, at most 1,500,000 bytes, not compressed."),
+    request_body(content = serde_json::Value, content_type = "application/vnd.dsse+json", description = "A DSSE envelope of one record, gate or import, at most 11,500,000 bytes, not compressed."),
     responses(
         (status = 201, description = "Accepted (a quarantined record too)", body = Receipt),
         (status = 200, description = "Accepted before: the answer of then", body = Receipt),
@@ -75,7 +82,8 @@ pub(super) async fn submit(
     let Ok(_room) = collector.in_work().try_acquire() else {
         return Err(ApiError::Overloaded);
     };
-    let body = tokio::time::timeout(BODY_WITHIN, read_envelope(request))
+    let body = read_envelope(request, collector.in_work());
+    let (body, _more_room) = tokio::time::timeout(BODY_WITHIN, body)
         .await
         .map_err(|_| ApiError::TooSlow)??;
     let accepted = collector.ingest(body).await?;
@@ -88,8 +96,11 @@ pub(super) async fn submit(
     Ok((status, [(LOCATION, place)], Json(accepted.receipt)).into_response())
 }
 
-/// The body, counted while it is read.
-async fn read_envelope(request: Request) -> Result<Vec<u8>, ApiError> {
+/// The body, counted while it is read, and the room that a long one takes as long as it is worked on.
+async fn read_envelope(
+    request: Request,
+    in_work: &Semaphore,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), ApiError> {
     let too_large = || ApiError::from(IngestError::TooLarge);
     let announced = request
         .headers()
@@ -101,6 +112,7 @@ async fn read_envelope(request: Request) -> Result<Vec<u8>, ApiError> {
         return Err(too_large());
     }
     let (mut kept, mut seen) = (Vec::new(), 0_usize);
+    let mut more_room = None;
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::Body)?;
@@ -115,10 +127,18 @@ async fn read_envelope(request: Request) -> Result<Vec<u8>, ApiError> {
                 break;
             }
         } else {
+            if seen > USUAL_BYTES && more_room.is_none() {
+                let room = in_work.try_acquire_many(MORE_PERMITS);
+                more_room = Some(room.map_err(|_| ApiError::Overloaded)?);
+            }
             kept.extend_from_slice(data);
         }
     }
-    if too_long { Err(too_large()) } else { Ok(kept) }
+    if too_long {
+        Err(too_large())
+    } else {
+        Ok((kept, more_room))
+    }
 }
 
 /// Every record, newest first.

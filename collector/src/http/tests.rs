@@ -368,17 +368,17 @@ async fn whatever_byte_is_changed_the_envelope_is_refused() {
 }
 
 #[tokio::test]
-async fn a_ten_megabyte_body_is_refused_as_a_problem() {
+async fn a_twelve_megabyte_body_is_refused_as_a_problem() {
     let door = Door::open().await;
     let status = StatusCode::PAYLOAD_TOO_LARGE;
     let announced = Request::post("/api/v1/records")
         .header(CONTENT_TYPE, envelope::MEDIA_TYPE)
-        .header("content-length", "10000000")
-        .body(Body::from(vec![b'x'; 10_000_000]))
+        .header("content-length", "12000000")
+        .body(Body::from(vec![b'x'; 12_000_000]))
         .expect("a request");
     door.refuses(announced, status, "too-large").await;
     // Without a length, chunk by chunk.
-    let chunk = http_body_util::Full::new(Bytes::from(vec![b'x'; 10_000_000]));
+    let chunk = http_body_util::Full::new(Bytes::from(vec![b'x'; 12_000_000]));
     door.refuses(submission(Body::new(chunk)), status, "too-large")
         .await;
     let long_record = json!({"schema": "x".repeat(1_060_000)});

@@ -4,7 +4,7 @@ use domain::envelope::{self, MAX_ENVELOPE_BYTES, Opened, Verified, VerifyError};
 use domain::gate::record::{self as gate, GateRecord};
 use domain::import::sealed::{self, Import};
 use domain::json::StrictError;
-use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE, Record};
+use domain::record::{PAYLOAD_TYPE, Record};
 
 use super::IngestError;
 use crate::collector::{Collector, off_the_loop};
@@ -31,6 +31,7 @@ pub(super) async fn verify(
         return Err(IngestError::TooLarge);
     }
     let opened = off_the_loop(move || envelope::open(&bytes)).await?;
+    let most = envelope::max_payload_bytes(opened.payload_type());
     let key = active_key(collector, &opened).await?;
     let (submitted, payload_bytes) = off_the_loop(move || {
         let key = envelope::public_key(&key.public_key).map_err(|_| VerifyError::BadSignature)?;
@@ -49,7 +50,7 @@ pub(super) async fn verify(
         Ok::<_, VerifyError>((Submitted::Record(Box::new(record)), bytes))
     })
     .await?;
-    if payload_bytes > MAX_RECORD_BYTES {
+    if payload_bytes > most {
         return Err(IngestError::TooLarge);
     }
     Ok(submitted)

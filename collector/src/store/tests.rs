@@ -79,6 +79,31 @@ async fn impossible_rows_are_refused_by_the_tables_themselves() {
 }
 
 #[tokio::test]
+async fn gates_alone_may_be_longer_than_a_record() {
+    use domain::gate::record::PAYLOAD_TYPE as GATE;
+    use domain::record::{MAX_RECORD_BYTES, PAYLOAD_TYPE as RECORD};
+    let pool = pool_with_one_row_each().await;
+    let mut rows = 0;
+    for (kind, bytes, fits) in [
+        (RECORD, MAX_RECORD_BYTES, true),
+        (RECORD, MAX_RECORD_BYTES + 1, false),
+        (GATE, 8 << 20, true),
+        (GATE, (8 << 20) + 1, false),
+    ] {
+        rows += 1;
+        let statement = format!(
+            "INSERT INTO envelope_id (content_id) VALUES (sha256('{rows}'));
+             INSERT INTO envelope VALUES (sha256('{rows}'), sha256(sha256('key')), '{kind}',
+                 convert_to(repeat('1', {bytes}), 'UTF8'), sha256('a') || sha256('b'));"
+        );
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&pool)
+            .await;
+        assert_eq!(done.is_ok(), fits, "{kind}: {bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_key_stays_revoked() {
     let database = TestDatabase::fresh().await;
     let store = Store::connect(&database.connect_options())

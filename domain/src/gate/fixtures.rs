@@ -109,7 +109,9 @@ impl Example {
                 .map(|(metric, _)| format!("{:?}", metric.as_str()))
                 .collect();
             let (id, metrics) = (&cell.workload, metrics.join(", "));
-            text += "[[workloads]]\nprompt_tokens = 64\noutput_tokens = 64\n";
+            let [prompt, output] = tokens(id);
+            text += &["[[workloads]]\nprompt_tokens = ", &prompt.to_string()].concat();
+            text += &["\noutput_tokens = ", &output.to_string(), "\n"].concat();
             text += &["id = \"", id, "\"\nmetrics = [", &metrics, "]\n"].concat();
         }
         text + &self.policy
@@ -119,6 +121,11 @@ impl Example {
     pub fn record(&self) -> GateRecord {
         let text = self.policy_text();
         let models = self.models();
+        let kind = if self.cells.iter().all(|cell| cell.workload.is_empty()) {
+            ArmKind::Command
+        } else {
+            ArmKind::Candle
+        };
         let mut record = GateRecord {
             schema: name(SCHEMA),
             audience: Audience::Any,
@@ -148,8 +155,8 @@ impl Example {
                 split: None,
             },
             hosts: vec![host()],
-            base: arm("base", b"one program"),
-            candidate: arm("candidate", b"one program"),
+            base: arm(kind, "base", b"one program"),
+            candidate: arm(kind, "candidate", b"one program"),
             models: (models.iter())
                 .map(|model| self.gate_model(model))
                 .collect(),
@@ -320,9 +327,9 @@ fn name(text: &str) -> Name {
     Name::cleaned(text)
 }
 
-fn arm(label: &str, program: &[u8]) -> ArmFacts {
+fn arm(kind: ArmKind, label: &str, program: &[u8]) -> ArmFacts {
     ArmFacts {
-        kind: ArmKind::Candle,
+        kind,
         label: name(label),
         commit: Some(name(&label[..1].repeat(40))),
         binary_sha256: Some(Sha256Digest::of(program)),
@@ -346,11 +353,21 @@ fn gate_cell(cell: &ExampleCell, models: &[&str]) -> GateCell {
     }
 }
 
+/// Prompt and output tokens of a workload such as `pp64-tg64`; 64 each of one that is named otherwise.
+fn tokens(id: &str) -> [u32; 2] {
+    let shape = (id.split_once("-tg")).and_then(|(prompt, output)| {
+        let prompt = prompt.strip_prefix("pp")?.parse().ok()?;
+        Some([prompt, output.parse().ok()?])
+    });
+    shape.unwrap_or([64, 64])
+}
+
 fn workload(id: &str) -> Workload {
+    let [prompt_tokens, output_tokens] = tokens(id);
     Workload {
         id: Slug::from_text(id).expect("workloads of examples are slugs"),
-        prompt_tokens: 64,
-        output_tokens: 64,
+        prompt_tokens,
+        output_tokens,
         depth_tokens: 0,
         concurrency: 1,
         kv_state: KvState::Cold,

@@ -94,6 +94,8 @@ pub fn judge_quality(
                     (judgement.verdict, judgement.rung) = (Verdict::Inconclusive, Some(last));
                 }
             }
+            // Nothing replaces the first: what an engine shows there decides what it must show next.
+            Rung::Untaken if number == 1 => break,
             Rung::Untaken => {}
             Rung::Contradicts(wrong) => {
                 judgement.said = format!("the evidence about answers contradicts itself: {wrong}");
@@ -168,7 +170,18 @@ fn token_by_token(
     judgement: &mut QualityJudgement,
 ) -> Rung {
     let Some(docs) = &evidence.forced else {
-        return Rung::Untaken;
+        let greedy = evidence.greedy.as_ref();
+        let shows_logits = greedy.is_some_and(|greedy| greedy.base_logits_sha256.is_some());
+        // Who may leave a rung out chooses the one that judges.
+        return if shows_logits && evidence.items.is_some() {
+            Rung::Contradicts(
+                "items were asked of engines that show their logits, and those were not compared \
+                 token by token before"
+                    .to_owned(),
+            )
+        } else {
+            Rung::Untaken
+        };
     };
     if let Some((at, wrong)) = fidelity::contradictions(docs, Some(policy.suite)).first() {
         return Rung::Contradicts(format!("at /forced{at}: {wrong}"));
@@ -265,6 +278,11 @@ fn paired(asked: &ItemsAsked, policy: &QualityPolicy) -> Result<Paired, String> 
     if !is_suite || asked.suite.digest.0 != suite.digest() {
         return Err(format!(
             "the items are not those of {suite} as this version makes them"
+        ));
+    }
+    if asked.suite.seed.0 != suite.public_seed() {
+        return Err(format!(
+            "the items are not drawn from the public seed of {suite}"
         ));
     }
     // Who may stop when it suits decides the outcome.

@@ -172,6 +172,23 @@ pub struct Waiver {
 /// What is wrong with a policy: file, line, key, and what to do.
 pub type PolicyError = MatrixError;
 
+/// The policy's text with other models or workloads in place of its own, for a record to show what was
+/// typed. Empty: as they are; `models` are patterns as the policy's are.
+///
+/// Each workload is gated by every metric that the policy gates of any, so that what it requires,
+/// tolerates and waives keeps its meaning.
+pub fn typed(
+    file: &str,
+    text: &str,
+    models: &[String],
+    workloads: &[WorkloadSpec],
+) -> Result<String, PolicyError> {
+    if models.is_empty() && workloads.is_empty() {
+        return Ok(text.to_owned());
+    }
+    parse::typed(file, text, models, workloads)
+}
+
 impl Policy {
     /// Reads and checks a policy; `file` names it in errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, PolicyError> {

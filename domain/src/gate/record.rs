@@ -26,6 +26,9 @@ pub const MAX_BLOCKS: usize = 63;
 /// Most cells of one gate.
 pub const MAX_CELLS: usize = 256;
 
+/// Longest payload of a gate, in bytes: some hundred cell-metrics in every block of all stages.
+pub const MAX_GATE_BYTES: usize = 8 << 20;
+
 /// Longest policy, in bytes.
 pub const MAX_POLICY_BYTES: usize = 64 << 10;
 
@@ -116,6 +119,8 @@ pub enum PolicyOrigin {
     File,
     /// None was there: the built-in one.
     BuiltIn,
+    /// One of these, with the models or workloads that were typed in place of its own.
+    Typed,
 }
 
 /// Where the seed came from.

@@ -343,8 +343,8 @@ impl<'a> Assessed<'a> {
         self.record.purpose != Purpose::Compare && self.policy.required.contains(&Axis::Quality)
     }
 
-    /// What the ladder says of each model's answers, or their outputs where there is no ladder to
-    /// climb; what is required and was not told is a finding.
+    /// What the ladder says of each model's answers; of commands, which have no ladder to climb, what
+    /// they put out; what is required and was not told is a finding.
     fn quality(&self, findings: &mut Vec<String>) -> Vec<QualityJudgement> {
         let Some(policy) = &self.policy.quality else {
             return Vec::new();
@@ -356,7 +356,8 @@ impl<'a> Assessed<'a> {
             let evidence = self.record.quality.iter().find(|of| of.model == at);
             let of = match evidence {
                 Some(of) => Some(judge_quality(of, policy, name)),
-                None => of_outputs(values::outputs(self.record, at), name),
+                None if model.base.is_none() => of_outputs(values::outputs(self.record, at), name),
+                None => None,
             };
             if self.requires_answers() {
                 match &of {
@@ -401,7 +402,13 @@ impl<'a> Assessed<'a> {
                 PolicyOrigin::BuiltIn => {
                     "no policy was found: the built-in one was gone by".to_owned()
                 }
-                _ => "the policy is a file that was named, not that of the base ref".to_owned(),
+                PolicyOrigin::Typed => {
+                    "what is gated was typed: the policy's own models or workloads were left out"
+                        .to_owned()
+                }
+                PolicyOrigin::File | PolicyOrigin::BaseRef => {
+                    "the policy is a file that was named, not that of the base ref".to_owned()
+                }
             });
         }
         if let Some(before) = record.continues {
@@ -418,18 +425,20 @@ impl<'a> Assessed<'a> {
                 waiver.expires
             ));
         }
-        if self.policy.quality.is_none() {
+        if !self.requires_answers() {
             for (at, model) in (0..).zip(&record.models) {
+                if quality.iter().any(|of| of.model == model.name.as_str()) {
+                    continue;
+                }
                 let Outputs { blocks, apart, .. } = values::outputs(record, at);
                 if apart > 0 {
                     notes.push(format!(
                         "the arms put out different things in {apart} of {blocks} blocks of {}, and \
-                         the policy does not ask whether they are as good",
+                         nothing asks whether they are as good",
                         model.name
                     ));
                 }
             }
-        } else if !self.requires_answers() {
             let undecided = |of: &&QualityJudgement| {
                 matches!(of.verdict, Verdict::Inconclusive | Verdict::Invalid)
             };

@@ -1,15 +1,16 @@
 //! What outlives a crash: the seed before the first slot, and every block once it is finished.
 //!
-//! A gate keeps a folder, `gates/<when it started>-<its seed's first digits>`, with the files
+//! A gate keeps a folder, `gates/<when it started>-<its seed's first digits>`, and one more with a
+//! number behind it each time that it is gone on with; each with the files
 //! `seed`, `record.json` (the record without what follows) and `blocks.jsonl`: a line when a stage
-//! begins and one for each finished block. Every write is synced before the next slot starts.
+//! begins, one for each finished block, and one when a metric is lost. Every write is synced before the next slot starts.
 //! [`recover`] makes a record of them again, as of a gate that a person stopped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use domain::gate::record::{Block, GateRecord, Stage, StageKind};
+use domain::gate::record::{Block, GateRecord, Stage, StageKind, UnavailableMetric};
 use serde::{Deserialize, Serialize};
 
 use super::run::GateError;
@@ -33,6 +34,8 @@ enum Line {
     Stage(Stage),
     /// A block of that stage is finished.
     Block(StageKind, Block),
+    /// A metric of the cell at this place cannot be measured any more.
+    Lost(u32, UnavailableMetric),
 }
 
 impl Keep {
@@ -40,10 +43,10 @@ impl Keep {
     /// first slot.
     pub(super) fn begin(data: &Path, record: &GateRecord) -> Result<Self, GateError> {
         let seed = record.seed.to_string();
-        let folder = data
-            .join("gates")
-            .join(format!("{}-{}", record.started_ms, &seed[..8]));
-        fs::create_dir_all(&folder).map_err(fault(&folder))?;
+        let folder = new_folder(
+            &data.join("gates"),
+            &format!("{}-{}", record.started_ms, &seed[..8]),
+        )?;
         write(&folder.join(SEED), seed.as_bytes())?;
         let head = serde_json::to_vec(record).expect("records are JSON");
         write(&folder.join(RECORD), &head)?;
@@ -84,6 +87,11 @@ impl Keep {
             blocks: Vec::new(),
             ..stage.clone()
         }))
+    }
+
+    /// Notes that a metric of the cell at this place was lost.
+    pub(super) fn lost(&mut self, at: u32, lack: &UnavailableMetric) -> Result<(), GateError> {
+        self.line(&Line::Lost(at, lack.clone()))
     }
 
     /// Notes a finished block.
@@ -127,10 +135,30 @@ pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
                     stage.ok_or_else(|| torn_by(&path, "a block comes before its stage"))?;
                 stage.blocks.push(block);
             }
+            Line::Lost(at, lack) => {
+                let cell = record.cells.get_mut(at as usize);
+                let cell =
+                    cell.ok_or_else(|| torn_by(&path, "it names a cell that is not there"))?;
+                cell.unavailable.push(lack);
+            }
         }
     }
     record.interrupted = true;
     Ok(record)
+}
+
+/// A folder that nothing was kept in before: the parts of one gate start at one time by one seed.
+fn new_folder(gates: &Path, name: &str) -> Result<PathBuf, GateError> {
+    fs::create_dir_all(gates).map_err(fault(gates))?;
+    let mut folder = gates.join(name);
+    let mut part = 1;
+    loop {
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => part += 1,
+            made => return made.map_err(fault(&folder)).map(|()| folder),
+        }
+        folder = gates.join(format!("{name}-{part}"));
+    }
 }
 
 /// Writes a file so that it survives a power cut.

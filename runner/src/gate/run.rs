@@ -260,7 +260,7 @@ fn plan_with(
     prepared
         .try_out(options, machine, &mut hands)
         .map_err(|(_, error)| error)?;
-    Ok(prepared.plan(options))
+    Ok(prepared.plan(options, machine))
 }
 
 /// Runs the gate. Blocking. A failing arm is part of the record; so is a stop.
@@ -288,7 +288,7 @@ fn run_with(
         record.ended_ms = machine.clock.unix_ms().max(record.started_ms);
         return Ok(record);
     }
-    let plan = prepared.plan(options);
+    let plan = prepared.plan(options, machine);
     on_event(GateEvent::Planned(Box::new(plan.clone())));
     if let Some((exit, what)) = plan.refused {
         return Err(GateError::Refused { exit, what });

@@ -56,13 +56,13 @@ impl Kept {
         let judgement = judge(&record)
             .context("failed to judge what was measured")
             .or_infrastructure()?;
-        let sealed = seal_gate(&record, &self.key)
-            .context("failed to seal what was measured")
-            .or_infrastructure()?;
-        self.spool
-            .put(&sealed)
-            .context("failed to keep the result in the spool")
-            .or_infrastructure()?;
+        let sealed = seal_gate(&record, &self.key).context("failed to seal what was measured");
+        let kept = sealed.and_then(|sealed| {
+            let kept = self.spool.put(&sealed);
+            kept.context("failed to keep the result in the spool")?;
+            Ok(sealed)
+        });
+        let sealed = kept.map_err(|error| unkept(&judgement, error))?;
         Ok(Measured {
             record,
             judgement,
@@ -91,6 +91,20 @@ impl Kept {
             .with_context(|| format!("failed to submit to {url}; the result is kept"))
             .or_infrastructure()?;
         Ok(submit::tell(&drained))
+    }
+}
+
+/// A result that could not be kept, with what it came to: a disk that is full makes no regression
+/// undone.
+fn unkept(judgement: &Judgement, error: anyhow::Error) -> Failure {
+    let exit = match Exit::of_gate(judgement.exit_code) {
+        Exit::No => Exit::No,
+        _ => Exit::Infrastructure,
+    };
+    let came_to = format!("{}; the result could not be kept", judgement.headline);
+    Failure {
+        exit,
+        error: error.context(came_to),
     }
 }
 
@@ -161,12 +175,12 @@ pub(super) async fn stoppable<T: Send + 'static>(
             return Err(Failure {
                 exit: Exit::Interrupted,
                 error: anyhow::anyhow!(
-                    "interrupted twice: the slot under way is dropped; finished blocks are in the \
+                    "interrupted twice: the block under way is dropped; finished blocks are in the \
                      gates folder of the data folder"
                 ),
             });
         }
-        output::say("stopping after this slot; finished blocks are kept (again: at once)");
+        output::say("stopping after this block; finished blocks are kept (again: at once)");
     }
 }
 
@@ -195,5 +209,31 @@ pub(super) fn failed(error: GateError) -> Failure {
     Failure {
         exit,
         error: anyhow::Error::new(error).context(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::gate::Metric;
+    use domain::gate::fixtures::Example;
+
+    use super::*;
+
+    #[test]
+    fn a_regression_that_could_not_be_kept_is_one() {
+        let lost = |effect: f64, confirmation: u32| {
+            let example = Example {
+                confirmation,
+                block_sd: 0.003,
+                ..Example::of("mini", "pp1-tg1", &[(Metric::Decode, effect)])
+            };
+            let judgement = judge(&example.record()).expect("no contradiction");
+            let failure = unkept(&judgement, anyhow::anyhow!("the disk is full"));
+            let said = format!("{:#}", failure.error);
+            assert!(said.contains(&judgement.headline) && said.contains("the disk is full"));
+            failure.exit
+        };
+        assert_eq!(lost(0.05, 16), Exit::No);
+        assert_eq!(lost(0.0, 0), Exit::Infrastructure);
     }
 }

@@ -4,6 +4,7 @@
 //! what it came to. The verdict is `domain::gate`'s alone.
 
 mod aa;
+mod earlier;
 mod measure;
 mod options;
 mod render;
@@ -108,7 +109,9 @@ async fn measured(wanted: Wanted, config: &Config, shown: &Shown, told: &Told) -
     let kept = Kept::open(config)?;
     let audience = wanted.audience;
     let record = measure::record(wanted, config, shown.progress).await?;
-    let measured = kept.put(record)?;
+    let mut measured = kept.put(record)?;
+    let known = earlier::note(config.data(), &measured.record);
+    measured.judgement.notes.extend(known);
     if let Some(file) = &shown.out {
         measure::write(file, &measured.sealed.bytes)?;
     }
@@ -135,6 +138,18 @@ fn judged(args: &Gate, config: &Config, told: &Told) -> Outcome {
     let file = args.judge.as_ref().expect("asked for with --judge");
     let read = sealed::read(file, args.key.as_deref(), config)?;
     let record = read.verified.value();
+    if record.purpose != Purpose::Gate {
+        return Err(options::usage(format!(
+            "failed to judge {}: it was measured by `joulemark {}`, which is no gate and has no \
+             verdict; measure with `joulemark gate`",
+            file.display(),
+            match record.purpose {
+                Purpose::Compare => "compare",
+                Purpose::Aa => "aa",
+                Purpose::Gate => "gate",
+            }
+        )));
+    }
     if args.mode == Mode::Required {
         options::refuse_what_loosened(record)?;
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
-use domain::gate::Metric;
-use domain::gate::policy::{ArmsPolicy, BUILT_IN, GatedWorkload, PATH, Policy};
+use domain::gate::policy::{ArmsPolicy, BUILT_IN, PATH, Policy, typed};
 use domain::gate::record::{ArmKind, GateRecord, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
 use domain::hardware::Catalogue;
 use domain::ids::{Sha256Digest, Slug};
@@ -98,14 +97,14 @@ impl Wanted {
         progress: &mut GateProgress,
     ) -> Result<Prepared, Failure> {
         self.refuse_what_loosens()?;
-        let typed = [&self.pair.base, &self.pair.candidate]
+        let arms_typed = [&self.pair.base, &self.pair.candidate]
             .into_iter()
             .flatten()
             .map(|text| ArmSpec::parse(text).or_usage())
             .collect::<Result<Vec<_>, _>>()?;
         let is_typed = self.pair.base.is_some() && self.pair.candidate.is_some();
         let origin = self.origin(is_typed)?;
-        let (policy, policy_used) = self.policy(origin.as_ref(), &typed, progress)?;
+        let (policy, policy_used) = self.policy(origin.as_ref(), &arms_typed, progress)?;
         let mut arms = Arms {
             wanted: &self,
             policy: policy.arms.as_ref(),
@@ -140,7 +139,7 @@ impl Wanted {
         } else {
             self.models(&policy, config)?
         };
-        let policy = self.with_workloads(policy, base.kind)?;
+        let (policy, policy_used) = self.with_typed(policy, policy_used, &models, base.kind)?;
         Ok(Prepared {
             options: GateOptions {
                 purpose: self.purpose,
@@ -194,6 +193,16 @@ impl Wanted {
             (
                 !self.asked.workload.is_empty(),
                 "--workload",
+                "the base ref's policy says what is gated",
+            ),
+            (
+                self.pair.base_model.is_some(),
+                "--base-model",
+                "the base ref's policy says what is gated",
+            ),
+            (
+                self.pair.candidate_model.is_some(),
+                "--candidate-model",
                 "the base ref's policy says what is gated",
             ),
         ];
@@ -329,17 +338,49 @@ impl Wanted {
         Ok(files.into_iter().map(pair).collect())
     }
 
-    fn with_workloads(&self, mut policy: Policy, kind: ArmKind) -> Result<Policy, Failure> {
+    /// The policy with the models and workloads that were typed, as the record has to show it: who
+    /// judges it must see what was asked.
+    fn with_typed(
+        &self,
+        mut policy: Policy,
+        mut used: PolicyUsed,
+        models: &[ModelPair],
+        kind: ArmKind,
+    ) -> Result<(Policy, PolicyUsed), Failure> {
         if kind == ArmKind::Command {
             if self.asked.workload.is_empty() {
-                return Ok(policy);
+                return Ok((policy, used));
             }
             return Err(usage(
                 "failed to use --workload: a command has its own; leave the flag out".to_owned(),
             ));
         }
-        if !self.asked.workload.is_empty() {
-            policy.workloads = self.asked.workload.iter().copied().map(workload).collect();
+        let has_models = !self.asked.model.is_empty() || self.pair.base_model.is_some();
+        let mut patterns: Vec<String> = Vec::new();
+        // By the name that the record has for it, whatever the file is called.
+        for name in models.iter().map(|pair| format!("{}.gguf", pair.name)) {
+            if has_models && !patterns.contains(&name) {
+                patterns.push(name);
+            }
+        }
+        let workloads = self.asked.workload.iter().copied().map(workload);
+        let workloads: Vec<WorkloadSpec> = workloads.collect();
+        let text = typed("the policy", &used.text, &patterns, &workloads).or_usage()?;
+        if text != used.text {
+            if self.continues.is_some() {
+                return Err(usage(
+                    "failed to go on with other models or workloads than the result's: type what was \
+                     typed then, or leave --model and --workload out"
+                        .to_owned(),
+                ));
+            }
+            policy = Policy::parse("the policy with what was typed", &text).or_usage()?;
+            used = PolicyUsed {
+                sha256: Sha256Digest::of(text.as_bytes()),
+                text,
+                origin: PolicyOrigin::Typed,
+                commit: used.commit,
+            };
         }
         if policy.workloads.is_empty() {
             return Err(usage(
@@ -348,7 +389,7 @@ impl Wanted {
                     .to_owned(),
             ));
         }
-        Ok(policy)
+        Ok((policy, used))
     }
 }
 
@@ -486,6 +527,8 @@ impl Arms<'_> {
 pub(super) fn refuse_what_loosened(record: &GateRecord) -> Result<(), Failure> {
     let what = if record.policy.origin == PolicyOrigin::File {
         "it was measured by a policy file that was named, not by the base ref's"
+    } else if record.policy.origin == PolicyOrigin::Typed {
+        "what it gates was typed, not left to the base ref's policy"
     } else if record.seed_origin == SeedOrigin::Given {
         "its seed was typed"
     } else {
@@ -590,13 +633,10 @@ fn stem(file: &Path) -> String {
     Name::cleaned(&stem.to_string_lossy()).to_string()
 }
 
-fn workload(shape: Shape) -> GatedWorkload {
+fn workload(shape: Shape) -> WorkloadSpec {
     let id = format!("pp{}-tg{}", shape.prompt_tokens, shape.output_tokens);
     let id = Slug::from_text(&id).expect("letters, digits and a hyphen");
-    GatedWorkload {
-        workload: WorkloadSpec::simple(id, shape.prompt_tokens, shape.output_tokens),
-        metrics: vec![Metric::Decode, Metric::Prefill],
-    }
+    WorkloadSpec::simple(id, shape.prompt_tokens, shape.output_tokens)
 }
 
 #[cfg(test)]
@@ -622,13 +662,80 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_workload_is_named_as_its_shape_and_gated_by_both_speeds() {
-        let gated = workload(Shape {
+    fn a_typed_workload_is_named_as_its_shape() {
+        let named = workload(Shape {
             prompt_tokens: 256,
             output_tokens: 64,
         });
-        assert_eq!(gated.workload.id.as_str(), "pp256-tg64");
-        assert_eq!(gated.metrics, [Metric::Decode, Metric::Prefill]);
+        assert_eq!(named.id.as_str(), "pp256-tg64");
+    }
+
+    /// What was typed after `gate`.
+    fn wanted(arguments: &[&str]) -> Wanted {
+        use clap::Parser as _;
+
+        let line = ["joulemark", "gate"].iter().chain(arguments);
+        let cli = crate::cli::Cli::try_parse_from(line).expect("a command line");
+        let crate::cli::Verb::Gate(gate) = cli.verb else {
+            panic!("another verb");
+        };
+        let gate = *gate;
+        Wanted {
+            purpose: Purpose::Gate,
+            pair: gate.pair,
+            asked: gate.asked,
+            policy: gate.policy.policy,
+            mode: gate.mode,
+            continues: None,
+            audience: Audience::Any,
+        }
+    }
+
+    const RULES: &str = "required = [\"speed\", \"memory\"]\nmodels = [\"mini-*.gguf\"]\n\
+        [[workloads]]\nid = \"own\"\nprompt_tokens = 32\noutput_tokens = 8\n\
+        metrics = [\"decode\", \"peak-bytes\"]\n";
+
+    fn by_rules(arguments: &[&str]) -> Result<(Policy, PolicyUsed), Failure> {
+        let (policy, used) = parsed("rules", RULES.to_owned(), PolicyOrigin::BaseRef, None)?;
+        let models = [ModelPair {
+            name: "mini-a".to_owned(),
+            base: PathBuf::from("/models/mini-a.gguf"),
+            candidate: PathBuf::from("/models/mini-a.gguf"),
+        }];
+        wanted(arguments).with_typed(policy, used, &models, ArmKind::Candle)
+    }
+
+    #[test]
+    fn a_record_shows_which_models_and_workloads_were_typed_in_place_of_the_policys() {
+        let (policy, used) = by_rules(&[]).expect("as it is");
+        assert_eq!(
+            (used.text.as_str(), used.origin),
+            (RULES, PolicyOrigin::BaseRef)
+        );
+        assert_eq!(policy.models, ["mini-*.gguf"]);
+        let asked = ["--workload", "16/17", "--model", "mini-a.gguf"];
+        let (policy, used) = by_rules(&asked).expect("typed");
+        assert_eq!(used.origin, PolicyOrigin::Typed);
+        assert_eq!(used.sha256, Sha256Digest::of(used.text.as_bytes()));
+        let again = Policy::parse("the record's", &used.text).expect("a policy");
+        assert_eq!(again, policy, "the record says all of it");
+        assert_eq!(policy.models, ["mini-a.gguf"]);
+        let [gated] = policy.workloads.as_slice() else {
+            panic!("one workload: {:?}", policy.workloads);
+        };
+        assert_eq!(gated.workload.id.as_str(), "pp16-tg17");
+    }
+
+    #[test]
+    fn a_required_gate_refuses_every_flag_that_says_what_is_gated() {
+        let pair = ["--base-model", "a", "--candidate-model", "b"];
+        for typed in [&pair[..], &["--model", "a"], &["--workload", "1/1"]] {
+            let required = [&["--mode", "required"], typed].concat();
+            let refused = wanted(&required).refuse_what_loosens();
+            let refused = refused.expect_err("it leaves models out");
+            assert!(format!("{:#}", refused.error).contains(typed[0]));
+            assert!(wanted(typed).refuse_what_loosens().is_ok());
+        }
     }
 
     #[test]

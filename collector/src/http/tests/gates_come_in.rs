@@ -63,6 +63,27 @@ impl Door {
 }
 
 #[tokio::test]
+async fn a_gate_may_be_longer_than_a_record() {
+    let door = Door::open().await;
+    let of_length = |kind: &str, mut json: Vec<u8>, bytes: usize| {
+        json.resize(bytes, b' ');
+        fixtures::sealed(kind, &json)
+    };
+    let gate = serde_json::to_vec(&gate_of('a', 'b', 0.0)).expect("a gate is JSON");
+    let record = serde_json::to_vec(&fixtures::record(1)).expect("a record is JSON");
+    let longer = domain::record::MAX_RECORD_BYTES + 1;
+    let answer = door.submit(of_length(GATE, gate.clone(), longer)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    let longest = domain::gate::record::MAX_GATE_BYTES;
+    let answer = door.submit(of_length(GATE, gate.clone(), longest)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    for (kind, json, bytes) in [(GATE, gate, longest + 1), (PAYLOAD_TYPE, record, longer)] {
+        let answer = door.submit(of_length(kind, json, bytes)).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_planted_change_is_suspect_and_its_paired_gate_confirms_it() {
     let door = Door::open().await;
     door.measured(4, 0.03).await;

@@ -297,7 +297,12 @@ fn a_ladder_without_items_ends_at_the_second_rung() {
 #[test]
 fn evidence_that_cannot_be_is_invalid() {
     type Spoilt = (fn(&mut QualityEvidence), &'static str);
-    let spoilt: [Spoilt; 14] = [
+    let spoilt: [Spoilt; 16] = [
+        (
+            |e| e.items.as_mut().expect("i").suite.seed.0[0] ^= 1,
+            "public seed",
+        ),
+        (|e| e.forced = None, "token by token before"),
         (|e| e.corpus_sha256.0[0] ^= 1, "not those of reference-v1"),
         (
             |e| e.greedy.as_mut().expect("g").documents -= 1,
@@ -386,6 +391,21 @@ fn nothing_is_never_a_pass() {
         (Verdict::Invalid, None)
     );
     assert!(judgement.said.contains("answers nothing"));
+}
+
+#[test]
+fn nothing_stands_for_the_first_rung() {
+    let judgement = judged(&QualityEvidence {
+        greedy: None,
+        forced: Some(forced(0, |_| 0)),
+        items: Some(asked(0, 0)),
+        ..evidence(greedy(false, Some(false)))
+    });
+    assert_eq!(
+        (judgement.verdict, judgement.rung),
+        (Verdict::Invalid, None)
+    );
+    assert!(judgement.said.contains("not climbed"), "{}", judgement.said);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use jiff::civil::Date;
 use serde::Deserialize;
-use toml::Spanned;
 use toml::value::Datetime;
+use toml::{Spanned, Value};
 
 use super::super::Metric;
 use super::super::record::{ArmKind, MAX_CELLS, MAX_POLICY_BYTES};
@@ -15,7 +15,7 @@ use super::{
     PolicyError, QualityPolicy, Waiver,
 };
 use crate::matrix::source::Source;
-use crate::matrix::{MAX_REPETITIONS, RawWorkload, checked_path};
+use crate::matrix::{MAX_REPETITIONS, RawWorkload, WorkloadSpec, checked_path};
 use crate::suite::Suite;
 use crate::text::Name;
 
@@ -165,6 +165,56 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
         waivers: checked_waivers(&source, &raw.waivers, &policy)?,
         ..policy
     })
+}
+
+pub(super) fn typed(
+    file: &str,
+    text: &str,
+    models: &[String],
+    workloads: &[WorkloadSpec],
+) -> Result<String, PolicyError> {
+    let source = Source { file, text };
+    let policy = parse(file, text)?;
+    let mut table: toml::Table =
+        toml::from_str(text).map_err(|error| source.parse_error(&error))?;
+    if !models.is_empty() {
+        let models = models.iter().cloned().map(Value::String).collect();
+        table.insert("models".to_owned(), Value::Array(models));
+    }
+    if !workloads.is_empty() {
+        let mut gated: Vec<Metric> = Vec::new();
+        for metric in policy.workloads.iter().flat_map(|own| &own.metrics) {
+            if !gated.contains(metric) {
+                gated.push(*metric);
+            }
+        }
+        let metrics = gated.iter().map(|metric| metric.as_str().into()).collect();
+        let metrics = (!gated.is_empty()).then_some(Value::Array(metrics));
+        let workloads = workloads.iter().map(|workload| {
+            let mut row = toml::Table::new();
+            row.insert("id".to_owned(), workload.id.as_str().into());
+            row.insert("prompt_tokens".to_owned(), workload.prompt_tokens.into());
+            row.insert("output_tokens".to_owned(), workload.output_tokens.into());
+            row.extend(
+                metrics
+                    .clone()
+                    .map(|metrics| ("metrics".to_owned(), metrics)),
+            );
+            Value::Table(row)
+        });
+        table.insert("workloads".to_owned(), Value::Array(workloads.collect()));
+    }
+    let typed = format!(
+        "# Typed in place of the policy's own: {}.\n\n{table}",
+        match (models, workloads) {
+            (_, []) => "models",
+            ([], _) => "workloads",
+            _ => "models and workloads",
+        }
+    );
+    // What was typed may be what no policy may say.
+    parse("the policy with what was typed", &typed)?;
+    Ok(typed)
 }
 
 /// A number within its range, ends included, or what holds where there is none.

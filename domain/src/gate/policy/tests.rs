@@ -1,6 +1,7 @@
 //! Policies: what is absent has its default, percent become shares, mistakes are named.
 
 use super::*;
+use crate::ids::Slug;
 use proptest::prelude::*;
 
 const GOOD: &str = r#"required = ["speed", "energy", "quality"]
@@ -257,4 +258,36 @@ proptest! {
             prop_assert!(policy.tolerance(Metric::Decode) > policy.practical_zero);
         }
     }
+}
+
+#[test]
+fn what_was_typed_takes_the_place_of_models_and_workloads_and_of_nothing_else() {
+    let before = Policy::parse("gate.toml", GOOD).expect("valid");
+    let slug = Slug::from_text("pp16-tg17").expect("a slug");
+    let workload = WorkloadSpec::simple(slug, 16, 17);
+    let models = ["other.gguf".to_owned()];
+    let both = typed("gate.toml", GOOD, &models, std::slice::from_ref(&workload)).expect("valid");
+    assert!(both.starts_with("# Typed in place of the policy's own: models and workloads."));
+    let after = Policy::parse("gate.toml", &both).expect("valid");
+    assert_eq!(after.models, models);
+    assert_eq!(after.workloads.len(), 1);
+    assert_eq!(after.workloads[0].workload, workload);
+    // All that any of its workloads is gated by: what is required, tolerated and waived stays so.
+    let all = [Metric::Decode, Metric::Energy, Metric::Prefill];
+    assert_eq!(after.workloads[0].metrics, all);
+    let same = Policy {
+        models: before.models.clone(),
+        workloads: before.workloads.clone(),
+        ..after
+    };
+    assert_eq!(same, before);
+
+    let one = typed("gate.toml", BUILT_IN, &[], &[workload]).expect("valid");
+    let policy = Policy::parse("gate.toml", &one).expect("valid");
+    assert_eq!(
+        policy.workloads[0].metrics,
+        [Metric::Decode, Metric::Prefill]
+    );
+    assert_eq!(typed("gate.toml", GOOD, &[], &[]).expect("valid"), GOOD);
+    assert!(typed("gate.toml", GOOD, &["../other.gguf".to_owned()], &[]).is_err());
 }

@@ -2,7 +2,9 @@
 
 use super::shape::ALL_CELLS;
 use super::validity;
-use super::values::{Place, mean_values, median_cost, stage, standard_deviation, values};
+use super::values::{
+    Place, mean_values, median_cost, stage, standard_deviation, values, was_measured,
+};
 use super::{CellJudgement, Confirmed};
 use crate::gate::looks::{LOOKS, Rule, Seen, decide, look};
 use crate::gate::plan::{cell_share, mde, suite_share};
@@ -112,10 +114,10 @@ impl Target {
     }
 }
 
-/// The cell-metrics that are gated and can be measured.
+/// The cell-metrics that are gated and could be measured, those among them that were lost since.
 pub(super) fn gated(record: &GateRecord) -> Vec<Place> {
     every(record)
-        .filter(|(_, unavailable)| unavailable.is_none())
+        .filter(|(place, lack)| lack.is_none() || was_measured(record, *place))
         .map(|(place, _)| place)
         .collect()
 }
@@ -160,15 +162,18 @@ pub(super) fn decided(record: &GateRecord, policy: &Policy, waivers: &[Waiver]) 
 fn measured(record: &GateRecord, policy: &Policy, waivers: &[Waiver]) -> Vec<Target> {
     let metrics: Vec<Metric> = gated(record).iter().map(|place| place.metric).collect();
     let mut targets: Vec<Target> = Vec::new();
-    for (place, unavailable) in every(record) {
+    for (place, lack) in every(record) {
         let label = record.cells[place.cell].label.as_str();
         let share = cell_share(place.metric, &metrics);
         let mut target = target(record, policy, vec![place], share);
-        target.flaw = match &unavailable {
+        let is_lost = lack.is_some() && was_measured(record, place);
+        target.flaw = match &lack {
+            // A loss under way may be the candidate's doing: it is never just left out.
+            Some(why) if is_lost => Some(format!("it was measured at first and then lost: {why}")),
             Some(why) => Some(why.clone()),
             None => validity::of_cell(record, place),
         };
-        target.unavailable = unavailable;
+        target.unavailable = lack.filter(|_| !is_lost);
         target.waiver = waiver(waivers, label, place.metric);
         targets.push(target);
     }

@@ -7,8 +7,8 @@ use super::JudgeError;
 use super::values::BLOCK_SLOTS;
 use crate::gate::looks::LOOKS;
 use crate::gate::record::{
-    Block, GateCell, GateRecord, MAX_BLOCKS, MAX_CELLS, MAX_POLICY_BYTES, SCHEMA, Slot, Stage,
-    StageKind,
+    ArmKind, Block, GateCell, GateRecord, MAX_BLOCKS, MAX_CELLS, MAX_POLICY_BYTES, SCHEMA, Slot,
+    Stage, StageKind,
 };
 use crate::gate::{coin, order, stage_seed};
 use crate::ids::Sha256Digest;
@@ -80,6 +80,18 @@ fn check_cells(record: &GateRecord) -> Result<(), JudgeError> {
         .collect();
     if names.len() < record.models.len() {
         return contradiction("two of its models have one name, and so the same coins".to_owned());
+    }
+    let are_commands = [&record.base, &record.candidate]
+        .iter()
+        .all(|arm| arm.kind == ArmKind::Command);
+    let unnamed = (record.models.iter())
+        .find(|model| model.base.is_none() || model.candidate.is_none())
+        .filter(|_| !are_commands);
+    if let Some(model) = unnamed {
+        return contradiction(format!(
+            "it does not say which weights {} has, and only commands have none",
+            model.name
+        ));
     }
     let mut labels = BTreeSet::from([ALL_CELLS]);
     for GateCell {

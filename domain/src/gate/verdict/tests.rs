@@ -653,24 +653,38 @@ fn answers_that_were_not_compared_to_the_end_invalidate_what_requires_them() {
 
 #[test]
 fn outputs_of_commands_that_differ_leave_required_answers_open() {
-    let mut record = asking_of_answers().record();
+    let mut record = Example {
+        policy: asking_of_answers().policy,
+        ..Example::of("sh", "", &[(Metric::Time, 0.0)])
+    }
+    .record();
     for slot in slots(&mut record) {
         slot.output_sha256 = Some(Sha256Digest::of(b"42"));
     }
     assert_eq!(judged(&record).exit_code, 0);
-    for slot in slots(&mut record).filter(|slot| slot.arm == Arm::Candidate) {
-        slot.output_sha256 = Some(Sha256Digest::of(b"43"));
+    // Another output, and none at all, which is no less another.
+    for other in [Some(Sha256Digest::of(b"43")), None] {
+        for slot in slots(&mut record).filter(|slot| slot.arm == Arm::Candidate) {
+            slot.output_sha256 = other;
+        }
+        let judgement = judged(&record);
+        assert_eq!(
+            (judgement.verdict, judgement.exit_code),
+            (Verdict::Inconclusive, 3)
+        );
+        assert!(
+            judgement.headline.contains("put out different things"),
+            "{}",
+            judgement.headline
+        );
     }
-    let judgement = judged(&record);
-    assert_eq!(
-        (judgement.verdict, judgement.exit_code),
-        (Verdict::Inconclusive, 3)
-    );
-    assert!(
-        judgement.headline.contains("put out different things"),
-        "{}",
-        judgement.headline
-    );
+    // One block in which the candidate kept silent once.
+    for slot in slots(&mut record) {
+        slot.output_sha256 = Some(Sha256Digest::of(b"42"));
+    }
+    let silent = slots(&mut record).find(|slot| slot.arm == Arm::Candidate);
+    silent.expect("there are slots").output_sha256 = None;
+    assert_eq!(judged(&record).exit_code, 3);
 
     let mut unasked = of_effect(0.0).record();
     for (at, slot) in (0_usize..).zip(slots(&mut unasked)) {
@@ -679,6 +693,18 @@ fn outputs_of_commands_that_differ_leave_required_answers_open() {
     let judgement = judged(&unasked);
     assert_eq!(judgement.exit_code, 0);
     assert!(judgement.notes[0].contains("in 16 of 16 blocks"));
+}
+
+#[test]
+fn timed_outputs_of_an_engine_do_not_stand_for_its_answers() {
+    let mut record = asking_of_answers().record();
+    for slot in slots(&mut record) {
+        slot.output_sha256 = Some(Sha256Digest::of(b"42"));
+    }
+    let judgement = judged(&record);
+    assert_eq!(judgement.exit_code, 4);
+    assert!(judgement.quality.is_empty());
+    assert!(judgement.findings[0].contains("the answers of mini were not compared"));
 }
 
 fn rank(judgement: &Judgement) -> u8 {

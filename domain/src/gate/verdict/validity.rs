@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::shape::name;
-use super::values::{Place, block_value, counts, sample};
-use crate::gate::policy::{Axis, Policy};
+use super::values::{Place, block_value, counts, sample, values, values_of_means, was_measured};
+use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
-use crate::gate::record::{GateRecord, Purpose, Slot, Stage, StageKind};
+use crate::gate::record::{GateCell, GateModel, GateRecord, Purpose, Slot, Stage, StageKind};
 use crate::gate::{Arm, Metric};
+use crate::matrix::fits;
 use crate::statistics::median;
 use crate::text::Name;
 
@@ -17,6 +18,10 @@ const CONTROL_ERROR: f64 = 0.005;
 /// Void blocks that are forgiven, whatever their share.
 const VOID_BLOCKS: usize = 2;
 
+/// Blocks of a stage that may have been ended early, by as many people who stopped the gate and went on
+/// with it later.
+const STOPPED_BLOCKS: usize = 6;
+
 /// Points of throttled time by which the arms may differ.
 const THROTTLED: f64 = 0.10;
 
@@ -25,6 +30,9 @@ const CLAIMED_ABOVE: f64 = 1.02;
 
 /// Points by which the shares claimed of what was stamped may differ between the arms.
 const CLAIMED_APART: f64 = 0.05;
+
+/// Points by which the effect may differ between medians and means of repetitions.
+const LUMPED: f64 = 0.05;
 
 /// Fewest repetitions of a slot.
 const REPETITIONS: usize = 3;
@@ -94,9 +102,14 @@ fn uncovered(record: &GateRecord, policy: &Policy, gated: &[Place]) -> Vec<Strin
                 axis_name(*required)
             ));
         }
-        for cell in &record.cells {
+        for (at, cell) in record.cells.iter().enumerate() {
             for lack in &cell.unavailable {
-                if axis(lack.metric) == *required {
+                let place = Place {
+                    cell: at,
+                    metric: lack.metric,
+                };
+                // What was lost later speaks against its cell alone.
+                if axis(lack.metric) == *required && !was_measured(record, place) {
                     findings.push(format!(
                         "the policy requires {}, and {} of {} could not be measured: {}",
                         axis_name(*required),
@@ -108,20 +121,17 @@ fn uncovered(record: &GateRecord, policy: &Policy, gated: &[Place]) -> Vec<Strin
             }
         }
     }
-    for (at, model) in record.models.iter().enumerate() {
-        if model.base.is_none() {
-            continue;
+    for pattern in &policy.models {
+        if !record.models.iter().any(|model| is_of(model, pattern)) {
+            findings.push(format!(
+                "the policy gates the model {pattern}, and it was not measured"
+            ));
         }
+    }
+    for (at, model) in (0..).zip(&record.models) {
         for asked in &policy.workloads {
-            let told = record.cells.iter().any(|cell| {
-                cell.model as usize == at
-                    && (cell.workload.as_ref()).is_some_and(|of| of.id == asked.workload.id)
-                    && asked
-                        .metrics
-                        .iter()
-                        .all(|wanted| cell.metrics.contains(wanted))
-            });
-            if !told {
+            let mut cells = record.cells.iter().filter(|cell| cell.model == at);
+            if !cells.any(|cell| tells(cell, asked)) {
                 findings.push(format!(
                     "the policy gates {} of {}, and not all of it was measured",
                     asked.workload.id, model.name
@@ -132,27 +142,63 @@ fn uncovered(record: &GateRecord, policy: &Policy, gated: &[Place]) -> Vec<Strin
     findings
 }
 
-/// Blocks that were void or ended early, where they are too many to be chance.
-fn too_many_void(stage: &Stage) -> Option<String> {
+/// Whether the model is of a file that the policy's pattern names. Of commands none is.
+fn is_of(model: &GateModel, pattern: &str) -> bool {
+    let file = pattern.rsplit('/').next().unwrap_or(pattern);
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let name = model.name.as_str();
+    model.base.is_some() && (fits(stem, name) || fits(file, &format!("{name}.gguf")))
+}
+
+/// Whether the cell is what the policy asks, and gated by all that it names.
+fn tells(cell: &GateCell, asked: &GatedWorkload) -> bool {
+    let wanted = &asked.workload;
+    let is_asked = cell.workload.as_ref().is_some_and(|of| {
+        (
+            &of.id,
+            of.prompt_tokens,
+            of.output_tokens,
+            of.depth_tokens,
+            of.concurrency,
+        ) == (
+            &wanted.id,
+            wanted.prompt_tokens,
+            wanted.output_tokens,
+            wanted.depth_tokens,
+            wanted.concurrency,
+        )
+    });
+    is_asked && (asked.metrics.iter()).all(|metric| cell.metrics.contains(metric))
+}
+
+/// Blocks that were disturbed or stopped, where they are too many to be chance. A person who stops
+/// a gate disturbs nothing, so that the two are counted apart.
+fn too_many_void(stage: &Stage) -> Vec<String> {
     let all = stage.blocks.len();
-    let void = stage.blocks.iter().filter(|block| !counts(block)).count();
+    let lost = || stage.blocks.iter().filter(|block| !counts(block));
+    let void = lost().filter(|block| block.void.is_some()).count();
+    let stopped = lost().count() - void;
     let forgiven = VOID_BLOCKS.max(all / 10);
     let reasons: BTreeSet<&str> = (stage.blocks.iter())
         .filter_map(|block| block.void.as_ref())
         .map(Name::as_str)
         .collect();
-    (void > forgiven).then(|| {
+    let mut findings = Vec::new();
+    if void > forgiven {
         let why: Vec<&str> = reasons.into_iter().collect();
-        format!(
+        findings.push(format!(
             "{void} of {all} blocks of the {} stage do not count ({forgiven} may): {}",
             name(stage.kind),
-            if why.is_empty() {
-                "they ended early".to_owned()
-            } else {
-                why.join("; ")
-            }
-        )
-    })
+            why.join("; ")
+        ));
+    }
+    if stopped > STOPPED_BLOCKS {
+        findings.push(format!(
+            "{stopped} of {all} blocks of the {} stage ended early ({STOPPED_BLOCKS} may)",
+            name(stage.kind)
+        ));
+    }
+    findings
 }
 
 /// Fixed work of the runner's own that took longer beside one arm than beside the other.
@@ -220,15 +266,14 @@ fn throttled(record: &GateRecord) -> Option<String> {
 pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
     let cell = record.cells.get(place.cell)?;
     let blocks = (record.stages.iter())
-        .flat_map(|stage| stage.blocks.iter().map(move |block| (stage.kind, block)))
-        .filter(|(_, block)| block.model == cell.model);
+        .flat_map(|stage| &stage.blocks)
+        .filter(|block| block.model == cell.model);
     let mut work = BTreeSet::new();
     let mut fewest = usize::MAX;
-    for (kind, block) in blocks {
+    for block in blocks {
         for slot in &block.slots {
             let Some(sample) = sample(slot, place) else {
-                // Later stages may ask for less than the whole model.
-                if kind == StageKind::Measuring && counts(block) {
+                if counts(block) {
                     return Some(format!(
                         "a slot of the {} arm says nothing of it",
                         slot.arm.as_str()
@@ -261,7 +306,26 @@ pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
             "a slot repeated it {fewest} times only; {REPETITIONS} are the least"
         ));
     }
-    claims(record, place)
+    lumped(record, place).or_else(|| claims(record, place))
+}
+
+/// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
+/// do the work of others, or wait for it, which the median would take for speed.
+fn lumped(record: &GateRecord, place: Place) -> Option<String> {
+    [StageKind::Measuring, StageKind::Confirmation]
+        .into_iter()
+        .find_map(|kind| {
+            let median = Walsh::of(&values(record, kind, place))?.effect();
+            let mean = Walsh::of(&values_of_means(record, kind, place))?.effect();
+            ((median - mean).abs() > LUMPED).then(|| {
+                format!(
+                    "its repetitions are not alike: by their medians the candidate's cost differs by \
+                     {:+.1} %, by their means by {:+.1} %",
+                    100.0 * median.exp_m1(),
+                    100.0 * mean.exp_m1()
+                )
+            })
+        })
 }
 
 /// Where a command tells its own time: whether that is the time that was stamped.

@@ -52,6 +52,15 @@ pub(in crate::gate) fn slot_value(sample: &Sample) -> Option<f64> {
     median(&values)
 }
 
+/// As [`slot_value`], of the mean over the repetitions.
+fn slot_mean(sample: &Sample) -> Option<f64> {
+    if sample.units == 0 || sample.costs.is_empty() {
+        return None;
+    }
+    let sum: f64 = sample.costs.iter().map(|cost| *cost as f64).sum();
+    (sum > 0.0).then(|| (sum / sample.costs.len() as f64).ln() - (sample.units as f64).ln())
+}
+
 /// The candidate's mean less the base's; `None` where a slot says nothing.
 pub(super) fn block_value(block: &Block, of: impl Fn(&Slot) -> Option<f64>) -> Option<f64> {
     let mut difference = 0.0;
@@ -68,12 +77,34 @@ pub(super) fn block_value(block: &Block, of: impl Fn(&Slot) -> Option<f64>) -> O
 
 /// The values of a cell-metric's blocks that count, in order.
 pub(super) fn values(record: &GateRecord, kind: StageKind, place: Place) -> Vec<f64> {
+    values_by(record, kind, place, slot_value)
+}
+
+/// As [`values`], with the means over the repetitions in place of their medians.
+pub(super) fn values_of_means(record: &GateRecord, kind: StageKind, place: Place) -> Vec<f64> {
+    values_by(record, kind, place, slot_mean)
+}
+
+fn values_by(
+    record: &GateRecord,
+    kind: StageKind,
+    place: Place,
+    of: fn(&Sample) -> Option<f64>,
+) -> Vec<f64> {
     let Some((stage, cell)) = stage(record, kind).zip(record.cells.get(place.cell)) else {
         return Vec::new();
     };
     counted(stage, cell.model)
-        .filter_map(|block| block_value(block, |slot| slot_value(sample(slot, place)?)))
+        .filter_map(|block| block_value(block, |slot| of(sample(slot, place)?)))
         .collect()
+}
+
+/// Whether a whole block told the cell-metric: what is unavailable nevertheless was lost later.
+pub(super) fn was_measured(record: &GateRecord, place: Place) -> bool {
+    (record.stages.iter())
+        .flat_map(|stage| &stage.blocks)
+        .filter(|block| counts(block))
+        .any(|block| (block.slots.iter()).all(|slot| sample(slot, place).is_some()))
 }
 
 /// The mean of several cells' values, round by round, as far as all have blocks.
@@ -127,9 +158,9 @@ pub(in crate::gate) fn standard_deviation(values: &[f64]) -> Option<f64> {
 /// What the slots of a model put out, block by block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Outputs {
-    /// Blocks all of whose slots put something out.
+    /// Blocks any of whose slots put something out.
     pub(super) blocks: u32,
-    /// Of those, the ones in which an arm put out something else than the other.
+    /// Of those, the ones in which an arm put out something else than the other, or nothing.
     pub(super) apart: u32,
     /// Of those, the ones in which the base did not put out the same twice.
     pub(super) unsteady: u32,
@@ -145,7 +176,7 @@ pub(super) fn outputs(record: &GateRecord, model: u32) -> Outputs {
             slots.map(|slot| slot.output_sha256).collect()
         };
         let (base, candidate) = (of(Arm::Base), of(Arm::Candidate));
-        if base.contains(&None) || candidate.contains(&None) {
+        if base.iter().chain(&candidate).all(Option::is_none) {
             continue;
         }
         outputs.blocks += 1;

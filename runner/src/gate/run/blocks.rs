@@ -1,12 +1,12 @@
 //! A gate under way: stages of blocks of slots, until nothing is undecided or the last look was taken.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use domain::gate::looks::LOOKS;
 use domain::gate::record::{
-    Block, Failure, FailureKind, GateRecord, MAX_BLOCKS, Purpose, Slot, Stage, StageKind,
+    Block, Failure, FailureKind, GateRecord, MAX_BLOCKS, Purpose, Sample, Slot, Stage, StageKind,
 };
 use domain::gate::verdict::{judge, unsettled};
 use domain::gate::{Arm, Metric, coin, order, stage_seed};
@@ -24,8 +24,8 @@ use crate::gate::slot::{Around, SlotError, Slotted};
 use crate::meter::sampler::{Sampled, Sampler};
 use crate::sweep::Machine;
 
-/// How long a rest goes on before a stop is looked for.
-const HEED: Duration = Duration::from_millis(100);
+/// A slot of a block is not stopped: the block is finished first.
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Void blocks of a stage that are forgiven: two, or a tenth of all.
 const FORGIVEN: usize = 2;
@@ -203,8 +203,13 @@ impl Gate<'_> {
             .count() as u32
     }
 
-    /// One block, counted or void.
+    /// One block, counted or void. A stop is heeded between blocks: one that was cut off would be
+    /// measured in vain.
     fn block(&mut self, turns: Turns, model: u32, models: usize) -> Going {
+        if self.options.stop.load(Ordering::Relaxed) {
+            self.record.interrupted = true;
+            return Ok(ControlFlow::Break(()));
+        }
         let name = self.record.models[model as usize].name.clone();
         let stage = self.stage_of(turns.kind);
         let seed = stage.seed;
@@ -221,6 +226,7 @@ impl Gate<'_> {
         let prompt_seed = prompt_seed(seed, &name, index);
         let backend = self.prepared.backend(Arm::Base).to_owned();
         let watch = Watch::begin(self.machine, &backend);
+        let missing = self.missing();
         let mut ended = None;
         for arm in order(block.coin) {
             self.tell_slot(turns, model, models, arm);
@@ -242,6 +248,17 @@ impl Gate<'_> {
         }
         if ended.is_none() && block.void.is_none() {
             ended = self.other_work(&block, turns);
+        }
+        if index == 0 && turns.kind == StageKind::Measuring {
+            // What the first block already lacks was never there; later losses show in the samples.
+            for slot in &mut block.slots {
+                slot.samples.retain(|told| is_gated(&self.record, told));
+            }
+        }
+        for (at, (cell, known)) in (0..).zip(self.record.cells.iter().zip(&missing)) {
+            for lack in &cell.unavailable[*known..] {
+                self.keep.lost(at, lack)?;
+            }
         }
         self.keep.block(turns.kind, &block)?;
         let void = block.void.clone();
@@ -265,10 +282,17 @@ impl Gate<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// How many metrics of each cell are missing.
+    fn missing(&self) -> Vec<usize> {
+        let cells = self.record.cells.iter();
+        cells.map(|cell| cell.unavailable.len()).collect()
+    }
+
     /// Whether so many void blocks may still be chance.
     fn forgive(&mut self, kind: StageKind, why: &Name) -> ControlFlow<()> {
         let blocks = &self.stage_of(kind).blocks;
-        let void = blocks.iter().filter(|block| !counts(block)).count();
+        // Those that ended with a slot that was stopped are not what disturbed the machine.
+        let void = blocks.iter().filter(|block| block.void.is_some()).count();
         if void <= FORGIVEN.max(blocks.len() / FORGIVEN_SHARE) {
             return ControlFlow::Continue(());
         }
@@ -306,7 +330,7 @@ impl Gate<'_> {
             Arm::Base => turns.base,
             Arm::Candidate => turns.candidate,
         };
-        self.rest()?;
+        self.rest();
         self.check_weights(spec)?;
         let probed = (self.hands.probe)();
         let throttled_before = throttled_ns(self.machine, backend);
@@ -321,7 +345,7 @@ impl Gate<'_> {
             clock: self.machine.clock.as_ref(),
             zero_ns: self.zero_ns,
             sampler: self.sampler.as_ref(),
-            stop: &self.options.stop,
+            stop: &NEVER,
         };
         if let Some(sampler) = &self.sampler {
             sampler.start(self.zero_ns);
@@ -332,6 +356,8 @@ impl Gate<'_> {
         if let Some(sampled) = sampled {
             self.add_joules(model, &mut slotted, &sampled);
         }
+        // A command may tell more than the base did; what is not gated is nobody's business.
+        slotted.samples.retain(|told| is_gated(&self.record, told));
         let throttled = throttled_ns(self.machine, backend).zip(throttled_before);
         self.check_program(turns, arm, spec, &slotted)?;
         self.check_samples(model, spec, &slotted)?;
@@ -367,20 +393,9 @@ impl Gate<'_> {
     }
 
     /// Lets the machine cool down.
-    fn rest(&self) -> Result<(), SlotError> {
+    fn rest(&self) {
         let rest = self.options.policy.cool_down_seconds;
-        let mut left = Duration::try_from_secs_f64(rest).unwrap_or_default();
-        loop {
-            if self.options.stop.load(Ordering::Relaxed) {
-                return Err(SlotError::Interrupted);
-            }
-            if left.is_zero() {
-                return Ok(());
-            }
-            let part = left.min(HEED);
-            self.machine.clock.sleep(part);
-            left -= part;
-        }
+        (self.machine.clock).sleep(Duration::try_from_secs_f64(rest).unwrap_or_default());
     }
 
     /// The weights are the files that were read before the first slot.
@@ -488,6 +503,12 @@ impl Gate<'_> {
     fn fail(&mut self, arm: Option<Arm>, kind: FailureKind, what: &str) {
         fail(&mut self.record, arm, kind, what);
     }
+}
+
+/// Whether a sample is of a metric that is gated and not missing.
+fn is_gated(record: &GateRecord, told: &Sample) -> bool {
+    let cell = record.cells.get(told.cell as usize);
+    cell.is_some_and(|cell| available(cell).contains(&told.metric))
 }
 
 /// Whether a block counts: whole, and nothing disturbed it.

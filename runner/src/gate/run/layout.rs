@@ -19,7 +19,7 @@ use super::{GateEvent, LayoutBuild};
 use crate::gate::arm::ArmSpec;
 
 /// Blocks of the base against its shuffled self.
-const LAYOUT_BLOCKS: u32 = 16;
+pub(super) const LAYOUT_BLOCKS: u32 = 16;
 
 impl Gate<'_> {
     /// Sixteen blocks of the base against its shuffled self, where something regressed for certain

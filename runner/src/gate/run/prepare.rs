@@ -8,15 +8,16 @@ use domain::energy::keys::{Seat, keys};
 use domain::gate::looks::LOOKS;
 use domain::gate::policy::{Axis, GatedWorkload};
 use domain::gate::record::{
-    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, Purpose, Sample, StageKind,
-    UnavailableMetric,
+    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, MAX_GATE_BYTES, Purpose, Sample,
+    StageKind, UnavailableMetric,
 };
 use domain::gate::{Arm, Metric, plan};
 use domain::ids::Sha256Digest;
-use domain::record::{AttributionMethod, VariantFacts};
+use domain::record::{AttributionMethod, Host, VariantFacts};
 use domain::scope::Scope;
 use domain::text::Name;
 
+use super::layout::LAYOUT_BLOCKS;
 use super::{Detectable, GateError, GateOptions, GatePlan, Hands};
 use crate::engine::Processes;
 use crate::gate::arm::ArmSpec;
@@ -31,6 +32,12 @@ const MAX_REQUESTS: f64 = 100_000.0;
 /// Update periods of the meters that the timed repetitions of a slot last, a fifth more than joules
 /// need: a slot may turn out shorter than the one that was tried.
 const SLOT_TICKS: u64 = MIN_TICKS + MIN_TICKS / 5;
+
+/// Bytes of a slot in the record beside its samples.
+const SLOT_BYTES: usize = 400;
+
+/// Bytes that are left for what is known of the answers.
+const ANSWERS_BYTES: usize = 2 << 20;
 
 /// Blocks of a comparison without a budget.
 const COMPARED_BLOCKS: usize = 16;
@@ -49,6 +56,8 @@ pub(super) struct Prepared {
     /// Seconds of a slot of each model, the rest and the probe before it included; empty where
     /// nothing was tried.
     pub(super) slot_seconds: Vec<f64>,
+    /// Bytes of a slot of each model in the record; empty where nothing was tried.
+    slot_bytes: Vec<usize>,
 }
 
 impl Prepared {
@@ -77,6 +86,7 @@ impl Prepared {
             candidate: facts(&options.candidate),
             traces: Vec::new(),
             slot_seconds: Vec::new(),
+            slot_bytes: Vec::new(),
         };
         for model in 0..prepared.models.len() as u32 {
             prepared.gate_model(options, model, are_commands);
@@ -143,16 +153,20 @@ impl Prepared {
             if is_command(&options.base) {
                 self.cells[0].metrics = metrics_of(&base.samples);
             }
-            self.choose_requests(options, machine, model, &base);
+            self.choose_requests(options, machine, model, &[&base]);
+            let tried = self.asked[model].clone();
             let candidate = self
                 .try_arm(options, machine, hands, (model, Arm::Candidate))
                 .map_err(|error| (Arm::Candidate, error))?;
             if model == 0 {
                 learn(&mut self.candidate, &candidate);
             }
+            self.choose_requests(options, machine, model, &[&base, &candidate]);
             self.find_missing(model, &base, &candidate);
             let whole = |slotted: &Slotted| seconds(slotted.end_ns - slotted.start_ns);
-            let slot = whole(&base).max(whole(&candidate));
+            let slot = whole(&base).max(whole(&candidate))
+                + self.not_tried_seconds(options, model, &tried, [&base, &candidate]);
+            self.slot_bytes.push(self.bytes_of_slot(model, &candidate));
             let rest = options.policy.cool_down_seconds;
             self.slot_seconds.push(slot + rest + probe_seconds);
         }
@@ -229,14 +243,14 @@ impl Prepared {
     }
 
     /// So many requests in each repetition that all timed ones of a workload together last as long
-    /// as the policy and the meters ask for, going by the base; the same for both arms. A gate that
-    /// is gone on with asks what it asked before.
+    /// as the policy and the meters ask for, going by the faster of the arms that were tried; the same
+    /// for both. A gate that is gone on with asks what it asked before. The base was tried first.
     fn choose_requests(
         &mut self,
         options: &GateOptions,
         machine: &Machine,
         model: usize,
-        base: &Slotted,
+        tried: &[&Slotted],
     ) {
         if is_command(&options.base) {
             return;
@@ -247,19 +261,62 @@ impl Prepared {
         let least = options.policy.slot_seconds.max(joules_seconds);
         let repetitions = f64::from(options.policy.repetitions);
         let earlier = options.continues.as_ref().map(|(_, record)| record);
-        for (cell, request_seconds) in self.asked[model].iter_mut().zip(&base.request_seconds) {
-            let needed = (least / (repetitions * request_seconds)).ceil();
+        for (at, cell) in self.asked[model].iter_mut().enumerate() {
+            let before = (earlier.zip(tried.first()))
+                .and_then(|(record, base)| requests_before(record, cell.cell, base));
+            if let Some(before) = before {
+                cell.requests = before;
+                continue;
+            }
+            let seconds = tried.iter().filter_map(|arm| arm.request_seconds.get(at));
+            let fastest = seconds.copied().fold(f64::INFINITY, f64::min);
+            let needed = (least / (repetitions * fastest)).ceil();
             cell.requests = if needed.is_finite() {
                 needed.clamp(1.0, MAX_REQUESTS) as u32
             } else {
                 1
             };
-            if let Some(before) =
-                earlier.and_then(|record| requests_before(record, cell.cell, base))
-            {
-                cell.requests = before;
-            }
         }
+    }
+
+    /// Seconds by which a slot of the slower arm may last longer than that of the candidate that was
+    /// tried: as many requests as were chosen since, and a repetition more for the warm-up.
+    fn not_tried_seconds(
+        &self,
+        options: &GateOptions,
+        model: usize,
+        tried: &[AskedCell],
+        [base, candidate]: [&Slotted; 2],
+    ) -> f64 {
+        let cells = self.asked[model].iter().zip(tried);
+        let requests = base.request_seconds.iter().zip(&candidate.request_seconds);
+        let more = cells.zip(requests).map(|((now, then), (base, candidate))| {
+            f64::from(now.requests) * base.max(*candidate) - f64::from(then.requests) * candidate
+        });
+        let seconds = more.sum::<f64>() * f64::from(options.policy.repetitions + 1);
+        if is_command(&options.base) {
+            0.0
+        } else {
+            seconds.max(0.0)
+        }
+    }
+
+    /// Bytes of a slot of this model in the record, joules included.
+    fn bytes_of_slot(&self, model: usize, tried: &Slotted) -> usize {
+        let json = |samples: &[Sample]| {
+            let text = serde_json::to_string(samples).expect("samples are JSON");
+            text.len()
+        };
+        let joules = Sample {
+            cell: MAX_CELLS as u32,
+            metric: Metric::Energy,
+            units: MAX_REQUESTS as u64,
+            costs: vec![u64::from(u32::MAX)],
+            claimed_ns: None,
+        };
+        let of_model = |cell: &&GateCell| cell.model as usize == model && cell.scope.is_some();
+        let metered = self.cells.iter().filter(of_model).count();
+        SLOT_BYTES + json(&tried.samples) + metered * json(&[joules])
     }
 
     /// Notes what one of the arms did not tell.
@@ -295,7 +352,7 @@ impl Prepared {
     }
 
     /// The plan, refused where it cannot decide.
-    pub(super) fn plan(&self, options: &GateOptions) -> GatePlan {
+    pub(super) fn plan(&self, options: &GateOptions, machine: &Machine) -> GatePlan {
         let per_block = 4.0 * self.slot_seconds.iter().sum::<f64>();
         let (last_look, no_look) = match last_look(options, per_block) {
             Ok(look) => (look, None),
@@ -312,6 +369,7 @@ impl Prepared {
             no_look
         };
         let name = |metric: &Metric| metric.as_str().to_owned();
+        let refused = (self.too_long(options, last_look).map(|what| (2, what))).or(refused);
         GatePlan {
             cells: (self.cells.iter())
                 .map(|cell| {
@@ -325,7 +383,7 @@ impl Prepared {
             detectable,
             items: quality.map(|quality| (plan::least_items(quality.margin), quality.items)),
             refused: self
-                .differs_from_before(options)
+                .differs_from_before(options, machine)
                 .map(|what| (2, what))
                 .or(refused),
         }
@@ -433,11 +491,32 @@ impl Prepared {
         ))
     }
 
+    /// Why the record of so many blocks could not be sealed.
+    fn too_long(&self, options: &GateOptions, last_look: usize) -> Option<String> {
+        let blocks = match options.purpose {
+            Purpose::Compare => last_look,
+            // At worst everything regresses: measured, confirmed, and the base linked again.
+            Purpose::Gate | Purpose::Aa => 2 * last_look + LAYOUT_BLOCKS as usize,
+        };
+        let is_asked = options.policy.quality.is_some() && !is_command(&options.base);
+        let answers = if is_asked { ANSWERS_BYTES } else { 0 };
+        let bytes = 4 * blocks * self.slot_bytes.iter().sum::<usize>() + answers;
+        (bytes > MAX_GATE_BYTES).then(|| {
+            format!(
+                "the result may have {bytes} bytes, and no more than {MAX_GATE_BYTES} can be \
+                 sealed: gate fewer models, workloads or metrics, or plan a smaller budget"
+            )
+        })
+    }
+
     /// In what these arms and cells differ from those of the record that is gone on with.
-    fn differs_from_before(&self, options: &GateOptions) -> Option<String> {
+    fn differs_from_before(&self, options: &GateOptions, machine: &Machine) -> Option<String> {
         let (_, before) = options.continues.as_ref()?;
         let arm = |now: &ArmFacts, then: &ArmFacts| {
             (now.binary_sha256, now.command_sha256) != (then.binary_sha256, then.command_sha256)
+        };
+        let how = |now: &ArmFacts, then: &ArmFacts| {
+            (&now.engine, &now.settings) != (&then.engine, &then.settings)
         };
         let gated = |cell: &GateCell| {
             let GateCell {
@@ -459,6 +538,14 @@ impl Prepared {
             "the base is another program or command"
         } else if arm(&self.candidate, &before.candidate) {
             "the candidate is another program or command"
+        } else if how(&self.base, &before.base) {
+            "the base's engine, its arguments (such as threads) or its settings are others"
+        } else if how(&self.candidate, &before.candidate) {
+            "the candidate's engine, its arguments (such as threads) or its settings are others"
+        } else if options.setup != before.setup {
+            "the setup is another"
+        } else if !is_same_machine(&machine.survey.host, before.hosts.first()) {
+            "the machine, its system or a driver is another"
         } else if self.models != before.models {
             "the weights are others"
         } else if !self
@@ -468,6 +555,8 @@ impl Prepared {
             .eq(before.cells.iter().map(gated))
         {
             "other cells are measured"
+        } else if lacks_more(&self.cells, &before.cells) {
+            "something that was measured then cannot be measured now"
         } else {
             return None;
         };
@@ -475,6 +564,26 @@ impl Prepared {
             "the result cannot be gone on with: {what}; start a new gate"
         ))
     }
+}
+
+/// Whether a machine is that of a record: its kind, its system, and what drives its processors.
+fn is_same_machine(now: &Host, then: Option<&Host>) -> bool {
+    let facts = |host: &Host| {
+        let gpus = host.gpus.iter();
+        let gpus: Vec<_> = (gpus.map(|gpu| (gpu.name.clone(), gpu.driver.clone()))).collect();
+        let system = (
+            host.os.clone(),
+            host.os_version.clone(),
+            host.kernel.clone(),
+        );
+        (host.fingerprint, host.cpu_cores, system, gpus)
+    };
+    then.is_some_and(|then| facts(now) == facts(then))
+}
+
+/// Whether a metric is missing now that was not missing then.
+fn lacks_more(now: &[GateCell], then: &[GateCell]) -> bool {
+    (now.iter().zip(then)).any(|(now, then)| available(now) != available(then))
 }
 
 /// Blocks of the last look that the budget allows. What a record that is gone on with has measured
@@ -487,11 +596,11 @@ fn last_look(options: &GateOptions, per_block: f64) -> Result<usize, (u8, String
         return Ok(COMPARED_BLOCKS);
     }
     let done = before.map_or(0, measured_blocks);
-    let stopped_at = before
-        .filter(|record| record.interrupted)
-        .map(|record| record.last_look as usize);
+    // Looks that were planned are never taken back, whichever model they were reached by.
+    let planned = before.map_or(0, |record| record.last_look as usize);
+    let was_stopped = before.is_some_and(|record| record.interrupted);
     let later: Vec<usize> = (LOOKS.iter().map(|look| look.blocks))
-        .filter(|blocks| *blocks > done || Some(*blocks) == stopped_at)
+        .filter(|blocks| *blocks > planned || (was_stopped && *blocks == planned))
         .collect();
     let Some(next) = later.first() else {
         let what =

@@ -563,6 +563,16 @@ fn run_changed(
     options: &GateOptions,
     change: &mut dyn FnMut(u32, Arm, &mut Slotted),
 ) -> GateRecord {
+    try_changed(bed, options, Vec::new(), change).expect("a record")
+}
+
+/// Likewise, with these meters.
+fn try_changed(
+    bed: &Bed,
+    options: &GateOptions,
+    meters: Vec<Box<dyn Meter>>,
+    change: &mut dyn FnMut(u32, Arm, &mut Slotted),
+) -> Result<GateRecord, GateError> {
     let mut play = noisy(0.004, 0.0);
     let Hands {
         mut slot,
@@ -582,8 +592,192 @@ fn run_changed(
         probe,
         build,
     };
-    let mut machine = bed.machine(Vec::new());
-    run_with(options, &mut machine, hands, &mut |_| ()).expect("a record")
+    let mut machine = bed.machine(meters);
+    run_with(options, &mut machine, hands, &mut |_| ())
+}
+
+#[test]
+fn a_stop_is_heeded_once_the_block_under_way_is_finished() {
+    let bed = Bed::new(POLICY);
+    let options = bed.options(Purpose::Gate);
+    let stop = Arc::clone(&options.stop);
+    let mut noise = noisy(0.004, 0.0);
+    let mut play = |seen: &Seen| {
+        // In the third slot of the sixth block.
+        if seen.number == 2 + 5 * 4 + 2 {
+            stop.store(true, Ordering::Relaxed);
+        }
+        let is_stopped = seen.number > 2 + 6 * 4;
+        assert!(!is_stopped, "no block begins after it");
+        noise(seen)
+    };
+    let record = bed.run(&options, &mut play).expect("a record");
+    assert!(record.interrupted);
+    let done = blocks(&record, StageKind::Measuring);
+    assert_eq!(done.len(), 6);
+    assert!(done.iter().all(|block| block.slots.len() == 4));
+    assert_eq!(said(&record), (Verdict::Inconclusive, 130));
+}
+
+#[test]
+fn what_a_candidate_prints_beside_what_the_base_prints_is_left_out() {
+    let bed = Bed::new("slot_seconds = 1.0\n");
+    let options = bed.commands(Purpose::Gate);
+    let record = run_changed(&bed, &options, &mut |_, arm, slotted| {
+        if arm == Arm::Candidate {
+            let more = Sample {
+                metric: Metric::Prefill,
+                ..slotted.samples[0].clone()
+            };
+            slotted.samples.push(more);
+        }
+    });
+    assert_eq!(record.cells[0].metrics, [Metric::Time]);
+    assert_eq!(said(&record), (Verdict::Pass, 0));
+}
+
+#[test]
+fn slots_are_as_long_as_the_faster_arm_needs() {
+    let bed = Bed::new(POLICY);
+    let options = bed.options(Purpose::Gate);
+    let record = run_changed(&bed, &options, &mut |_, arm, slotted| {
+        if arm == Arm::Candidate {
+            slotted.request_seconds = vec![0.01];
+        }
+    });
+    let repetitions = f64::from(options.policy.repetitions);
+    let requests = (options.policy.slot_seconds / (repetitions * 0.01)).ceil() as u64;
+    let sample = &blocks(&record, StageKind::Measuring)[0].slots[0].samples[0];
+    assert_eq!(sample.units, 8 * requests);
+}
+
+#[test]
+fn a_result_that_could_not_be_sealed_is_refused_before_measuring() {
+    let bed = Bed::new(POLICY);
+    let options = bed.options(Purpose::Gate);
+    let refused = try_changed(&bed, &options, Vec::new(), &mut |_, _, slotted| {
+        slotted.samples[0].costs = vec![1_000_000; 5_000];
+    });
+    let Err(GateError::Refused { exit: 2, what }) = refused else {
+        panic!("not refused: {refused:?}");
+    };
+    assert!(what.contains("can be sealed"), "{what}");
+}
+
+#[test]
+fn a_lost_metric_is_lost_in_what_outlives_a_crash_too() {
+    let bed = Bed::new(&POLICY.replace("[\"decode\"]", "[\"decode\", \"energy\"]"));
+    let options = bed.options(Purpose::Gate);
+    let timeline = PowerTimeline::idle(20.0);
+    let script = Script::counter(Scope::CpuPkg, &timeline, Duration::from_millis(20));
+    let record = try_changed(
+        &bed,
+        &options,
+        vec![script.meter()],
+        &mut |number, _, slotted| {
+            if number == 20 {
+                slotted.spans[0].end_ns = slotted.spans[0].start_ns + 1_000;
+            }
+        },
+    )
+    .expect("a record");
+    assert_eq!(record.cells[0].unavailable.len(), 1);
+    let again = recover(&kept(&options)).expect("readable");
+    assert_eq!(again.cells, record.cells);
+    assert_eq!(again.stages, record.stages);
+}
+
+#[test]
+fn only_a_loss_behind_the_first_block_leaves_samples_of_what_is_missing() {
+    for (lost_in, leaves_some) in [(4, false), (20, true)] {
+        let bed = Bed::new(&POLICY.replace("[\"decode\"]", "[\"decode\", \"energy\"]"));
+        let options = bed.options(Purpose::Gate);
+        let timeline = PowerTimeline::idle(20.0);
+        let script = Script::counter(Scope::CpuPkg, &timeline, Duration::from_millis(20));
+        let shorten = &mut |number, _, slotted: &mut Slotted| {
+            if number == lost_in {
+                slotted.spans[0].end_ns = slotted.spans[0].start_ns + 1_000;
+            }
+        };
+        let record = try_changed(&bed, &options, vec![script.meter()], shorten);
+        let record = record.expect("a record");
+        let slots = (blocks(&record, StageKind::Measuring).iter()).flat_map(|block| &block.slots);
+        let mut samples = slots.flat_map(|slot| &slot.samples);
+        let has_joules = samples.any(|told| told.metric == Metric::Energy);
+        assert_eq!(has_joules, leaves_some, "lost in slot {lost_in}");
+    }
+}
+
+/// A gate that was stopped in its third block, and options to go on with it.
+fn stopped(bed: &Bed) -> (GateRecord, GateOptions) {
+    let mut options = bed.options(Purpose::Gate);
+    let stop = Arc::clone(&options.stop);
+    let mut noise = noisy(0.004, 0.0);
+    let mut play = |seen: &Seen| {
+        stop.store(seen.number >= 12, Ordering::Relaxed);
+        noise(seen)
+    };
+    let record = bed.run(&options, &mut play).expect("a record");
+    options.stop = Arc::default();
+    options.continues = Some((ContentId([3; 32]), record.clone()));
+    (record, options)
+}
+
+#[test]
+fn each_part_of_a_gate_keeps_a_folder_of_its_own() {
+    let bed = Bed::new(POLICY);
+    let (before, options) = stopped(&bed);
+    let first = kept(&options);
+    let after = bed.run(&options, &mut noisy(0.004, 0.0)).expect("a record");
+    assert_eq!(recover(&first).expect("readable").stages, before.stages);
+    let second = PathBuf::from(format!("{}-2", first.display()));
+    assert_eq!(recover(&second).expect("readable").stages, after.stages);
+}
+
+#[test]
+fn a_gate_never_goes_on_to_an_earlier_look_than_it_had_planned() {
+    let bed = Bed::new(POLICY);
+    let (before, mut options) = stopped(&bed);
+    assert_eq!(before.last_look, 48);
+    // Enough for the first look, which would be one that was picked after the fact.
+    options.budget = Some(Duration::from_mins(2));
+    let refused = bed.run(&options, &mut noisy(0.004, 0.0));
+    assert!(
+        matches!(&refused, Err(GateError::Refused { exit: 2, what }) if what.contains("48 blocks")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_gate_does_not_go_on_under_other_conditions() {
+    let bed = Bed::new(POLICY);
+    let (before, mut options) = stopped(&bed);
+    let mut refusal = |before: GateRecord, change: &mut dyn FnMut(u32, Arm, &mut Slotted)| {
+        options.continues = Some((ContentId([3; 32]), before));
+        match try_changed(&bed, &options, Vec::new(), change) {
+            Err(GateError::Refused { exit: 2, what }) => what,
+            other => panic!("not refused: {other:?}"),
+        }
+    };
+    let threads = refusal(before.clone(), &mut |_, _, slotted| {
+        let engine = slotted.engine.as_mut().expect("an engine");
+        engine.args.push(Name::cleaned("threads=1"));
+    });
+    assert!(threads.contains("threads"), "{threads}");
+    let settings = refusal(before.clone(), &mut |_, arm, slotted| {
+        if arm == Arm::Candidate {
+            slotted.settings.as_mut().expect("an engine").gpu_layers = Some(3);
+        }
+    });
+    assert!(settings.contains("the candidate's engine"), "{settings}");
+    let mut elsewhere = before.clone();
+    elsewhere.hosts[0].fingerprint = Sha256Digest([9; 32]);
+    let elsewhere = refusal(elsewhere, &mut |_, _, _| ());
+    assert!(elsewhere.contains("the machine"), "{elsewhere}");
+    let mut other = before;
+    other.setup.slug = Some("another".parse().expect("a slug"));
+    let other = refusal(other, &mut |_, _, _| ());
+    assert!(other.contains("the setup"), "{other}");
 }
 
 #[test]

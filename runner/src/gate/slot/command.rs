@@ -24,6 +24,8 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 const MAX_LINES: usize = 1_000;
 /// Fewest repetitions behind the warm-up.
 const MIN_COUNTED: usize = 3;
+/// At most one line in so many may come together with the one before it.
+const ONCE_SHARE: usize = 4;
 /// How long a program may take to end, however short its repetitions are.
 const END_GRACE_NS: u64 = 250_000_000;
 /// Letters of a line that an error shows.
@@ -314,7 +316,8 @@ impl Heard {
             }
         }
         let counted: usize = self.series.iter().map(|series| series.costs.len()).sum();
-        if self.at_once * 2 > counted {
+        // More than a few would carry the slot's median.
+        if self.at_once * ONCE_SHARE > counted {
             return Err(
                 "its lines came at once, so that nothing could be timed: flush the output after \
                  each line, and let a repetition last at least a few milliseconds"

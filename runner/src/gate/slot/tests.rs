@@ -160,6 +160,10 @@ fn a_command_that_prints_nothing_or_garbage_or_too_little_has_failed() {
 fn lines_that_come_all_at_once_time_nothing() {
     let what = infrastructure(commanded("sleep 0.2; printf '{}\\n{}\\n{}\\n{}\\n{}\\n'"));
     assert!(what.contains("at once"), "{what}");
+    // Half of them at no cost, so that their median would be none either.
+    let pairs = "for n in 1 2 3 4; do sleep 0.1; printf '{}\\n{}\\n'; done; sleep 0.1; echo '{}'";
+    let what = infrastructure(commanded(pairs));
+    assert!(what.contains("at once"), "{what}");
 }
 
 #[test]

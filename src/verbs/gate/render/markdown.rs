@@ -54,8 +54,14 @@ pub(crate) fn comment(judgement: &Judgement, about: &About) -> String {
 
 /// The short comment of a gate that measured nothing.
 pub(crate) fn nothing(exit: Exit, why: &str) -> String {
+    // Only what was measured regresses.
+    let what = if exit == Exit::No {
+        "the result is lost"
+    } else {
+        "nothing was measured"
+    };
     format!(
-        "### joulemark gate: nothing was measured\n\n{}\n\nExit code {}.\n",
+        "### joulemark gate: {what}\n\n{}\n\nExit code {}.\n",
         sentence(why),
         exit.code()
     )

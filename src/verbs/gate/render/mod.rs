@@ -95,6 +95,7 @@ fn policy(record: &GateRecord) -> String {
         ),
         PolicyOrigin::File => "of a file that was named".to_owned(),
         PolicyOrigin::BuiltIn => "built in".to_owned(),
+        PolicyOrigin::Typed => "with what was typed".to_owned(),
     }
 }
 

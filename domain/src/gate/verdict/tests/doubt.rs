@@ -138,13 +138,85 @@ fn void_blocks_do_not_count_and_many_of_them_invalidate() {
         &with_void(3),
         "3 of 24 blocks of the measuring stage do not count (2 may): the machine slept",
     );
+}
 
+#[test]
+fn a_gate_may_be_stopped_and_gone_on_with_a_few_times() {
+    let stopped = |times: usize| {
+        let mut record = with_void(2);
+        for block in record.stages[0].blocks.iter_mut().skip(2).take(times) {
+            block.slots.truncate(2);
+        }
+        record
+    };
+    let judgement = judged(&stopped(6));
+    assert_eq!(judgement.verdict, Verdict::Pass, "{}", judgement.headline);
+    assert_eq!((judgement.blocks, judgement.void_blocks), (16, 8));
     // Ending blocks early is no way to be rid of them.
-    let mut record = with_void(0);
-    for block in record.stages[0].blocks.iter_mut().take(3) {
-        block.slots.truncate(2);
+    refused(
+        &stopped(7),
+        "7 of 24 blocks of the measuring stage ended early (6 may)",
+    );
+}
+
+#[test]
+fn a_confirmation_that_says_nothing_of_a_cell_in_a_block_is_told() {
+    let mut record = regressed().record();
+    record.stages[1].blocks[3].slots[2].samples.clear();
+    refused(&record, "says nothing of it");
+}
+
+#[test]
+fn repetitions_that_do_the_work_of_others_are_told() {
+    // The candidate takes half as long again, and puts out what it did all at once.
+    for every in [1, 2] {
+        let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
+        for sample in samples(&mut record, Arm::Candidate).step_by(every) {
+            let all = sample.costs.iter().sum::<u64>() * 3 / 2;
+            sample.costs = vec![all - 2_000_000, 1_000_000, 1_000_000];
+        }
+        refused(&record, "its repetitions are not alike");
     }
-    refused(&record, "they ended early");
+    // A hiccup is none of that, nor is what both arms do.
+    let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
+    let one = samples(&mut record, Arm::Candidate).next();
+    one.expect("there are slots").costs[1] *= 20;
+    assert_eq!(judged(&record).verdict, Verdict::Pass);
+    for arm in [Arm::Base, Arm::Candidate] {
+        for sample in samples(&mut record, arm) {
+            sample.costs[2] = sample.costs[0] * 2;
+        }
+    }
+    assert_eq!(judged(&record).verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_was_measured_and_then_lost_is_not_left_out() {
+    for head in ["", "required = [\"speed\", \"energy\"]"] {
+        let mut record = with_energy(head);
+        for slot in slots(&mut record).skip(20) {
+            slot.samples
+                .retain(|sample| sample.metric != Metric::Energy);
+        }
+        refused(&record, "measured at first and then lost: no meter covers");
+        let judgement = judged(&record);
+        assert_eq!(
+            judgement.multiplicity, 2,
+            "the error stays divided as it was"
+        );
+        assert_eq!(judgement.findings.len(), 1);
+        let decode = |cell: &&CellJudgement| cell.metric == Metric::Decode;
+        let decode = judgement.cells.iter().find(decode).expect("a cell");
+        assert_eq!(decode.verdict, Verdict::Pass);
+        // Before the first block was whole nothing was known of it.
+        for slot in slots(&mut record).skip(3) {
+            slot.samples
+                .retain(|sample| sample.metric != Metric::Energy);
+        }
+        let judgement = judged(&record);
+        assert_eq!(judgement.exit_code, if head.is_empty() { 0 } else { 4 });
+        assert_eq!(judgement.multiplicity, 1);
+    }
 }
 
 #[test]
@@ -216,15 +288,24 @@ fn with_energy(head: &str) -> GateRecord {
     record
 }
 
+fn without_energy(head: &str) -> GateRecord {
+    let mut record = with_energy(head);
+    for slot in slots(&mut record) {
+        slot.samples
+            .retain(|sample| sample.metric != Metric::Energy);
+    }
+    record
+}
+
 #[test]
 fn a_required_axis_that_could_not_be_measured_invalidates() {
-    let required = with_energy("required = [\"speed\", \"energy\"]");
+    let required = without_energy("required = [\"speed\", \"energy\"]");
     refused(
         &required,
         "energy of mini pp64-tg64 could not be measured: no meter covers the engine",
     );
 
-    let judgement = judged(&with_energy(""));
+    let judgement = judged(&without_energy(""));
     assert_eq!(judgement.verdict, Verdict::Pass);
     assert_eq!(judgement.multiplicity, 1);
     let last = judgement.cells.last().expect("two cells");
@@ -262,7 +343,7 @@ fn an_axis_without_any_cell_is_not_known() {
 #[test]
 fn a_workload_of_the_policy_that_was_left_out_is_told() {
     let mut record = Example::of("mini", "pp64-tg64", &[(Metric::Decode, 0.0)])
-        .with("mini", "pp8-tg8", &[(Metric::Decode, 0.0)])
+        .with("mini", "pp16-tg8", &[(Metric::Decode, 0.0)])
         .record();
     assert_eq!(judged(&record).verdict, Verdict::Pass);
     record.cells.pop();
@@ -271,8 +352,82 @@ fn a_workload_of_the_policy_that_was_left_out_is_told() {
     }
     refused(
         &record,
-        "the policy gates pp8-tg8 of mini, and not all of it was measured",
+        "the policy gates pp16-tg8 of mini, and not all of it was measured",
     );
+}
+
+#[test]
+fn a_workload_that_is_called_so_and_asks_less_is_none_of_the_policys() {
+    let mut record = of_effect(0.0).record();
+    let workload = record.cells[0].workload.as_mut();
+    workload.expect("an engine's").output_tokens = 8;
+    refused(
+        &record,
+        "the policy gates pp64-tg64 of mini, and not all of it was measured",
+    );
+}
+
+#[test]
+fn a_model_of_the_policy_that_was_left_out_is_told() {
+    let gating = |models: &str| {
+        let mut example = of_effect(0.0);
+        example.policy_head = format!("models = {models}");
+        example.record()
+    };
+    for models in [
+        "[\"mini.gguf\"]",
+        "[\"folder/m*.gguf\"]",
+        "[\"mini.GGUF\"]",
+        "[\"mi*\"]",
+    ] {
+        assert_eq!(judged(&gating(models)).verdict, Verdict::Pass, "{models}");
+    }
+    refused(
+        &gating("[\"mini.gguf\", \"large-*.gguf\"]"),
+        "the policy gates the model large-*.gguf, and it was not measured",
+    );
+}
+
+#[test]
+fn commands_are_not_what_a_policy_of_models_or_workloads_gates() {
+    for policy in [
+        "models = [\"*.gguf\"]\n",
+        "[[workloads]]\nid = \"pp64-tg64\"\nprompt_tokens = 64\noutput_tokens = 64\n",
+    ] {
+        let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
+        assert_eq!(judged(&record).verdict, Verdict::Pass);
+        record.policy.text = policy.to_owned();
+        record.policy.sha256 = Sha256Digest::of(policy.as_bytes());
+        refused(&record, "the policy gates");
+    }
+}
+
+#[test]
+fn what_was_typed_is_gated_as_the_record_says() {
+    let mut record = of_effect(0.0).record();
+    let own = "models = [\"large.gguf\"]\n[[workloads]]\nid = \"pp512-tg8\"\n\
+               prompt_tokens = 512\noutput_tokens = 8\n";
+    let slug = crate::ids::Slug::from_text("pp64-tg64").expect("a slug");
+    let workload = crate::matrix::WorkloadSpec::simple(slug, 64, 64);
+    let mut of = |text: &str| {
+        record.policy.text = text.to_owned();
+        record.policy.sha256 = Sha256Digest::of(text.as_bytes());
+        record.policy.origin = PolicyOrigin::Typed;
+        record.cells[0].metrics = vec![Metric::Decode, Metric::Prefill];
+        for slot in slots(&mut record) {
+            let mut prefill = slot.samples[0].clone();
+            prefill.metric = Metric::Prefill;
+            slot.samples.truncate(1);
+            slot.samples.push(prefill);
+        }
+        record.clone()
+    };
+    refused(&of(own), "the policy gates the model large.gguf");
+    let models = ["mini.gguf".to_owned()];
+    let typed = crate::gate::policy::typed("gate.toml", own, &models, &[workload]);
+    let judgement = judged(&of(&typed.expect("a policy")));
+    assert_eq!(judgement.verdict, Verdict::Pass);
+    assert!(judgement.notes[0].contains("what is gated was typed"));
 }
 
 #[test]

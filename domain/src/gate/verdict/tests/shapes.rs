@@ -1,6 +1,7 @@
 //! Records that contradict themselves are not judged at all.
 
 use super::*;
+use crate::gate::record::ArmKind;
 
 /// The record, changed so, is refused with these words.
 fn contradicts(change: impl Fn(&mut GateRecord), why: &str) {
@@ -163,6 +164,20 @@ fn places_that_are_not_there_are_refused() {
         "overlap",
     );
     contradicts(|record| first(record).slots[1].end_ns = 0, "overlap");
+}
+
+#[test]
+fn an_engine_without_weights_is_refused() {
+    contradicts(|record| record.models[0].base = None, "which weights");
+    contradicts(|record| record.models[0].candidate = None, "which weights");
+    contradicts(
+        |record| {
+            record.models[0].base = None;
+            record.models[0].candidate = None;
+            record.base.kind = ArmKind::Command;
+        },
+        "only commands have none",
+    );
 }
 
 #[test]
