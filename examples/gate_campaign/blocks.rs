@@ -35,6 +35,8 @@ pub(crate) struct Header {
     pub(crate) chip: String,
     /// Logical cores.
     pub(crate) cpu_cores: u32,
+    /// Those of them that the campaign and all that it started were held on.
+    pub(crate) cores_allowed: usize,
     /// Threads of the engine.
     pub(crate) threads: u32,
     /// When it began, Unix milliseconds.
@@ -125,6 +127,11 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
         blocks.push(block);
         eprintln!("block {} of {wanted}", index + 1);
     }
+    ensure!(
+        blocks.len() as u32 >= wanted,
+        "stopped after {} of {wanted} blocks: run it again to go on",
+        blocks.len()
+    );
     Ok(())
 }
 
@@ -145,6 +152,7 @@ fn begin(campaign: &Campaign) -> anyhow::Result<Header> {
             .map_or("not recorded", |chip| chip.as_str())
             .to_owned(),
         cpu_cores: survey.host.cpu_cores,
+        cores_allowed: std::thread::available_parallelism()?.get(),
         threads: threads(),
         started_ms: clock.unix_ms(),
     };

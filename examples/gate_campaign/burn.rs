@@ -1,4 +1,4 @@
-//! Other programs that load the cores, at random times.
+//! Other programs that load the core that is measured on, at random times.
 
 use std::hint::black_box;
 use std::process::{Child, Command, Stdio};
@@ -20,14 +20,15 @@ pub(crate) fn burn(seconds: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts other processes at random times until `stop`: bursts of 0.2 to 4 s on one core or two, as long apart.
+/// Starts other processes at random times until `stop`: bursts of 0.2 to 4 s by one process or two, as long
+/// apart. They are held on the same cores as the caller.
 pub(crate) fn disturb(seed: u64, stop: &AtomicBool) -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut share = || f64::from(random.next_u32()) / f64::from(u32::MAX);
     while !stop.load(Ordering::Relaxed) {
-        let (burst, cores) = (0.2 + 3.8 * share(), if share() < 0.5 { 1 } else { 2 });
-        let children: Vec<Child> = (0..cores)
+        let (burst, count) = (0.2 + 3.8 * share(), if share() < 0.5 { 1 } else { 2 });
+        let children: Vec<Child> = (0..count)
             .map(|_| {
                 Command::new(&program)
                     .args(["burn", "--seconds", &format!("{burst:.3}")])

@@ -1,8 +1,7 @@
 //! Gates whose truth is known, one after another in an order drawn beforehand.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +10,9 @@ use domain::gate::record::{GateRecord, PolicyOrigin, PolicyUsed, Purpose};
 use domain::gate::verdict::judge;
 use domain::ids::Sha256Digest;
 use domain::record::{Audience, SetupRef};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use runner::gate::run::{GateEvent, GateOptions, ModelPair, run};
@@ -43,8 +45,8 @@ impl Truth {
         (Self::Same, 30),
         (Self::FivePercent, 20),
         (Self::TwoPercent, 20),
-        (Self::SameDisturbed, 10),
-        (Self::FivePercentDisturbed, 10),
+        (Self::SameDisturbed, 6),
+        (Self::FivePercentDisturbed, 6),
     ];
 
     /// Every so many decode passes one is computed twice.
@@ -70,30 +72,42 @@ pub(crate) struct Finished {
     pub(crate) record: GateRecord,
 }
 
-fn path(campaign: &Campaign) -> PathBuf {
-    campaign.out.join("live.jsonl")
+/// Where a gate is kept, by its place in the drawn order.
+fn path(campaign: &Campaign, number: usize) -> PathBuf {
+    let name = format!("{number:03}.json.gz");
+    campaign.out.join("live").join(name)
 }
 
-/// What was finished.
+/// What was finished, in the drawn order.
 pub(crate) fn read(campaign: &Campaign) -> anyhow::Result<Vec<Finished>> {
-    let path = path(campaign);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let lines = BufReader::new(File::open(&path)?).lines();
-    lines
-        .map(|line| {
-            serde_json::from_str(&line?)
-                .with_context(|| format!("failed to read a gate in {}", path.display()))
-        })
+    let paths = (0..order().len()).map(|number| path(campaign, number));
+    let kept = paths.filter(|path| path.exists());
+    kept.map(|path| read_one(&path).with_context(|| format!("failed to read {}", path.display())))
         .collect()
 }
 
-/// Every gate that is not finished, in the drawn order.
-pub(crate) fn run_all(campaign: &Campaign) -> anyhow::Result<()> {
-    let finished = read(campaign)?;
+fn read_one(path: &Path) -> anyhow::Result<Finished> {
+    Ok(serde_json::from_reader(GzDecoder::new(File::open(path)?))?)
+}
+
+/// Keeps a gate as a whole or not at all.
+fn keep(path: &Path, finished: &Finished) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = GzEncoder::new(File::create(&new)?, Compression::best());
+    serde_json::to_writer(&mut file, finished)?;
+    file.finish()?.sync_all()?;
+    Ok(fs::rename(&new, path)?)
+}
+
+/// Every gate of a lane that is not finished, in the drawn order.
+pub(crate) fn run_all(campaign: &Campaign, lane: Lane) -> anyhow::Result<()> {
     let order = order();
-    for (number, truth) in order.iter().enumerate().skip(finished.len()) {
+    fs::create_dir_all(campaign.out.join("live"))?;
+    for (number, truth) in order.iter().enumerate() {
+        let path = path(campaign, number);
+        if number % lane.of != lane.number || path.exists() {
+            continue;
+        }
         if campaign.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -108,16 +122,11 @@ pub(crate) fn run_all(campaign: &Campaign) -> anyhow::Result<()> {
             order.len(),
             judgement.headline
         );
-        let line = serde_json::to_string(&Finished {
+        let finished = Finished {
             truth: *truth,
             record,
-        })?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path(campaign))?;
-        writeln!(file, "{line}")?;
-        file.sync_data()?;
+        };
+        keep(&path, &finished)?;
     }
     Ok(())
 }
@@ -132,6 +141,13 @@ fn order() -> Vec<Truth> {
         order.swap(last, random.next_u64() as usize % (last + 1));
     }
     order
+}
+
+/// Which gates of the drawn order this process runs: each `of`-th, from `number` on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane {
+    pub(crate) number: usize,
+    pub(crate) of: usize,
 }
 
 fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRecord> {

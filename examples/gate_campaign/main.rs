@@ -1,19 +1,18 @@
 //! Is the gate honest? What it says of no change, and of slow-downs that are known, on this machine.
 //!
-//! `cargo run --release --example gate_campaign -- all` goes through these steps, each of which may be
-//! named alone. Everything finished is kept in `--out` (default `docs/gate`): interrupted, or run
-//! again with a greater number, it goes on where it stopped.
+//! `examples/gate_campaign/run.sh` builds and runs these steps, two processes at a time, each with
+//! what it measures held on a core of its own. Everything finished is kept in `--out` (default
+//! `docs/gate`): interrupted, or run again with a greater number, it goes on where it stopped.
 //!
 //! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
 //! - `live`: gates an arm against itself (30), against one that computes every 20th decode pass
 //!   twice (+5 % work, 20) and every 50th (+2 %, 20), and the first two with other programs
-//!   loading the cores at random times (10 each), in an order drawn beforehand.
+//!   loading its core at random times (6 each), in an order drawn beforehand.
 //! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the
 //!   recorded blocks with and without a planted ratio, the live rates, and the rules of other tools on the same
 //!   blocks. Live and replayed rates are never merged.
-//!
-//! The slowed arm is `examples/slowed_arm`, built by the same command line beforehand.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +27,8 @@ mod burn;
 mod live;
 mod report;
 mod rules;
+
+use live::Lane;
 
 /// What is measured: the smallest workload whose slot lasts about a second here.
 const POLICY: &str = include_str!("policy.toml");
@@ -50,6 +51,12 @@ struct Cli {
     /// Recorded blocks.
     #[arg(long, default_value_t = 200)]
     blocks: u32,
+    /// Of the live gates this process runs each `lanes`-th, from this one on.
+    #[arg(long, default_value_t = 0)]
+    lane: usize,
+    /// Processes that share the live gates.
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    lanes: NonZeroUsize,
     /// Seconds after which `burn` ends.
     #[arg(long, default_value_t = 1.0, hide = true)]
     seconds: f64,
@@ -58,8 +65,6 @@ struct Cli {
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// Every step.
-    All,
     /// Records blocks of an arm against itself.
     AaBlocks,
     /// Gates with known truths.
@@ -82,9 +87,6 @@ struct Campaign {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if cli.step == Step::Burn {
-        return burn::burn(cli.seconds);
-    }
     let policy = Policy::parse("examples/gate_campaign/policy.toml", POLICY)?;
     let [pattern] = policy.models.as_slice() else {
         anyhow::bail!("failed to read the policy: one model is measured");
@@ -100,22 +102,25 @@ fn main() -> anyhow::Result<()> {
         programs: cli.programs,
         stop,
     };
-    let all = cli.step == Step::All;
-    if all || cli.step == Step::AaBlocks {
-        ensure!(
-            campaign.weights.is_file(),
-            "failed to find {}: name the folder with --models",
-            campaign.weights.display()
-        );
-        blocks::record(&campaign, cli.blocks)?;
+    match cli.step {
+        Step::AaBlocks => {
+            ensure!(
+                campaign.weights.is_file(),
+                "failed to find {}: name the folder with --models",
+                campaign.weights.display()
+            );
+            blocks::record(&campaign, cli.blocks)
+        }
+        Step::Live => {
+            let lane = Lane {
+                number: cli.lane,
+                of: cli.lanes.get(),
+            };
+            live::run_all(&campaign, lane)
+        }
+        Step::Report => report::print(&campaign),
+        Step::Burn => burn::burn(cli.seconds),
     }
-    if all || cli.step == Step::Live {
-        live::run_all(&campaign)?;
-    }
-    if (all || cli.step == Step::Report) && !campaign.stop.load(Ordering::Relaxed) {
-        report::print(&campaign)?;
-    }
-    Ok(())
 }
 
 impl Campaign {

@@ -38,12 +38,13 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
     let seconds = slot_seconds(&recorded);
     writeln!(
         out,
-        "\n## The recorded blocks\n\n{} blocks of one build against itself, {} slots of {:.2} s (median), on {}, {} cores, {} thread(s) for the engine.\nThe standard deviation of a block is {:.2} % ({:.2} % by the median absolute deviation).",
+        "\n## The recorded blocks\n\n{} blocks of one build against itself, {} slots of {:.2} s (median), on {}, {} cores of which {} was the campaign's, {} thread(s) for the engine.\nThe standard deviation of a block is {:.2} % ({:.2} % by the median absolute deviation).",
         slots.len(),
         slots.len() * 4,
         median(&seconds).context("no slots")?,
         header.chip,
         header.cpu_cores,
+        header.cores_allowed,
         header.threads,
         100.0 * deviation(&values),
         100.0 * 1.4826 * median_absolute_deviation(&values).context("no blocks")?,
@@ -200,7 +201,7 @@ fn told(truth: Truth) -> &'static str {
         Truth::Same => "the same",
         Truth::FivePercent => "every 20th pass twice (+5 % of the passes)",
         Truth::TwoPercent => "every 50th pass twice (+2 %)",
-        Truth::SameDisturbed => "the same, cores loaded by other programs",
-        Truth::FivePercentDisturbed => "every 20th twice, cores loaded by other programs",
+        Truth::SameDisturbed => "the same, its core loaded by other programs",
+        Truth::FivePercentDisturbed => "every 20th twice, its core loaded by other programs",
     }
 }
