@@ -83,7 +83,7 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
         (begin(campaign)?, Vec::new())
     };
     let mut file = rewrite(&path, &header, &blocks)?;
-    let arm = campaign.plain()?;
+    let arm = campaign.arm("")?;
     let clock = RealClock::default();
     let mut control = Control::default();
     let around = Around {
@@ -162,7 +162,7 @@ fn begin(campaign: &Campaign) -> anyhow::Result<Header> {
         sampler: None,
         stop: &campaign.stop,
     };
-    let tried = slot(campaign, &campaign.plain()?, &header, &around)?;
+    let tried = slot(campaign, &campaign.arm("")?, &header, &around)?;
     header.binary_sha256 = tried
         .binary_sha256
         .context("the slot does not say which program it ran")?;

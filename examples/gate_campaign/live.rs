@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use domain::gate::policy::Policy;
 use domain::gate::record::{GateRecord, PolicyOrigin, PolicyUsed, Purpose};
 use domain::gate::verdict::judge;
 use domain::ids::Sha256Digest;
@@ -18,10 +19,14 @@ use rand_core::{Rng as _, SeedableRng as _};
 use runner::gate::run::{GateEvent, GateOptions, ModelPair, run};
 use runner::meter::wall::MetersFile;
 use runner::sweep::Machine;
+use runner::variant::round_tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::threads;
 use crate::{Campaign, POLICY, burn};
+
+/// What a policy that gates answers has beside.
+const ANSWERS: &str = include_str!("answers.toml");
 
 /// What is true of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,25 +42,37 @@ pub(crate) enum Truth {
     SameDisturbed,
     /// Every 20th, likewise.
     FivePercentDisturbed,
+    /// The candidate processes every prompt twice: other code runs, and decode and every answer stay as they were.
+    SameAnswers,
+    /// One tensor of the candidate's weights is rounded to 2 bits and stored as it was.
+    RoundedTensor,
 }
 
 impl Truth {
     /// Each and how many gates of it.
-    pub(crate) const PLANNED: [(Self, usize); 5] = [
+    pub(crate) const PLANNED: [(Self, usize); 7] = [
         (Self::Same, 30),
         (Self::FivePercent, 20),
         (Self::TwoPercent, 20),
         (Self::SameDisturbed, 6),
         (Self::FivePercentDisturbed, 6),
+        (Self::SameAnswers, 3),
+        (Self::RoundedTensor, 3),
     ];
 
-    /// Every so many decode passes one is computed twice.
-    fn every(self) -> Option<u32> {
+    /// What the candidate's program is told beside.
+    fn arguments(self) -> &'static str {
         match self {
-            Self::Same | Self::SameDisturbed => None,
-            Self::FivePercent | Self::FivePercentDisturbed => Some(20),
-            Self::TwoPercent => Some(50),
+            Self::Same | Self::SameDisturbed | Self::RoundedTensor => "",
+            Self::FivePercent | Self::FivePercentDisturbed => " --repeat-pass-every 20",
+            Self::TwoPercent => " --repeat-pass-every 50",
+            Self::SameAnswers => " --repeat-prompt-every 1",
         }
+    }
+
+    /// Whether answers are gated, too.
+    pub(crate) fn asks_for_answers(self) -> bool {
+        matches!(self, Self::SameAnswers | Self::RoundedTensor)
     }
 
     fn is_disturbed(self) -> bool {
@@ -150,26 +167,44 @@ pub(crate) struct Lane {
     pub(crate) of: usize,
 }
 
+/// The weights with one tensor rounded, made when they are not there yet.
+fn rounded(campaign: &Campaign, data: &Path) -> anyhow::Result<PathBuf> {
+    let path = data.join("rounded.gguf");
+    if !path.exists() {
+        let new = data.join(format!("rounded-{}.gguf", std::process::id()));
+        round_tensor(&campaign.weights, "token_embd.weight", &new)?;
+        fs::rename(&new, &path)?;
+    }
+    Ok(path)
+}
+
 fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRecord> {
-    let candidate = match truth.every() {
-        None => campaign.plain()?,
-        Some(every) => campaign.slowed(every)?,
+    let data = std::env::temp_dir().join("joulemark-gate-campaign");
+    fs::create_dir_all(&data)?;
+    let text = if truth.asks_for_answers() {
+        format!("{POLICY}{ANSWERS}")
+    } else {
+        POLICY.to_owned()
+    };
+    let candidate_weights = match truth {
+        Truth::RoundedTensor => rounded(campaign, &data)?,
+        _ => campaign.weights.clone(),
     };
     let options = GateOptions {
         purpose: Purpose::Gate,
-        policy: campaign.policy.clone(),
+        policy: Policy::parse("the campaign's policy", &text)?,
         policy_used: PolicyUsed {
-            sha256: Sha256Digest::of(POLICY.as_bytes()),
-            text: POLICY.to_owned(),
+            sha256: Sha256Digest::of(text.as_bytes()),
+            text,
             origin: PolicyOrigin::File,
             commit: None,
         },
-        base: campaign.plain()?,
-        candidate,
+        base: campaign.arm("")?,
+        candidate: campaign.arm(truth.arguments())?,
         models: vec![ModelPair {
             name: "joulemark-reference-0.9m".to_owned(),
             base: campaign.weights.clone(),
-            candidate: campaign.weights.clone(),
+            candidate: candidate_weights,
         }],
         seed: None,
         budget: None,
@@ -182,11 +217,10 @@ fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRe
             split: None,
         },
         audience: Audience::Any,
-        data: std::env::temp_dir().join("joulemark-gate-campaign"),
+        data,
         threads: threads(),
         stop: Arc::clone(&campaign.stop),
     };
-    std::fs::create_dir_all(&options.data)?;
     let machine = Machine::here(&MetersFile::default());
     let mut on_event = |event: GateEvent| {
         if let GateEvent::Note(note) = event {

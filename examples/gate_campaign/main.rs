@@ -6,8 +6,9 @@
 //!
 //! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
 //! - `live`: gates an arm against itself (30), against one that computes every 20th decode pass
-//!   twice (+5 % work, 20) and every 50th (+2 %, 20), and the first two with other programs
-//!   loading its core at random times (6 each), in an order drawn beforehand.
+//!   twice (+5 % work, 20) and every 50th (+2 %, 20), the first two with other programs loading
+//!   the core at random times (6 each), and, with answers gated, against one that answers alike and
+//!   one with a tensor rounded to 2 bits (3 each), in an order drawn beforehand.
 //! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the
 //!   recorded blocks with and without a planted ratio, the live rates, and the rules of other tools on the same
 //!   blocks. Live and replayed rates are never merged.
@@ -124,17 +125,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 impl Campaign {
-    /// The arm that every decode pass is computed once by.
-    fn plain(&self) -> anyhow::Result<ArmSpec> {
-        self.arm("")
-    }
-
-    /// The arm that computes every `every`-th decode pass twice.
-    fn slowed(&self, every: u32) -> anyhow::Result<ArmSpec> {
-        self.arm(&format!(" --repeat-pass-every {every}"))
-    }
-
-    /// Both are the same program, so that they differ in the extra passes and nothing else.
+    /// An arm with these arguments. Each is the same program, so that they differ in what it is told and nothing else.
     fn arm(&self, arguments: &str) -> anyhow::Result<ArmSpec> {
         let program = std::path::absolute(self.programs.join("slowed_arm"))?;
         ensure!(

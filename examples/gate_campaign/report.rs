@@ -157,7 +157,7 @@ fn lived(finished: &[Finished], out: &mut impl std::io::Write) -> anyhow::Result
             .or_default()
             .push((&gate.record, judged));
     }
-    for (truth, gates) in by_truth {
+    for (truth, gates) in &by_truth {
         let n = gates.len() as u32;
         let said = |verdict| {
             let those = gates.iter().filter(|(_, judged)| judged.verdict == verdict);
@@ -180,7 +180,7 @@ fn lived(finished: &[Finished], out: &mut impl std::io::Write) -> anyhow::Result
         writeln!(
             out,
             "| {} | {n} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} ({:.1}) |",
-            told(truth),
+            told(*truth),
             share(said(Verdict::Regressed), n),
             said(Verdict::Improved),
             share(said(Verdict::Pass) + said(Verdict::Improved), n),
@@ -193,6 +193,38 @@ fn lived(finished: &[Finished], out: &mut impl std::io::Write) -> anyhow::Result
             minutes.iter().copied().fold(0.0, f64::max),
         )?;
     }
+    answered(&by_truth, out)
+}
+
+/// The gates that looked at answers, one by one: what decided is no matter of chance.
+fn answered(
+    by_truth: &BTreeMap<Truth, Vec<(&GateRecord, Judgement)>>,
+    out: &mut impl std::io::Write,
+) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "\n### Answers\n\n| truth | verdict | of answers | rung | what was seen | decode |\n|---|---|---|---:|---|---|"
+    )?;
+    let asked = by_truth
+        .iter()
+        .filter(|(truth, _)| truth.asks_for_answers());
+    for (truth, judged) in
+        asked.flat_map(|(truth, gates)| gates.iter().map(move |(_, j)| (truth, j)))
+    {
+        let (answers, decode) = (judged.quality.first(), judged.cells.first());
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} |",
+            told(*truth),
+            judged.verdict.as_str(),
+            answers.map_or("none", |quality| quality.verdict.as_str()),
+            answers
+                .and_then(|quality| quality.rung)
+                .map_or("none".to_owned(), |rung| rung.to_string()),
+            answers.map_or("", |quality| quality.said.as_str()),
+            decode.map_or("not measured", |cell| cell.verdict.as_str()),
+        )?;
+    }
     Ok(())
 }
 
@@ -203,5 +235,7 @@ fn told(truth: Truth) -> &'static str {
         Truth::TwoPercent => "every 50th pass twice (+2 %)",
         Truth::SameDisturbed => "the same, its core loaded by other programs",
         Truth::FivePercentDisturbed => "every 20th twice, its core loaded by other programs",
+        Truth::SameAnswers => "every prompt processed twice: decode and answers the same",
+        Truth::RoundedTensor => "one tensor rounded to 2 bits: decode the same",
     }
 }
