@@ -7,7 +7,7 @@ use domain::gate::verdict::{CellJudgement, Judgement, QualityJudgement};
 
 use super::{
     About, badness, costs, direction, evidence, interval, margins, measured, name, percent,
-    remarks, time,
+    remarks, result, time,
 };
 
 /// The whole answer, without a line break at its end.
@@ -70,7 +70,7 @@ pub(crate) fn text(judgement: &Judgement, about: &About, has_colour: bool) -> St
     if let Some(rate) = about.false_alarms.as_ref().filter(|_| about.has_verdict()) {
         add(&format!("A/A        {rate}"));
     }
-    let _ = write!(text, "result     {}", about.content_id);
+    let _ = write!(text, "result     {}", result(about));
     text
 }
 

@@ -34,15 +34,15 @@ pub(crate) struct About {
     pub(crate) environment: Vec<(&'static str, String)>,
     /// The command that measures the same again.
     pub(crate) reproduce: String,
-    /// The sealed result.
-    pub(crate) content_id: ContentId,
+    /// The sealed result; absent where it could not be sealed.
+    pub(crate) content_id: Option<ContentId>,
     /// How often gates of one arm against itself said REGRESSED on this setup, in words.
     pub(crate) false_alarms: Option<String>,
 }
 
 impl About {
     /// What a record is about.
-    pub(crate) fn of(record: &GateRecord, content_id: ContentId) -> Self {
+    pub(crate) fn of(record: &GateRecord, content_id: Option<ContentId>) -> Self {
         Self {
             purpose: record.purpose,
             setup: setup(record),
@@ -155,10 +155,10 @@ fn reproduce(record: &GateRecord) -> String {
     }
 }
 
-/// What a verdict is to a check: `success`, `failure`, or `neutral`, which counts as passing.
-pub(crate) fn conclusion(judgement: &Judgement, mode: Mode) -> &'static str {
-    match (judgement.exit_code, mode) {
-        (0, _) => "success",
+/// What the end of a gate is to a check: `success`, `failure`, or `neutral`, which counts as passing.
+pub(crate) fn conclusion(exit: Exit, mode: Mode) -> &'static str {
+    match (exit, mode) {
+        (Exit::Fine, _) => "success",
         (_, Mode::Required) => "failure",
         (_, Mode::Advisory) => "neutral",
     }
@@ -168,6 +168,8 @@ pub(crate) fn conclusion(judgement: &Judgement, mode: Mode) -> &'static str {
 pub(crate) fn verdict_of_nothing(exit: Exit) -> Verdict {
     match exit {
         Exit::Inconclusive => Verdict::Inconclusive,
+        // Of what was recovered.
+        Exit::No => Verdict::Regressed,
         _ => Verdict::Invalid,
     }
 }
@@ -181,6 +183,13 @@ pub(crate) fn badness(verdict: Verdict) -> u8 {
         Verdict::Invalid => 3,
         Verdict::Regressed => 4,
     }
+}
+
+/// The sealed result's id, or that there is none.
+pub(crate) fn result(about: &About) -> String {
+    about
+        .content_id
+        .map_or_else(|| "not sealed".to_owned(), |id| id.to_string())
 }
 
 /// The first characters of a digest.
