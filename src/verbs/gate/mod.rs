@@ -5,6 +5,7 @@
 
 mod aa;
 mod after;
+mod arms;
 mod earlier;
 mod measure;
 mod options;
