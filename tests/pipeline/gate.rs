@@ -318,7 +318,8 @@ fn a_gate_that_was_killed_is_sealed_from_its_folder_and_gone_on_with() {
     // So wide that twelve blocks decide, whatever else this machine does.
     installation.file(
         "gate.toml",
-        "practical_zero_percent = 20.0\nbudget_minutes = 30.0\n[margins]\ntime = 90.0\n",
+        "practical_zero_percent = 20.0\nbudget_minutes = 30.0\n[margins]\ndecode = 90.0\n\
+         prefill = 90.0\nttft = 90.0\npeak-bytes = 90.0\nenergy = 90.0\ntime = 90.0\n",
     );
     let gate = [
         "gate",
@@ -390,10 +391,9 @@ fn a_gate_that_was_killed_is_sealed_from_its_folder_and_gone_on_with() {
 }
 
 /// A repository whose branch `main` has the policy, and whose working tree is a commit ahead of it;
-/// none, and it says so, where there is no git.
+/// none where there is no git.
 fn repository(installation: &Installation, files: &[(&str, &str)]) -> Option<PathBuf> {
     if Command::new("git").arg("--version").output().is_err() {
-        println!("SKIPPED: there is no git");
         return None;
     }
     let here = folder(installation).join("repository");
@@ -427,7 +427,7 @@ fn two_commands_are_gated_where_the_policy_is_for_models_but_not_as_required() {
         prompt_tokens = 64\noutput_tokens = 64\n";
     let files = [(".joulemark/gate.toml", policy), ("works.sh", WORKS)];
     let Some(here) = repository(&installation, &files) else {
-        return;
+        return println!("SKIPPED: there is no git");
     };
     let gate = |more: &[&str]| {
         let pair = ["--base", "sh works.sh", "--candidate", "sh works.sh"];
@@ -461,7 +461,7 @@ fn two_commands_are_gated_where_the_policy_is_for_models_but_not_as_required() {
 fn a_required_gate_wants_a_base_ref_that_git_can_read() {
     let installation = Installation::fresh();
     let Some(here) = repository(&installation, &[("works.sh", WORKS)]) else {
-        return;
+        return println!("SKIPPED: there is no git");
     };
     installation.file("works.sh", WORKS);
     let gate = |folder: &Path, more: &[&str]| {
@@ -524,7 +524,7 @@ fn a_build_that_touches_the_other_arm_is_told_of() {
             (".gitignore", "program\n"),
         ];
         let Some(here) = repository(&installation, &files) else {
-            return;
+            return println!("SKIPPED: there is no git");
         };
         let output = program(&installation, &here, &["gate", "--dry-run"]).output();
         let (code, said) = ended(&output.expect("the program starts"));

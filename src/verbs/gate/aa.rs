@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::after::After;
 use super::measure::{self, Kept, Measured};
 use super::options::{Here, Wanted};
-use super::render::share;
+use super::render::{blocks, share};
 use super::told::Told;
 use crate::cli::gate::{Aa, GateFormat, Github, Mode, Pair};
 use crate::config::Config;
@@ -198,12 +198,17 @@ impl Answer {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for gate in &self.measured {
+            let judgement = &gate.judgement;
             lines.push(format!(
-                "{} after {} blocks ({})",
-                gate.judgement.verdict.as_str(),
-                gate.judgement.blocks,
+                "{} after {} ({})",
+                judgement.verdict.as_str(),
+                blocks(judgement.blocks),
                 named(gate.content_id()),
             ));
+            // What is not counted says why.
+            if !counts(gate) {
+                lines.push(format!("    {}", judgement.headline));
+            }
         }
         lines.push(format!("live: {}", self.now.in_words()));
         if self.ever != self.now {

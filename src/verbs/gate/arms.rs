@@ -13,7 +13,7 @@ use runner::gate::checkout::{self, Checkout, CheckoutError};
 use runner::gate::run::LayoutBuild;
 use runner::gate::slot::binary_sha256;
 
-use super::options::{Origin, Wanted, failed, usage};
+use super::options::{Origin, Wanted, arm, failed, usage};
 use crate::exit::{Exit, Failure, OrExit as _};
 use crate::progress::gate::GateProgress;
 
@@ -62,7 +62,7 @@ impl Arms<'_> {
 
     pub(super) fn base(&mut self, progress: &mut GateProgress) -> Result<ArmSpec, Failure> {
         if let Some(text) = &self.wanted.pair.base {
-            return ArmSpec::parse(text).or_usage();
+            return arm(text);
         }
         let (policy, origin) = self.built("--base")?;
         let commit = self.base_commit(origin)?;
@@ -84,7 +84,7 @@ impl Arms<'_> {
         progress: &mut GateProgress,
     ) -> Result<ArmSpec, Failure> {
         if let Some(text) = &self.wanted.pair.candidate {
-            return ArmSpec::parse(text).or_usage();
+            return arm(text);
         }
         let (policy, origin) = self.built("--candidate")?;
         let commit = origin.repository.head_if_clean().map_err(failed)?;
@@ -149,12 +149,11 @@ impl Arms<'_> {
             ArmKind::Server => "server:",
             ArmKind::Command => "",
         };
-        let arm = ArmSpec::parse(&format!("{driver}{}", policy.run)).or_usage()?;
         Ok(ArmSpec {
             label,
             folder: Some(folder.to_owned()),
             commit,
-            ..arm
+            ..arm(&format!("{driver}{}", policy.run))?
         })
     }
 

@@ -162,6 +162,7 @@ async fn measured(
     told: &mut Told,
 ) -> Outcome {
     let audience = wanted.audience;
+    let typed = [wanted.pair.base.clone(), wanted.pair.candidate.clone()];
     let record = measure::record(wanted, config, shown.progress).await?;
     let mut measured = kept.judge(record)?;
     let known = earlier::note(config.data(), &measured.record);
@@ -170,6 +171,7 @@ async fn measured(
     let mut after = After::of(Exit::of_gate(judgement.exit_code));
     let false_alarms = after.take(aa::known(config, &measured.record)).flatten();
     let about = About {
+        typed,
         false_alarms,
         ..About::of(&measured.record, measured.content_id())
     };

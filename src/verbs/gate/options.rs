@@ -101,7 +101,7 @@ impl Wanted {
         let arms_typed = [&self.pair.base, &self.pair.candidate]
             .into_iter()
             .flatten()
-            .map(|text| ArmSpec::parse(text).or_usage())
+            .map(|text| arm(text.as_str()))
             .collect::<Result<Vec<_>, _>>()?;
         let is_typed = self.pair.base.is_some() && self.pair.candidate.is_some();
         let origin = self.origin(is_typed)?;
@@ -270,7 +270,7 @@ impl Wanted {
                 refuse_what_loosened(&continued.record)?;
             }
             let used = continued.record.policy.clone();
-            let policy = Policy::parse("the result's policy", &used.text).or_usage()?;
+            let policy = policy("the result's policy", &used.text)?;
             return Ok((policy, used));
         }
         if let Some(file) = &self.policy {
@@ -410,7 +410,7 @@ impl Wanted {
         }
         let workloads = self.asked.workload.iter().copied().map(workload);
         let workloads: Vec<WorkloadSpec> = workloads.collect();
-        let text = typed("the policy", &used.text, &patterns, &workloads).or_usage()?;
+        let text = typed("the policy", &used.text, &patterns, &workloads).map_err(fragment)?;
         if text != used.text {
             if self.continues.is_some() {
                 return Err(usage(
@@ -419,7 +419,7 @@ impl Wanted {
                         .to_owned(),
                 ));
             }
-            policy = Policy::parse("the policy with what was typed", &text).or_usage()?;
+            policy = self::policy("the policy with what was typed", &text)?;
             used = PolicyUsed {
                 sha256: Sha256Digest::of(text.as_bytes()),
                 text,
@@ -501,13 +501,27 @@ pub(super) fn failed(error: CheckoutError) -> Failure {
     }
 }
 
+/// What a person typed or wrote and the library below could not read, as a sentence.
+fn fragment(error: impl std::fmt::Display) -> Failure {
+    usage(format!("failed to {error}"))
+}
+
+/// An arm as typed.
+pub(super) fn arm(text: &str) -> Result<ArmSpec, Failure> {
+    ArmSpec::parse(text).map_err(fragment)
+}
+
+fn policy(file: &str, text: &str) -> Result<Policy, Failure> {
+    Policy::parse(file, text).map_err(fragment)
+}
+
 fn parsed(
     file: &str,
     text: String,
     origin: PolicyOrigin,
     commit: Option<&str>,
 ) -> Result<(Policy, PolicyUsed), Failure> {
-    let policy = Policy::parse(file, &text).or_usage()?;
+    let policy = policy(file, &text)?;
     let used = PolicyUsed {
         sha256: Sha256Digest::of(text.as_bytes()),
         text,

@@ -29,7 +29,7 @@ fn record(regresses: bool) -> GateRecord {
     Example {
         confirmation: if regresses { 16 } else { 0 },
         block_sd: 0.003,
-        ..Example::of("mini", "pp1-tg1", &[(Metric::Decode, effect)])
+        ..Example::of("mini", "pp64-tg64", &[(Metric::Decode, effect)])
     }
     .record()
 }

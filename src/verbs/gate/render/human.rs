@@ -52,8 +52,12 @@ pub(crate) fn text(judgement: &Judgement, about: &About, has_colour: bool) -> St
         }
     }
     add("");
-    add(&format!("base       {}", about.arms[0]));
-    add(&format!("candidate  {}", about.arms[1]));
+    for (at, arm) in ["base     ", "candidate"].into_iter().enumerate() {
+        add(&match &about.typed[at] {
+            Some(typed) => format!("{arm}  {typed} ({})", about.arms[at]),
+            None => format!("{arm}  {}", about.arms[at]),
+        });
+    }
     add(&format!(
         "measured   {} on {}",
         measured(judgement),
@@ -149,6 +153,27 @@ mod tests {
             cell(Verdict::Pass),
         ]);
         insta::assert_snapshot!(text(&judgement, &about(), false));
+    }
+
+    #[test]
+    fn arms_are_told_apart_as_they_were_typed_and_only_here() {
+        let judgement = judgement(vec![cell(Verdict::Pass)]);
+        let about = About {
+            arms: [
+                "python3, program 01".to_owned(),
+                "python3, program 01".to_owned(),
+            ],
+            typed: [Some("python3 old.py".to_owned()), None],
+            ..about()
+        };
+        let said = text(&judgement, &about, false);
+        assert!(
+            said.contains("base       python3 old.py (python3, program 01)\n"),
+            "{said}"
+        );
+        assert!(said.contains("candidate  python3, program 01\n"), "{said}");
+        let comment = super::super::markdown::comment(&judgement, &about);
+        assert!(!comment.contains("old.py"), "{comment}");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct About {
     pub(crate) setup: String,
     /// The arms: base and candidate.
     pub(crate) arms: [String; 2],
+    /// What was typed for them: for the person who typed it, and nobody else.
+    pub(crate) typed: [Option<String>; 2],
     /// Where the policy was read.
     pub(crate) policy: String,
     /// The environment: what, and what it is.
@@ -47,6 +49,7 @@ impl About {
             purpose: record.purpose,
             setup: setup(record),
             arms: [arm(&record.base), arm(&record.candidate)],
+            typed: [None, None],
             policy: policy(record),
             environment: environment(record),
             reproduce: reproduce(record),
@@ -298,9 +301,14 @@ pub(crate) fn costs(cell: &CellJudgement) -> Option<String> {
     ))
 }
 
+/// `1 block`, `12 blocks`.
+pub(crate) fn blocks(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "block" } else { "blocks" })
+}
+
 /// What stands in the brackets of a line: blocks, spread, what could be found.
 pub(crate) fn evidence(cell: &CellJudgement) -> Vec<String> {
-    let mut words = vec![format!("{} blocks", cell.blocks)];
+    let mut words = vec![blocks(cell.blocks)];
     words.extend(cell.block_sd.map(|sd| format!("sd {}", share(sd))));
     words.extend(cell.mde.map(|mde| format!("MDE {}", share(mde))));
     words
@@ -373,8 +381,8 @@ pub(crate) fn measured(judgement: &Judgement) -> String {
         void => format!(", {void} void"),
     };
     format!(
-        "{} blocks{void}, {}",
-        judgement.blocks,
+        "{}{void}, {}",
+        blocks(judgement.blocks),
         time(judgement.seconds)
     )
 }

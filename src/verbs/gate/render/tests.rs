@@ -89,6 +89,7 @@ pub(crate) fn about() -> About {
         purpose: Purpose::Gate,
         setup: "mac-mini-m4-16gb".to_owned(),
         arms: ["old, program 0123456789ab".to_owned(), "new".to_owned()],
+        typed: [None, None],
         policy: "built in".to_owned(),
         environment: vec![("machine", "a chip, 4 cores".to_owned())],
         reproduce: "joulemark gate --base-ref 0123456789ab".to_owned(),
