@@ -48,6 +48,25 @@ impl Exit {
             _ => Self::Infrastructure,
         }
     }
+
+    /// Of two ends of a gate the one that counts: nothing that went wrong hides that the answer is
+    /// no, and nothing but that hides that something went wrong.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        let rank = |exit| match exit {
+            Self::Fine => 0,
+            Self::Inconclusive => 1,
+            Self::Invalid => 2,
+            Self::Interrupted => 3,
+            Self::Usage => 4,
+            Self::Infrastructure => 5,
+            Self::No => 6,
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -16,6 +16,7 @@ use super::Progress;
     joulemark gate --base 'python3 old.py' --candidate 'python3 new.py'\n  \
     joulemark gate --base candle:old/joulemark --candidate candle: --model 'joulemark-reference-*.gguf' --workload 64/64\n  \
     joulemark gate --continue result.json --out result.json    go on where the budget ended\n  \
+    joulemark gate --continue DATA/gates/FOLDER            go on where a crash ended it\n  \
     joulemark gate --judge result.json --format md         decide a sealed result again; measures nothing\n\n\
     An arm is `candle:PROGRAM` (a build of joulemark; `candle:` alone is this one), `server:COMMAND LINE`\n\
     (an OpenAI-compatible server with {weights} and {port} filled in), or a command that prints one line of\n\
@@ -33,8 +34,10 @@ pub(crate) struct Gate {
     /// Print the plan and what it could detect; tries one slot of each arm and measures nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Go on from a sealed result of this machine: same seed and arms, the next planned looks.
-    #[arg(long = "continue", value_name = "RESULT", conflicts_with_all = ["dry_run", "seed"])]
+    /// Go on from a sealed result of this machine: same seed and arms, the next planned looks; or from
+    /// the folder below the data folder's gates/ that a gate left behind when it crashed, which is sealed
+    /// first.
+    #[arg(long = "continue", value_name = "RESULT|FOLDER", conflicts_with_all = ["dry_run", "seed"])]
     pub(crate) continues: Option<PathBuf>,
     /// Decide a sealed result again from its raw samples, and measure nothing.
     #[arg(long, value_name = "RESULT", conflicts_with_all = [

@@ -22,6 +22,8 @@ const BUILD_LINE_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct GateProgress {
     style: Style,
+    /// Which of several gates was told of last.
+    gate: u32,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl GateProgress {
                 built: None,
             },
         };
-        Self { style }
+        Self { style, gate: 0 }
     }
 
     /// A sentence for the person waiting.
@@ -100,7 +102,11 @@ impl GateProgress {
 
     /// Tells of one event of one of several gates.
     pub(crate) fn tell_of(&mut self, gate: u32, of: u32, event: &GateEvent) {
-        if matches!(event, GateEvent::Seeded(_)) {
+        if self.gate != gate {
+            self.gate = gate;
+            if let Style::Lines { last, rung, .. } = &mut self.style {
+                (*last, *rung) = (None, None);
+            }
             self.note(&format!("gate {gate} of {of}"));
         }
         self.tell(event);
@@ -114,11 +120,11 @@ impl GateProgress {
     }
 }
 
-/// `2 cells, at most 48 blocks, 7 min at the most`.
+/// `2 cells, up to 48 blocks in up to 7 min`.
 pub(crate) fn plan_in_words(plan: &GatePlan) -> String {
     let cells = plan.cells.len();
     format!(
-        "{cells} {}, at most {} blocks, {} at the most",
+        "{cells} {}, up to {} blocks in up to {}",
         if cells == 1 { "cell" } else { "cells" },
         plan.last_look,
         minutes(60.0 * plan.minutes),
@@ -142,7 +148,7 @@ fn look_in_words(blocks: u32, judgement: &Judgement) -> String {
         // What alarmed is decided here, and measured again.
         .filter(|cell| cell.verdict == Verdict::Inconclusive && cell.reason.is_none())
         .count();
-    format!("after {blocks} blocks {} of {all} decided", all - open)
+    format!("after {blocks} blocks: {} of {all} decided", all - open)
 }
 
 fn quality_in_words(rung: u8, done: u32, of: u32) -> String {
@@ -169,7 +175,7 @@ fn tell_bar(bar: &ProgressBar, event: &GateEvent) {
             bar.set_length(u64::from(*of));
             bar.set_position(u64::from(block.saturating_sub(1)));
             bar.set_message(format!(
-                "block {block}/{of}, {}; {} left at the most",
+                "block {block}/{of}, {}; up to {} left",
                 arm.as_str(),
                 minutes(*eta_seconds)
             ));
@@ -201,7 +207,7 @@ fn tell_line(last: &mut Option<(StageKind, u32)>, told_rung: &mut Option<u8>, ev
             let shown = (*stage, (block.saturating_sub(1)) / 4);
             if last.replace(shown) != Some(shown) {
                 say(&format!(
-                    "{}, block {block}/{of}, {} left at the most",
+                    "{}: block {block}/{of}, up to {} left",
                     stage_in_words(*stage),
                     minutes(*eta_seconds)
                 ));
@@ -216,7 +222,7 @@ fn tell_line(last: &mut Option<(StageKind, u32)>, told_rung: &mut Option<u8>, ev
                 say(&format!("  {}", quality_in_words(*rung, *done, *of)));
             }
         }
-        GateEvent::Note(sentence) => say(&format!("  {sentence}")),
+        GateEvent::Note(sentence) => say(sentence),
     }
 }
 

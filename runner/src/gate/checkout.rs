@@ -33,6 +33,10 @@ pub const BASE_REFS: [&str; 5] = [
     "master",
 ];
 
+/// How git, in its own language, says that a folder lies in no repository. Of one that is broken it
+/// says where, instead of `(or any`.
+const NO_REPOSITORY: &str = "fatal: not a git repository (or any";
+
 /// Lines of a failed build that its error shows.
 const TAIL_LINES: usize = 20;
 
@@ -168,12 +172,23 @@ impl Checkout {
 impl Repository {
     /// The repository that `folder` lies in.
     pub fn around(folder: &Path) -> Result<Self, CheckoutError> {
-        let output = git(folder, &["rev-parse", "--show-toplevel"])?;
+        let output = match git(folder, &["rev-parse", "--show-toplevel"]) {
+            // Without git there may be a repository all the same, and a policy in it.
+            Err(CheckoutError::NoGit(_)) if !has_git_above(folder) => {
+                return Err(CheckoutError::NoRepository(folder.to_owned()));
+            }
+            output => output?,
+        };
         let root = text(&output.stdout);
-        if !output.status.success() || root.is_empty() {
+        if output.status.success() && !root.is_empty() {
+            return Ok(Self { root: root.into() });
+        }
+        // A repository that git does not open, such as another user's, is none that is not there.
+        if text(&output.stderr).starts_with(NO_REPOSITORY) {
             return Err(CheckoutError::NoRepository(folder.to_owned()));
         }
-        Ok(Self { root: root.into() })
+        let doing = format!("open the git repository around {}", folder.display());
+        Err(refused(doing, &output))
     }
 
     /// Its working tree.
@@ -341,7 +356,12 @@ impl Repository {
                 &wanted,
             ],
         )?;
-        Ok(output.status.success().then(|| text(&output.stdout)))
+        match output.status.code() {
+            Some(0) => Ok(Some(text(&output.stdout))),
+            // What is not there; anything else could not be read.
+            Some(1) => Ok(None),
+            _ => Err(refused(format!("read the ref {reference:?}"), &output)),
+        }
     }
 
     fn is_shallow(&self) -> Result<bool, CheckoutError> {
@@ -510,11 +530,27 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<Output, CheckoutError> {
         .map_err(CheckoutError::NoGit)
 }
 
+/// Whether git would find a repository around a folder.
+fn has_git_above(folder: &Path) -> bool {
+    let here = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    here.ancestors()
+        .any(|folder| folder.join(".git").symlink_metadata().is_ok())
+}
+
 fn refused(doing: String, output: &Output) -> CheckoutError {
     let said = text(&output.stderr);
+    // Behind the error stands what to do about it; before it, what else went on.
+    let from = said.find("fatal: ").unwrap_or_else(|| {
+        let last = said.rfind('\n');
+        last.map_or(0, |at| at + 1)
+    });
+    let said: Vec<&str> = said[from..].split_whitespace().collect();
     CheckoutError::Git {
         doing,
-        said: said.lines().last().unwrap_or("nothing").to_owned(),
+        said: match said.as_slice() {
+            [] => "nothing".to_owned(),
+            words => words.join(" "),
+        },
     }
 }
 

@@ -3,14 +3,15 @@
 //! A gate keeps a folder, `gates/<when it started>-<its seed's first digits>`, and one more with a
 //! number behind it each time that it is gone on with; each with the files
 //! `seed`, `record.json` (the record without what follows) and `blocks.jsonl`: a line when a stage
-//! begins, one for each finished block, and one when a metric is lost. Every write is synced before the next slot starts.
-//! [`recover`] makes a record of them again, as of a gate that a person stopped.
+//! begins, one for each finished block, one when a metric is lost, and a last one when the gate ends.
+//! Every write is synced before the next slot starts. [`recover`] makes a record of them again: the
+//! gate's own where it ended, else as of a gate that a person stopped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use domain::gate::record::{Block, GateRecord, Stage, StageKind, UnavailableMetric};
+use domain::gate::record::{Block, Failure, GateRecord, Stage, StageKind, UnavailableMetric};
 use serde::{Deserialize, Serialize};
 
 use super::run::GateError;
@@ -36,6 +37,17 @@ enum Line {
     Block(StageKind, Block),
     /// A metric of the cell at this place cannot be measured any more.
     Lost(u32, UnavailableMetric),
+    /// The gate ended, and nothing follows.
+    Ended(End),
+}
+
+/// How a gate ended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    ended_ms: u64,
+    failure: Option<Failure>,
+    interrupted: bool,
 }
 
 impl Keep {
@@ -99,6 +111,15 @@ impl Keep {
         self.line(&Line::Block(stage, block.clone()))
     }
 
+    /// Notes how the gate ended: what failed does not come back as what was merely stopped.
+    pub(super) fn end(&mut self, record: &GateRecord) -> Result<(), GateError> {
+        self.line(&Line::Ended(End {
+            ended_ms: record.ended_ms,
+            failure: record.failure.clone(),
+            interrupted: record.interrupted,
+        }))
+    }
+
     fn line(&mut self, line: &Line) -> Result<(), GateError> {
         let mut text = serde_json::to_string(line).expect("blocks are JSON");
         text.push('\n');
@@ -109,14 +130,15 @@ impl Keep {
     }
 }
 
-/// The record of a gate that ended without one, from its folder: every finished block, as if a
-/// person had stopped it then. A last line that was not finished is left out.
+/// The record of a gate, from its folder. Of one that did not come to its end every finished block, as
+/// if a person had stopped it after the last of them. A last line that was not finished is left out.
 pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
     let path = folder.join(RECORD);
     let head = fs::read(&path).map_err(fault(&path))?;
     let mut record: GateRecord = serde_json::from_slice(&head).map_err(torn(&path))?;
     let path = folder.join(BLOCKS);
     let text = fs::read_to_string(&path).map_err(fault(&path))?;
+    let mut end = None;
     for line in text
         .split_inclusive('\n')
         .filter(|line| line.ends_with('\n'))
@@ -141,10 +163,27 @@ pub fn recover(folder: &Path) -> Result<GateRecord, GateError> {
                     cell.ok_or_else(|| torn_by(&path, "it names a cell that is not there"))?;
                 cell.unavailable.push(lack);
             }
+            Line::Ended(how) => end = Some(how),
         }
     }
-    record.interrupted = true;
+    let end = end.unwrap_or_else(|| End {
+        ended_ms: record.started_ms + last_slot_ms(&record),
+        failure: None,
+        interrupted: true,
+    });
+    record.ended_ms = end.ended_ms;
+    record.failure = end.failure;
+    record.interrupted = end.interrupted;
     Ok(record)
+}
+
+/// Milliseconds from a gate's start to the end of its last slot.
+fn last_slot_ms(record: &GateRecord) -> u64 {
+    let blocks = record.stages.iter().flat_map(|stage| &stage.blocks);
+    let ends = blocks
+        .flat_map(|block| &block.slots)
+        .map(|slot| slot.end_ns);
+    ends.max().unwrap_or(0) / 1_000_000
 }
 
 /// A folder that nothing was kept in before: the parts of one gate start at one time by one seed.

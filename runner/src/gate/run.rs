@@ -330,6 +330,10 @@ fn run_with(
     let _over = gate.measure()?;
     let mut record = gate.record;
     record.ended_ms = machine.clock.unix_ms().max(record.started_ms);
+    if let Err(error) = gate.keep.end(&record) {
+        // The record itself is here.
+        tracing::warn!(%error, "how the gate ended is not in its folder");
+    }
     Ok(record)
 }
 

@@ -11,15 +11,18 @@ use domain::gate::plan::cell_share;
 use domain::gate::policy::Policy;
 use domain::gate::record::{GateRecord, KnownSd, Purpose};
 use domain::gate::replay::{Rates, Recorded, measured, replay, slot_values};
+use domain::ids::ContentId;
 use domain::statistics::proportion::clopper_pearson;
 use runner::gate::aa::{block_sds, keep_block_sds};
 use runner::sweep::Machine;
 use serde_json::{Value, json};
 
+use super::after::After;
 use super::measure::{self, Kept, Measured};
 use super::options::{Here, Wanted};
-use super::render::share;
-use crate::cli::gate::{Aa, GateFormat, Mode, Pair};
+use super::render::{blocks, share};
+use super::told::Told;
+use crate::cli::gate::{Aa, GateFormat, Github, Mode, Pair};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::output;
@@ -36,6 +39,8 @@ struct Live {
 
 /// `joulemark aa`.
 pub(crate) async fn aa(args: Aa, config: Config) -> Outcome {
+    let mut told = Told::new(&args.shown, Mode::Advisory);
+    told.open(&args.shown, None, &Github::default())?;
     let kept = Kept::open(&config)?;
     let audience = measure::audience(args.shown.collector.as_deref()).await?;
     let wanted = Wanted {
@@ -57,40 +62,37 @@ pub(crate) async fn aa(args: Aa, config: Config) -> Outcome {
     };
     let gates = args.gates;
     let of = config.clone();
-    let (records, policy) = measure::stoppable(args.shown.progress, move |stop, progress| {
-        let here = Here::look(&of, wanted.asked.setup.as_deref())?;
-        let meters = of.meters()?;
-        let prepared = wanted.prepare(&of, &here, stop, progress)?;
-        let setup = here.machine.survey;
-        let mut machine = || Machine {
-            survey: setup.clone(),
-            ..Machine::here(&meters)
-        };
-        let done = runner::gate::aa::aa(
-            &prepared.options,
-            gates,
-            &mut machine,
-            &mut |gate, event| {
-                progress.tell_of(gate + 1, gates, &event);
-            },
-        )
-        .map_err(measure::failed)?;
-        let records: Vec<GateRecord> = done.into_iter().map(|(record, _)| record).collect();
-        Ok((records, prepared.options.policy))
-    })
-    .await?;
+    let folder = config.data().join("gates");
+    let (records, policy) =
+        measure::stoppable(&folder, args.shown.progress, move |stop, progress| {
+            let here = Here::look(&of, wanted.asked.setup.as_deref())?;
+            let meters = of.meters()?;
+            let prepared = wanted.prepare(&of, &here, stop, progress)?;
+            let setup = here.machine.survey;
+            let mut machine = || Machine {
+                survey: setup.clone(),
+                ..Machine::here(&meters)
+            };
+            let done = runner::gate::aa::aa(
+                &prepared.options,
+                gates,
+                &mut machine,
+                &mut |gate, event| {
+                    progress.tell_of(gate + 1, gates, &event);
+                },
+            )
+            .map_err(measure::failed)?;
+            let records: Vec<GateRecord> = done.into_iter().map(|(record, _)| record).collect();
+            Ok((records, prepared.options.policy))
+        })
+        .await?;
     let measured = records
         .into_iter()
-        .map(|record| kept.put(record))
+        .map(|record| kept.judge(record))
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(file) = &args.shown.out {
-        let lines: Vec<u8> = measured
-            .iter()
-            .flat_map(|gate| gate.sealed.bytes.iter().copied().chain([b'\n']))
-            .collect();
-        measure::write(file, &lines)?;
-    }
-    let answer = Answer::of(measured, &policy, args.replays, &config)?;
+    let mut answer = Answer::of(measured, &policy, args.replays);
+    let mut after = After::of(answer.exit());
+    after.take(answer.count(&config));
     let text = match args.shown.format {
         GateFormat::Json => serde_json::to_string_pretty(&answer.document()).or_infrastructure()?,
         GateFormat::Human => answer.lines().join("\n"),
@@ -104,12 +106,20 @@ pub(crate) async fn aa(args: Aa, config: Config) -> Outcome {
                 .join("\n")
         }
     };
-    output::line(&text).or_infrastructure()?;
-    let sent = kept.send(args.shown.collector.as_deref(), audience).await?;
-    Ok(match answer.exit() {
-        Exit::Fine => sent,
-        other => other,
-    })
+    let printed = output::line(&text).context("failed to print the result");
+    after.take(printed.or_infrastructure());
+    let mut lines = Vec::new();
+    for gate in answer.measured {
+        let Some(sealed) = after.take(gate.sealed) else {
+            continue;
+        };
+        after.take(kept.put(&sealed));
+        lines.extend_from_slice(&sealed.bytes);
+        lines.push(b'\n');
+    }
+    after.take(told.sealed(&lines));
+    after.take(kept.send(args.shown.collector.as_deref(), audience).await);
+    Ok(after.exit())
 }
 
 /// How often live gates of one arm against itself said REGRESSED on the setup of a record, in words.
@@ -133,55 +143,49 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(
-        measured: Vec<Measured>,
-        policy: &Policy,
-        replays: u32,
-        config: &Config,
-    ) -> Result<Self, Failure> {
-        // A gate that was not valid, or was stopped, says nothing about false alarms.
-        let counts = |gate: &&Measured| {
-            gate.judgement.verdict != Verdict::Invalid && !gate.record.interrupted
-        };
-        let valid: Vec<GateRecord> = measured
-            .iter()
-            .filter(counts)
-            .map(|gate| gate.record.clone())
-            .collect();
-        let is_alarm = |gate: &&Measured| gate.judgement.verdict == Verdict::Regressed;
+    fn of(measured: Vec<Measured>, policy: &Policy, replays: u32) -> Self {
+        let valid = valid(&measured);
         let now = Live {
             gates: valid.len() as u32,
-            regressed: measured.iter().filter(counts).filter(is_alarm).count() as u32,
+            regressed: measured
+                .iter()
+                .filter(|gate| counts(gate) && gate.judgement.verdict == Verdict::Regressed)
+                .count() as u32,
         };
-        let mut ever = now;
-        let mut kept = Vec::new();
-        if let Some(record) = valid.first() {
-            let file = counted_at(config, record);
-            let before = read(&file)?;
-            ever.gates += before.gates;
-            ever.regressed += before.regressed;
-            let host = record
-                .hosts
-                .first()
-                .context("the record names no machine")
-                .or_infrastructure()?;
-            kept = keep_block_sds(
-                config.data(),
-                record.setup.slug.as_ref(),
-                host.fingerprint,
-                &block_sds(&valid),
-            )
-            .context("failed to keep the spread of the blocks")
-            .or_infrastructure()?;
-            keep(&file, ever)?;
-        }
-        Ok(Self {
+        Self {
             replayed: replayed(&valid, policy, replays),
             measured,
             now,
-            ever,
-            block_sds: kept,
-        })
+            ever: now,
+            block_sds: Vec::new(),
+        }
+    }
+
+    /// Counts these gates among those of this machine, and keeps how much their blocks spread.
+    fn count(&mut self, config: &Config) -> Result<(), Failure> {
+        let valid = valid(&self.measured);
+        let Some(record) = valid.first() else {
+            return Ok(());
+        };
+        let file = counted_at(config, record);
+        let before = read(&file)?;
+        self.ever.gates += before.gates;
+        self.ever.regressed += before.regressed;
+        keep(&file, self.ever)?;
+        let host = record
+            .hosts
+            .first()
+            .context("the record names no machine")
+            .or_infrastructure()?;
+        self.block_sds = keep_block_sds(
+            config.data(),
+            record.setup.slug.as_ref(),
+            host.fingerprint,
+            &block_sds(&valid),
+        )
+        .context("failed to keep the spread of the blocks")
+        .or_infrastructure()?;
+        Ok(())
     }
 
     fn exit(&self) -> Exit {
@@ -194,12 +198,17 @@ impl Answer {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for gate in &self.measured {
+            let judgement = &gate.judgement;
             lines.push(format!(
-                "{} after {} blocks ({})",
-                gate.judgement.verdict.as_str(),
-                gate.judgement.blocks,
-                gate.sealed.content_id,
+                "{} after {} ({})",
+                judgement.verdict.as_str(),
+                blocks(judgement.blocks),
+                named(gate.content_id()),
             ));
+            // What is not counted says why.
+            if !counts(gate) {
+                lines.push(format!("    {}", judgement.headline));
+            }
         }
         lines.push(format!("live: {}", self.now.in_words()));
         if self.ever != self.now {
@@ -236,7 +245,7 @@ impl Answer {
     fn document(&self) -> Value {
         json!({
             "gates": self.measured.iter().map(|gate| json!({
-                "content_id": gate.sealed.content_id,
+                "content_id": gate.content_id(),
                 "judgement": gate.judgement,
             })).collect::<Vec<_>>(),
             "live": self.now.document(),
@@ -284,6 +293,20 @@ impl Live {
             "regressed_95": interval,
         })
     }
+}
+
+/// A gate that was not valid, or was stopped, says nothing about false alarms.
+fn counts(gate: &Measured) -> bool {
+    gate.judgement.verdict != Verdict::Invalid && !gate.record.interrupted
+}
+
+fn valid(measured: &[Measured]) -> Vec<GateRecord> {
+    let counted = measured.iter().filter(|gate| counts(gate));
+    counted.map(|gate| gate.record.clone()).collect()
+}
+
+fn named(result: Option<ContentId>) -> String {
+    result.map_or_else(|| "not sealed".to_owned(), |id| id.to_string())
 }
 
 /// The blocks of all gates dealt out anew; `None` where one cell has too few.
@@ -360,7 +383,10 @@ fn read(file: &std::path::Path) -> Result<Live, Failure> {
 
 fn keep(file: &std::path::Path, live: Live) -> Result<(), Failure> {
     let text = serde_json::to_vec(&live).or_infrastructure()?;
-    measure::write(file, &text)
+    let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(file, &text))
+        .with_context(|| format!("failed to write {}", file.display()))
+        .or_infrastructure()
 }
 
 #[cfg(test)]

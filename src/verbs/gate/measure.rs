@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use domain::gate::record::GateRecord;
 use domain::gate::verdict::{Judgement, judge};
+use domain::ids::ContentId;
 use domain::record::Audience;
 use runner::gate::run::{self, GateError, GatePlan};
 use runner::gate::slot::SlotError;
@@ -23,12 +24,25 @@ use crate::output;
 use crate::progress::gate::GateProgress;
 use crate::verbs::{interrupted, submit};
 
-/// A result that is kept.
+/// A record and what it comes to.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) record: GateRecord,
     pub(super) judgement: Judgement,
-    pub(super) sealed: Sealed,
+    /// Sealed, or why it could not be: the judgement stands either way.
+    pub(super) sealed: Result<Sealed, Failure>,
+}
+
+impl Measured {
+    /// The envelope's bytes, where there is one.
+    pub(super) fn envelope(&self) -> Option<&[u8]> {
+        self.sealed.as_ref().ok().map(|sealed| &sealed.bytes[..])
+    }
+
+    /// The envelope's name, where there is one.
+    pub(super) fn content_id(&self) -> Option<ContentId> {
+        self.sealed.as_ref().ok().map(|sealed| sealed.content_id)
+    }
 }
 
 /// Key and outbox, opened before anything is measured.
@@ -51,18 +65,14 @@ impl Kept {
         })
     }
 
-    /// Judges, seals and puts a record into the outbox.
-    pub(super) fn put(&self, record: GateRecord) -> Result<Measured, Failure> {
+    /// Judges a record and seals it. Nothing is written yet.
+    pub(super) fn judge(&self, record: GateRecord) -> Result<Measured, Failure> {
         let judgement = judge(&record)
             .context("failed to judge what was measured")
             .or_infrastructure()?;
-        let sealed = seal_gate(&record, &self.key).context("failed to seal what was measured");
-        let kept = sealed.and_then(|sealed| {
-            let kept = self.spool.put(&sealed);
-            kept.context("failed to keep the result in the spool")?;
-            Ok(sealed)
-        });
-        let sealed = kept.map_err(|error| unkept(&judgement, error))?;
+        let sealed = seal_gate(&record, &self.key)
+            .context("failed to seal what was measured")
+            .or_infrastructure();
         Ok(Measured {
             record,
             judgement,
@@ -70,14 +80,22 @@ impl Kept {
         })
     }
 
-    /// Sends what the outbox holds, if a collector was named; else says what does.
+    /// Puts what was sealed into the outbox.
+    pub(super) fn put(&self, sealed: &Sealed) -> Result<(), Failure> {
+        self.spool
+            .put(sealed)
+            .context("failed to keep the result in the spool")
+            .or_infrastructure()
+    }
+
+    /// Sends what the outbox holds, if a collector was named. An interrupt ends it, and loses nothing.
     pub(super) async fn send(
         &self,
         collector: Option<&str>,
         audience: Audience,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<(), Failure> {
         let Some(url) = collector else {
-            return Ok(Exit::Fine);
+            return Ok(());
         };
         let options = DrainOptions {
             audience: match audience {
@@ -86,25 +104,30 @@ impl Kept {
             },
             ..DrainOptions::default()
         };
-        let drained = drain(&self.spool, url, options)
-            .await
+        let drained = tokio::select! {
+            drained = drain(&self.spool, url, options) => drained,
+            signalled = interrupted() => {
+                signalled?;
+                return Err(Failure {
+                    exit: Exit::Interrupted,
+                    error: anyhow::anyhow!(
+                        "interrupted while submitting to {url}: the result is kept, and `joulemark \
+                         submit --collector {url}` sends it"
+                    ),
+                });
+            }
+        };
+        let drained = drained
             .with_context(|| format!("failed to submit to {url}; the result is kept"))
             .or_infrastructure()?;
-        Ok(submit::tell(&drained))
-    }
-}
-
-/// A result that could not be kept, with what it came to: a disk that is full makes no regression
-/// undone.
-fn unkept(judgement: &Judgement, error: anyhow::Error) -> Failure {
-    let exit = match Exit::of_gate(judgement.exit_code) {
-        Exit::No => Exit::No,
-        _ => Exit::Infrastructure,
-    };
-    let came_to = format!("{}; the result could not be kept", judgement.headline);
-    Failure {
-        exit,
-        error: error.context(came_to),
+        match submit::tell(&drained) {
+            Exit::Fine => Ok(()),
+            // A collector that refuses a record says nothing of what was measured.
+            _ => Err(Failure {
+                exit: Exit::Infrastructure,
+                error: anyhow::anyhow!("{url} did not take all that was sent; it is kept"),
+            }),
+        }
     }
 }
 
@@ -123,8 +146,9 @@ pub(super) async fn plan(
     progress: cli::Progress,
 ) -> Result<GatePlan, Failure> {
     config.make_data_folder()?;
+    let gates = config.data().join("gates");
     let config = config.clone();
-    stoppable(progress, move |stop, progress| {
+    stoppable(&gates, progress, move |stop, progress| {
         let here = Here::look(&config, wanted.asked.setup.as_deref())?;
         let prepared = wanted.prepare(&config, &here, stop, progress)?;
         run::plan(&prepared.options, &here.machine).map_err(failed)
@@ -138,8 +162,9 @@ pub(super) async fn record(
     config: &Config,
     progress: cli::Progress,
 ) -> Result<GateRecord, Failure> {
+    let gates = config.data().join("gates");
     let config = config.clone();
-    stoppable(progress, move |stop, progress| {
+    stoppable(&gates, progress, move |stop, progress| {
         let here = Here::look(&config, wanted.asked.setup.as_deref())?;
         let prepared = wanted.prepare(&config, &here, stop, progress)?;
         run::run(&prepared.options, here.machine, &mut |event| {
@@ -151,8 +176,9 @@ pub(super) async fn record(
 }
 
 /// Works on a thread of its own. The first interrupt sets the flag, after which the work ends with
-/// what it has; the second ends at once, and costs the block under way.
+/// what it has; the second ends at once, and costs the block under way. Blocks are kept in `gates`.
 pub(super) async fn stoppable<T: Send + 'static>(
+    gates: &Path,
     progress: cli::Progress,
     work: impl FnOnce(&Arc<AtomicBool>, &mut GateProgress) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -176,19 +202,13 @@ pub(super) async fn stoppable<T: Send + 'static>(
                 exit: Exit::Interrupted,
                 error: anyhow::anyhow!(
                     "interrupted twice: the block under way is dropped; finished blocks are in the \
-                     gates folder of the data folder"
+                     newest folder of {}, from which `joulemark gate --continue FOLDER` goes on",
+                    gates.display()
                 ),
             });
         }
         output::say("stopping after this block; finished blocks are kept (again: at once)");
     }
-}
-
-/// Writes a sealed result where it was asked for.
-pub(super) fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(file, bytes)
-        .with_context(|| format!("failed to write {}", file.display()))
-        .or_infrastructure()
 }
 
 /// The code that a gate's error ends with.
@@ -209,31 +229,5 @@ pub(super) fn failed(error: GateError) -> Failure {
     Failure {
         exit,
         error: anyhow::Error::new(error).context(what),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::gate::Metric;
-    use domain::gate::fixtures::Example;
-
-    use super::*;
-
-    #[test]
-    fn a_regression_that_could_not_be_kept_is_one() {
-        let lost = |effect: f64, confirmation: u32| {
-            let example = Example {
-                confirmation,
-                block_sd: 0.003,
-                ..Example::of("mini", "pp1-tg1", &[(Metric::Decode, effect)])
-            };
-            let judgement = judge(&example.record()).expect("no contradiction");
-            let failure = unkept(&judgement, anyhow::anyhow!("the disk is full"));
-            let said = format!("{:#}", failure.error);
-            assert!(said.contains(&judgement.headline) && said.contains("the disk is full"));
-            failure.exit
-        };
-        assert_eq!(lost(0.05, 16), Exit::No);
-        assert_eq!(lost(0.0, 0), Exit::Infrastructure);
     }
 }

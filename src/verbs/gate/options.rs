@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
-use domain::gate::policy::{ArmsPolicy, BUILT_IN, PATH, Policy, typed};
+use domain::gate::policy::{BUILT_IN, PATH, Policy, typed};
 use domain::gate::record::{ArmKind, GateRecord, PolicyOrigin, PolicyUsed, Purpose, SeedOrigin};
 use domain::hardware::Catalogue;
 use domain::ids::{Sha256Digest, Slug};
@@ -15,11 +15,12 @@ use domain::record::{Audience, SetupRef};
 use domain::text::Name;
 use runner::gate::aa::known_block_sds;
 use runner::gate::arm::ArmSpec;
-use runner::gate::checkout::{self, Checkout, CheckoutError, Repository};
-use runner::gate::run::{GateOptions, LayoutBuild, ModelPair};
+use runner::gate::checkout::{Checkout, CheckoutError, Repository};
+use runner::gate::run::{GateOptions, ModelPair};
 use runner::host::recognise;
 use runner::sweep::{Machine, model_files};
 
+use super::arms::Arms;
 use super::sealed::Continued;
 use crate::cli::gate::{Asked, Mode, Pair, Shape};
 use crate::config::Config;
@@ -82,9 +83,9 @@ pub(super) struct Prepared {
 }
 
 /// The repository around the current folder, and the ref that the base and the policy come from.
-struct Origin {
-    repository: Repository,
-    reference: String,
+pub(super) struct Origin {
+    pub(super) repository: Repository,
+    pub(super) reference: String,
 }
 
 impl Wanted {
@@ -100,11 +101,12 @@ impl Wanted {
         let arms_typed = [&self.pair.base, &self.pair.candidate]
             .into_iter()
             .flatten()
-            .map(|text| ArmSpec::parse(text).or_usage())
+            .map(|text| arm(text.as_str()))
             .collect::<Result<Vec<_>, _>>()?;
         let is_typed = self.pair.base.is_some() && self.pair.candidate.is_some();
         let origin = self.origin(is_typed)?;
         let (policy, policy_used) = self.policy(origin.as_ref(), &arms_typed, progress)?;
+        self.refuse_models_of_commands(&policy, &arms_typed)?;
         let mut arms = Arms {
             wanted: &self,
             policy: policy.arms.as_ref(),
@@ -117,7 +119,7 @@ impl Wanted {
         let base = arms.base(progress)?;
         let candidate = match self.purpose {
             Purpose::Aa => base.clone(),
-            Purpose::Gate | Purpose::Compare => arms.candidate(progress)?,
+            Purpose::Gate | Purpose::Compare => arms.candidate(&base, progress)?,
         };
         if base.kind != candidate.kind {
             return Err(usage(format!(
@@ -216,32 +218,45 @@ impl Wanted {
     }
 
     /// Where base and policy come from; none where both arms were typed outside of a repository, or
-    /// in one without a branch to compare with.
+    /// in one without a branch to compare with. A required gate has one, or there is none.
     fn origin(&self, is_typed: bool) -> Result<Option<Origin>, Failure> {
-        if is_typed && self.purpose != Purpose::Gate && self.pair.base_ref.is_none() {
+        let is_named = self.pair.base_ref.is_some();
+        if is_typed && self.purpose != Purpose::Gate && !is_named {
             return Ok(None);
         }
+        let may_lack = is_typed && !is_named && self.mode != Mode::Required;
         let repository = match Repository::around(Path::new(".")) {
             Ok(repository) => repository,
-            Err(CheckoutError::NoRepository(_) | CheckoutError::NoGit(_))
-                if is_typed && self.pair.base_ref.is_none() =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed(error)),
+            // Nothing but this: what cannot be read may hold a policy.
+            Err(CheckoutError::NoRepository(_)) if may_lack => return Ok(None),
+            Err(error) => return Err(self.unread(error)),
         };
         let reference = match &self.pair.base_ref {
             Some(typed) => typed.clone(),
             None => match repository.base_ref() {
                 Ok(found) => found.to_owned(),
-                Err(CheckoutError::NoRef { .. }) if is_typed => return Ok(None),
-                Err(error) => return Err(failed(error)),
+                Err(CheckoutError::NoRef { .. }) if may_lack => return Ok(None),
+                Err(error) => return Err(self.unread(error)),
             },
         };
         Ok(Some(Origin {
             repository,
             reference,
         }))
+    }
+
+    /// A base ref that cannot be read: what a required gate goes by is then not known.
+    fn unread(&self, error: CheckoutError) -> Failure {
+        if self.mode != Mode::Required {
+            return failed(error);
+        }
+        Failure {
+            exit: Exit::Usage,
+            error: anyhow::Error::new(error).context(
+                "failed to read the policy of the base ref, which a required gate goes by (run it in a \
+                 checkout that git can read, with the base branch fetched, or use --mode advisory)",
+            ),
+        }
     }
 
     fn policy(
@@ -255,7 +270,7 @@ impl Wanted {
                 refuse_what_loosened(&continued.record)?;
             }
             let used = continued.record.policy.clone();
-            let policy = Policy::parse("the result's policy", &used.text).or_usage()?;
+            let policy = policy("the result's policy", &used.text)?;
             return Ok((policy, used));
         }
         if let Some(file) = &self.policy {
@@ -264,41 +279,71 @@ impl Wanted {
                 .or_usage()?;
             return parsed(&file.display().to_string(), text, PolicyOrigin::File, None);
         }
+        let mut built_in = PolicyOrigin::BuiltIn;
+        let mut looked_at = None;
         if let Some(origin) = origin {
-            let commit = origin
-                .repository
-                .resolve(&origin.reference)
-                .map_err(failed)?;
-            let text = origin.repository.file_at(&commit, PATH).map_err(failed)?;
+            let read = |origin: &Origin| -> Result<_, CheckoutError> {
+                let commit = origin.repository.resolve(&origin.reference)?;
+                let text = origin.repository.file_at(&commit, PATH)?;
+                Ok((commit, text))
+            };
+            let (commit, text) = read(origin).map_err(|error| self.unread(error))?;
             if let Some(text) = text {
                 let file = format!("{}:{PATH}", origin.reference);
                 let (policy, used) =
                     parsed(&file, text, PolicyOrigin::BaseRef, Some(commit.as_str()))?;
-                let kind = policy.arms.as_ref().map(|arms| arms.kind);
-                if typed
-                    .iter()
-                    .all(|arm| kind.is_none_or(|kind| kind == arm.kind))
-                {
+                let Some((arm, why)) = typed.iter().find_map(|arm| {
+                    let why = why_not_by(&policy, arm)?;
+                    Some((arm, why))
+                }) else {
                     return Ok((policy, used));
-                }
+                };
                 // It says how other arms are gated: with its cells nothing of these would be.
-                if self.mode == Mode::Required {
+                let is_typed = self.pair.base.is_some() && self.pair.candidate.is_some();
+                if self.mode == Mode::Required || !is_typed {
                     return Err(usage(format!(
-                        "failed to gate these arms by {file}: its [arms] are of another kind"
+                        "failed to gate {:?} by {file}: {why}; {}",
+                        arm.text,
+                        if is_typed {
+                            "leave the arms to the policy, or use --mode advisory"
+                        } else {
+                            "name both arms with --base and --candidate, or neither"
+                        }
                     )));
                 }
                 progress.note(&format!(
-                    "the [arms] of {file} are of another kind, so the built-in policy is used; \
-                     --policy FILE names another"
+                    "the built-in policy is used: {file} is for other arms ({why}); --policy FILE \
+                     names another"
                 ));
+                built_in = PolicyOrigin::Typed;
             }
+            looked_at = Some(commit);
         }
         parsed(
             "the built-in policy",
             BUILT_IN.to_owned(),
-            PolicyOrigin::BuiltIn,
-            None,
+            built_in,
+            looked_at.as_deref(),
         )
+    }
+
+    /// What a policy lists and commands have none of is never measured: the gate could only end
+    /// INVALID.
+    fn refuse_models_of_commands(&self, policy: &Policy, typed: &[ArmSpec]) -> Result<(), Failure> {
+        if self.purpose == Purpose::Compare {
+            return Ok(());
+        }
+        let is_command = |arm: &ArmSpec| arm.kind == ArmKind::Command;
+        if !gates_models(policy) || !typed.iter().any(is_command) {
+            return Ok(());
+        }
+        Err(usage(format!(
+            "failed to gate commands by {}: {OF_MODELS}; name a policy without models and workloads",
+            match &self.policy {
+                Some(file) => file.display().to_string(),
+                None => "the policy".to_owned(),
+            }
+        )))
     }
 
     fn models(&self, policy: &Policy, config: &Config) -> Result<Vec<ModelPair>, Failure> {
@@ -365,7 +410,7 @@ impl Wanted {
         }
         let workloads = self.asked.workload.iter().copied().map(workload);
         let workloads: Vec<WorkloadSpec> = workloads.collect();
-        let text = typed("the policy", &used.text, &patterns, &workloads).or_usage()?;
+        let text = typed("the policy", &used.text, &patterns, &workloads).map_err(fragment)?;
         if text != used.text {
             if self.continues.is_some() {
                 return Err(usage(
@@ -374,7 +419,7 @@ impl Wanted {
                         .to_owned(),
                 ));
             }
-            policy = Policy::parse("the policy with what was typed", &text).or_usage()?;
+            policy = self::policy("the policy with what was typed", &text)?;
             used = PolicyUsed {
                 sha256: Sha256Digest::of(text.as_bytes()),
                 text,
@@ -393,134 +438,20 @@ impl Wanted {
     }
 }
 
-/// Makes the two arms.
-struct Arms<'a> {
-    wanted: &'a Wanted,
-    policy: Option<&'a ArmsPolicy>,
-    origin: Option<&'a Origin>,
-    data: &'a Path,
-    checkout: Option<Checkout>,
-    stop: &'a AtomicBool,
+/// Why a policy has nothing to say about an arm that was typed; `None` where it has.
+fn why_not_by(policy: &Policy, arm: &ArmSpec) -> Option<&'static str> {
+    match policy.arms.as_ref().map(|arms| arms.kind) {
+        Some(kind) if kind == arm.kind => None,
+        Some(_) => Some("its [arms] are of another kind"),
+        None if arm.kind == ArmKind::Command && gates_models(policy) => Some(OF_MODELS),
+        None => None,
+    }
 }
 
-impl Arms<'_> {
-    /// HEAD against itself is no comparison, unless that is what was asked.
-    fn refuse_the_same(&self) -> Result<(), Failure> {
-        let pair = &self.wanted.pair;
-        let is_built = pair.base.is_none() && pair.candidate.is_none();
-        let is_weights = pair.base_model.is_some();
-        let Some(origin) = self.origin.filter(|_| is_built && !is_weights) else {
-            return Ok(());
-        };
-        if self.wanted.purpose == Purpose::Aa {
-            return Ok(());
-        }
-        let head = origin.repository.head_if_clean().map_err(failed)?;
-        if head == Some(self.base_commit(origin)?) {
-            return Err(failed(CheckoutError::Unchanged {
-                reference: origin.reference.clone(),
-            }));
-        }
-        Ok(())
-    }
+const OF_MODELS: &str = "it gates models, and commands have none";
 
-    /// The merge base; of a result that is continued the commit that it was measured with.
-    fn base_commit(&self, origin: &Origin) -> Result<String, Failure> {
-        let continued = self.wanted.continues.as_ref();
-        match continued.and_then(|it| it.record.base.commit.as_ref()) {
-            Some(commit) => origin.repository.resolve(commit.as_str()).map_err(failed),
-            None => origin
-                .repository
-                .merge_base(&origin.reference)
-                .map_err(failed),
-        }
-    }
-
-    fn base(&mut self, progress: &mut GateProgress) -> Result<ArmSpec, Failure> {
-        if let Some(text) = &self.wanted.pair.base {
-            return ArmSpec::parse(text).or_usage();
-        }
-        let (policy, origin) = self.built("--base")?;
-        let commit = self.base_commit(origin)?;
-        let checkout = origin
-            .repository
-            .check_out(&commit, self.data)
-            .map_err(failed)?;
-        let label = format!("{}@{}", origin.reference, &commit[..commit.len().min(7)]);
-        let folder = checkout.folder().to_owned();
-        let arm = self.build(policy, &folder, label, Some(commit), progress)?;
-        self.checkout = Some(checkout);
-        Ok(arm)
-    }
-
-    fn candidate(&self, progress: &mut GateProgress) -> Result<ArmSpec, Failure> {
-        if let Some(text) = &self.wanted.pair.candidate {
-            return ArmSpec::parse(text).or_usage();
-        }
-        let (policy, origin) = self.built("--candidate")?;
-        let commit = origin.repository.head_if_clean().map_err(failed)?;
-        let label = match &commit {
-            Some(commit) => format!("HEAD@{}", &commit[..commit.len().min(7)]),
-            None => "working tree".to_owned(),
-        };
-        let folder = origin.repository.root().to_owned();
-        self.build(policy, &folder, label, commit, progress)
-    }
-
-    fn built(&self, flag: &str) -> Result<(&ArmsPolicy, &Origin), Failure> {
-        match (self.policy, self.origin) {
-            (Some(policy), Some(origin)) => Ok((policy, origin)),
-            _ => Err(usage(format!(
-                "failed to find out how arms are built: the policy has no [arms]; name an arm with \
-                 {flag} SPEC, or commit a {PATH} with [arms] to the base ref"
-            ))),
-        }
-    }
-
-    fn build(
-        &self,
-        policy: &ArmsPolicy,
-        folder: &Path,
-        label: String,
-        commit: Option<String>,
-        progress: &mut GateProgress,
-    ) -> Result<ArmSpec, Failure> {
-        for command in &policy.build {
-            progress.note(&format!("building {label}: {command}"));
-            checkout::build(
-                std::slice::from_ref(command),
-                folder,
-                self.stop,
-                &mut |line| progress.building(line),
-            )
-            .map_err(failed)?;
-        }
-        let driver = match policy.kind {
-            ArmKind::Candle => "candle:",
-            ArmKind::Server => "server:",
-            ArmKind::Command => "",
-        };
-        let arm = ArmSpec::parse(&format!("{driver}{}", policy.run)).or_usage()?;
-        Ok(ArmSpec {
-            label,
-            folder: Some(folder.to_owned()),
-            commit,
-            ..arm
-        })
-    }
-
-    fn layout(&self) -> Option<LayoutBuild> {
-        let policy = self
-            .policy
-            .filter(|policy| !policy.layout_build.is_empty())?;
-        let checkout = self.checkout.as_ref()?;
-        let arm = ArmSpec::parse(&policy.run).ok()?;
-        Some(LayoutBuild {
-            commands: policy.layout_build.clone(),
-            folder: checkout.folder().to_owned(),
-            program: arm.words.into_iter().next()?,
-        })
-    }
+fn gates_models(policy: &Policy) -> bool {
+    !policy.models.is_empty() || !policy.workloads.is_empty()
 }
 
 /// A result that chose its own policy or coins decides nothing that is required.
@@ -529,6 +460,8 @@ pub(super) fn refuse_what_loosened(record: &GateRecord) -> Result<(), Failure> {
         "it was measured by a policy file that was named, not by the base ref's"
     } else if record.policy.origin == PolicyOrigin::Typed {
         "what it gates was typed, not left to the base ref's policy"
+    } else if record.policy.origin == PolicyOrigin::BuiltIn && record.policy.commit.is_none() {
+        "no base ref was there to read a policy from"
     } else if record.seed_origin == SeedOrigin::Given {
         "its seed was typed"
     } else {
@@ -554,7 +487,7 @@ pub(super) fn usage(what: String) -> Failure {
     }
 }
 
-fn failed(error: CheckoutError) -> Failure {
+pub(super) fn failed(error: CheckoutError) -> Failure {
     let exit = if matches!(error, CheckoutError::Interrupted) {
         Exit::Interrupted
     } else if error.is_usage() {
@@ -568,13 +501,27 @@ fn failed(error: CheckoutError) -> Failure {
     }
 }
 
+/// What a person typed or wrote and the library below could not read, as a sentence.
+fn fragment(error: impl std::fmt::Display) -> Failure {
+    usage(format!("failed to {error}"))
+}
+
+/// An arm as typed.
+pub(super) fn arm(text: &str) -> Result<ArmSpec, Failure> {
+    ArmSpec::parse(text).map_err(fragment)
+}
+
+fn policy(file: &str, text: &str) -> Result<Policy, Failure> {
+    Policy::parse(file, text).map_err(fragment)
+}
+
 fn parsed(
     file: &str,
     text: String,
     origin: PolicyOrigin,
     commit: Option<&str>,
 ) -> Result<(Policy, PolicyUsed), Failure> {
-    let policy = Policy::parse(file, &text).or_usage()?;
+    let policy = policy(file, &text)?;
     let used = PolicyUsed {
         sha256: Sha256Digest::of(text.as_bytes()),
         text,

@@ -127,6 +127,59 @@ fn what_is_missing_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_repository_that_cannot_be_read_is_not_one_that_is_not_there() {
+    let Some((folder, repository)) = repository() else {
+        return;
+    };
+    let config = folder.path().join(".git/config");
+    let kept = std::fs::read(&config).expect("a configuration");
+    std::fs::write(&config, "[core\n").expect("writable");
+    let around = Repository::around(folder.path()).expect_err("a bad configuration");
+    assert!(
+        matches!(&around, CheckoutError::Git { said, .. } if said.contains("bad config")),
+        "{around}"
+    );
+    assert!(!around.is_usage());
+    let unread = repository.base_ref().expect_err("a bad configuration");
+    assert!(matches!(unread, CheckoutError::Git { .. }), "{unread}");
+    std::fs::write(&config, kept).expect("writable");
+
+    // A working tree whose repository is gone.
+    let lost = tempfile::tempdir().expect("a folder");
+    std::fs::write(lost.path().join(".git"), "gitdir: /nowhere/at/all\n").expect("writable");
+    let around = Repository::around(lost.path()).expect_err("no repository");
+    assert!(matches!(around, CheckoutError::Git { .. }), "{around}");
+    assert!(has_git_above(&lost.path().join("below")));
+
+    let nowhere = tempfile::tempdir().expect("a folder");
+    let around = Repository::around(nowhere.path()).expect_err("no repository");
+    assert!(matches!(around, CheckoutError::NoRepository(_)), "{around}");
+    assert!(!has_git_above(nowhere.path()));
+}
+
+#[test]
+fn what_git_says_is_told_with_what_to_do() {
+    let said = |stderr: &str| {
+        let output = Output {
+            status: std::process::ExitStatus::default(),
+            stdout: Vec::new(),
+            stderr: stderr.as_bytes().to_owned(),
+        };
+        refused("open it".to_owned(), &output).to_string()
+    };
+    let dubious = "warning: something\nfatal: detected dubious ownership in repository at '/r'\n\
+        To add an exception for this directory, call:\n\n\tgit config --global --add safe.directory /r\n";
+    let told = said(dubious);
+    assert!(
+        told.starts_with("open it: git says: fatal: detected dubious ownership")
+            && told.ends_with("git config --global --add safe.directory /r"),
+        "{told}"
+    );
+    assert_eq!(said("one\ntwo\n"), "open it: git says: two");
+    assert_eq!(said(""), "open it: git says: nothing");
+}
+
+#[test]
 fn a_ref_that_looks_like_a_flag_is_no_flag() {
     let Some((_folder, repository)) = repository() else {
         return;

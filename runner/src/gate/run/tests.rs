@@ -347,7 +347,10 @@ fn a_change_that_costs_nothing_passes_and_every_block_is_on_disk() {
     assert_eq!(seed, record.seed.to_string());
     let again = recover(&folder).expect("readable");
     assert_eq!(again.stages, record.stages);
-    assert!(again.interrupted);
+    assert_eq!(
+        (again.interrupted, again.ended_ms),
+        (false, record.ended_ms)
+    );
     // The seed is there before the first slot, and the plan before that.
     let place = |is: fn(&GateEvent) -> bool| events.iter().position(is).expect("it happened");
     let planned = place(|event| matches!(event, GateEvent::Planned(_)));
@@ -1159,11 +1162,38 @@ fn a_torn_last_line_is_left_out_and_a_torn_other_one_is_told_of() {
     let path = folder.join("blocks.jsonl");
     let text = fs::read_to_string(&path).expect("there");
     fs::write(&path, &text[..text.len() - 40]).expect("writable");
+    // The last line says how it ended: without it nobody knows that it did.
+    let again = recover(&folder).expect("readable");
+    assert_eq!(again.stages, record.stages);
+    assert!(again.interrupted && again.ended_ms >= again.started_ms);
+    let whole: Vec<&str> = text.lines().collect();
+    let torn = whole[..whole.len() - 1].join("\n");
+    fs::write(&path, &torn[..torn.len() - 40]).expect("writable");
     let again = recover(&folder).expect("readable");
     let all = blocks(&record, StageKind::Measuring);
     assert_eq!(blocks(&again, StageKind::Measuring), &all[..all.len() - 1]);
     fs::write(&path, text.replacen("\"slots\"", "\"slot", 1)).expect("writable");
     assert!(matches!(recover(&folder), Err(GateError::Keep { .. })));
+}
+
+#[test]
+fn a_gate_that_failed_is_recovered_as_one_that_failed() {
+    let bed = Bed::new(POLICY);
+    let options = bed.options(Purpose::Gate);
+    let mut noise = noisy(0.004, 0.0);
+    let mut play = |seen: &Seen| {
+        if seen.number == 9 {
+            return Err(died("candidate"));
+        }
+        noise(seen)
+    };
+    let record = bed.run(&options, &mut play).expect("a record");
+    assert!(record.failure.is_some());
+    let again = recover(&kept(&options)).expect("readable");
+    assert_eq!(
+        (again.failure, again.interrupted),
+        (record.failure, record.interrupted)
+    );
 }
 
 /// Real processes and a real clock; only the probe is scripted, since unoptimised it takes seconds.

@@ -38,17 +38,27 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// The outputs, one `name=value` a line. Effect and MDE are percent of the worst cell.
-pub(crate) fn outputs(judgement: &Judgement, mode: Mode, result: Option<&str>) -> String {
+/// The outputs, one `name=value` a line. Effect and MDE are percent of the worst cell. The end is the
+/// program's, which is worse than the judgement's where something went wrong behind it: `trouble`.
+pub(crate) fn outputs(
+    judgement: &Judgement,
+    (exit, trouble): (Exit, Option<&str>),
+    mode: Mode,
+    result: Option<&str>,
+) -> String {
+    let title = match trouble {
+        Some(trouble) => format!("{}; but {trouble}", judgement.headline),
+        None => judgement.headline.clone(),
+    };
     let worst = judgement.cells.first();
     let percent = |share: Option<f64>| {
         share.map_or_else(String::new, |share| format!("{:.2}", 100.0 * share))
     };
     lines(&[
         ("verdict", judgement.verdict.as_str()),
-        ("exit-code", &judgement.exit_code.to_string()),
-        ("conclusion", conclusion(judgement, mode)),
-        ("title", &judgement.headline),
+        ("exit-code", &exit.code().to_string()),
+        ("conclusion", conclusion(exit, mode)),
+        ("title", &title),
         ("result-path", result.unwrap_or_default()),
         ("worst-cell", &worst.map(name).unwrap_or_default()),
         ("effect", &percent(worst.and_then(|cell| cell.effect))),
@@ -58,14 +68,10 @@ pub(crate) fn outputs(judgement: &Judgement, mode: Mode, result: Option<&str>) -
 
 /// The outputs of a gate that measured nothing.
 pub(crate) fn outputs_of_nothing(exit: Exit, mode: Mode, why: &str) -> String {
-    let conclusion = match mode {
-        Mode::Required => "failure",
-        Mode::Advisory => "neutral",
-    };
     lines(&[
         ("verdict", verdict_of_nothing(exit).as_str()),
         ("exit-code", &exit.code().to_string()),
-        ("conclusion", conclusion),
+        ("conclusion", conclusion(exit, mode)),
         ("title", why),
         ("result-path", ""),
         ("worst-cell", ""),
@@ -106,7 +112,7 @@ mod tests {
         let said = annotations(&judgement).remove(0);
         assert!(!said.contains(['\n', '\r']), "{said}");
         assert!(said.contains("100%25"), "{said}");
-        let outputs = outputs(&judgement, Mode::Required, None);
+        let outputs = outputs(&judgement, (Exit::No, None), Mode::Required, None);
         assert_eq!(outputs.lines().count(), 8, "{outputs}");
         assert!(outputs.starts_with("verdict=REGRESSED\nexit-code=1\nconclusion=failure\n"));
     }
@@ -114,7 +120,29 @@ mod tests {
     #[test]
     fn an_advisory_gate_is_neutral_and_keeps_its_exit_code() {
         let judgement = judgement(vec![cell(Verdict::Regressed)]);
-        let outputs = outputs(&judgement, Mode::Advisory, Some("result.json"));
+        let outputs = outputs(
+            &judgement,
+            (Exit::No, None),
+            Mode::Advisory,
+            Some("result.json"),
+        );
         insta::assert_snapshot!(outputs);
+    }
+
+    #[test]
+    fn a_pass_that_could_not_be_kept_is_no_success() {
+        let judgement = judgement(vec![cell(Verdict::Pass)]);
+        let trouble = Some("failed to write gate.xml: the disk is full");
+        let outputs = outputs(
+            &judgement,
+            (Exit::Infrastructure, trouble),
+            Mode::Required,
+            None,
+        );
+        assert!(outputs.starts_with("verdict=PASS\nexit-code=5\nconclusion=failure\n"));
+        assert!(
+            outputs.contains("; but failed to write gate.xml"),
+            "{outputs}"
+        );
     }
 }

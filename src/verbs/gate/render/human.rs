@@ -7,7 +7,7 @@ use domain::gate::verdict::{CellJudgement, Judgement, QualityJudgement};
 
 use super::{
     About, badness, costs, direction, evidence, interval, margins, measured, name, percent,
-    remarks, time,
+    remarks, result, time,
 };
 
 /// The whole answer, without a line break at its end.
@@ -52,8 +52,12 @@ pub(crate) fn text(judgement: &Judgement, about: &About, has_colour: bool) -> St
         }
     }
     add("");
-    add(&format!("base       {}", about.arms[0]));
-    add(&format!("candidate  {}", about.arms[1]));
+    for (at, arm) in ["base     ", "candidate"].into_iter().enumerate() {
+        add(&match &about.typed[at] {
+            Some(typed) => format!("{arm}  {typed} ({})", about.arms[at]),
+            None => format!("{arm}  {}", about.arms[at]),
+        });
+    }
     add(&format!(
         "measured   {} on {}",
         measured(judgement),
@@ -70,7 +74,7 @@ pub(crate) fn text(judgement: &Judgement, about: &About, has_colour: bool) -> St
     if let Some(rate) = about.false_alarms.as_ref().filter(|_| about.has_verdict()) {
         add(&format!("A/A        {rate}"));
     }
-    let _ = write!(text, "result     {}", about.content_id);
+    let _ = write!(text, "result     {}", result(about));
     text
 }
 
@@ -149,6 +153,27 @@ mod tests {
             cell(Verdict::Pass),
         ]);
         insta::assert_snapshot!(text(&judgement, &about(), false));
+    }
+
+    #[test]
+    fn arms_are_told_apart_as_they_were_typed_and_only_here() {
+        let judgement = judgement(vec![cell(Verdict::Pass)]);
+        let about = About {
+            arms: [
+                "python3, program 01".to_owned(),
+                "python3, program 01".to_owned(),
+            ],
+            typed: [Some("python3 old.py".to_owned()), None],
+            ..about()
+        };
+        let said = text(&judgement, &about, false);
+        assert!(
+            said.contains("base       python3 old.py (python3, program 01)\n"),
+            "{said}"
+        );
+        assert!(said.contains("candidate  python3, program 01\n"), "{said}");
+        let comment = super::super::markdown::comment(&judgement, &about);
+        assert!(!comment.contains("old.py"), "{comment}");
     }
 
     #[test]

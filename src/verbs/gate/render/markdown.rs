@@ -9,7 +9,8 @@ use domain::gate::verdict::{CellJudgement, Judgement, QualityJudgement};
 use domain::gate::{Metric, Verdict};
 
 use super::{
-    About, badness, costs, direction, evidence, interval, margins, measured, name, percent, remarks,
+    About, badness, costs, direction, evidence, interval, margins, measured, name, percent,
+    remarks, result,
 };
 use crate::exit::Exit;
 
@@ -270,7 +271,7 @@ fn foot(text: &mut String, judgement: &Judgement, about: &About) {
     if let Some(rate) = about.false_alarms.as_ref().filter(|_| about.has_verdict()) {
         row("gates of one arm against itself", rate);
     }
-    row("result", &about.content_id.to_string());
+    row("result", &result(about));
     let _ = writeln!(text, "\n{}\n", code(&about.reproduce));
     text.push_str("</details>\n");
     if about.has_verdict() {

@@ -28,25 +28,28 @@ pub(crate) struct About {
     pub(crate) setup: String,
     /// The arms: base and candidate.
     pub(crate) arms: [String; 2],
+    /// What was typed for them: for the person who typed it, and nobody else.
+    pub(crate) typed: [Option<String>; 2],
     /// Where the policy was read.
     pub(crate) policy: String,
     /// The environment: what, and what it is.
     pub(crate) environment: Vec<(&'static str, String)>,
     /// The command that measures the same again.
     pub(crate) reproduce: String,
-    /// The sealed result.
-    pub(crate) content_id: ContentId,
+    /// The sealed result; absent where it could not be sealed.
+    pub(crate) content_id: Option<ContentId>,
     /// How often gates of one arm against itself said REGRESSED on this setup, in words.
     pub(crate) false_alarms: Option<String>,
 }
 
 impl About {
     /// What a record is about.
-    pub(crate) fn of(record: &GateRecord, content_id: ContentId) -> Self {
+    pub(crate) fn of(record: &GateRecord, content_id: Option<ContentId>) -> Self {
         Self {
             purpose: record.purpose,
             setup: setup(record),
             arms: [arm(&record.base), arm(&record.candidate)],
+            typed: [None, None],
             policy: policy(record),
             environment: environment(record),
             reproduce: reproduce(record),
@@ -155,10 +158,10 @@ fn reproduce(record: &GateRecord) -> String {
     }
 }
 
-/// What a verdict is to a check: `success`, `failure`, or `neutral`, which counts as passing.
-pub(crate) fn conclusion(judgement: &Judgement, mode: Mode) -> &'static str {
-    match (judgement.exit_code, mode) {
-        (0, _) => "success",
+/// What the end of a gate is to a check: `success`, `failure`, or `neutral`, which counts as passing.
+pub(crate) fn conclusion(exit: Exit, mode: Mode) -> &'static str {
+    match (exit, mode) {
+        (Exit::Fine, _) => "success",
         (_, Mode::Required) => "failure",
         (_, Mode::Advisory) => "neutral",
     }
@@ -168,6 +171,8 @@ pub(crate) fn conclusion(judgement: &Judgement, mode: Mode) -> &'static str {
 pub(crate) fn verdict_of_nothing(exit: Exit) -> Verdict {
     match exit {
         Exit::Inconclusive => Verdict::Inconclusive,
+        // Of what was recovered.
+        Exit::No => Verdict::Regressed,
         _ => Verdict::Invalid,
     }
 }
@@ -181,6 +186,13 @@ pub(crate) fn badness(verdict: Verdict) -> u8 {
         Verdict::Invalid => 3,
         Verdict::Regressed => 4,
     }
+}
+
+/// The sealed result's id, or that there is none.
+pub(crate) fn result(about: &About) -> String {
+    about
+        .content_id
+        .map_or_else(|| "not sealed".to_owned(), |id| id.to_string())
 }
 
 /// The first characters of a digest.
@@ -289,9 +301,14 @@ pub(crate) fn costs(cell: &CellJudgement) -> Option<String> {
     ))
 }
 
+/// `1 block`, `12 blocks`.
+pub(crate) fn blocks(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "block" } else { "blocks" })
+}
+
 /// What stands in the brackets of a line: blocks, spread, what could be found.
 pub(crate) fn evidence(cell: &CellJudgement) -> Vec<String> {
-    let mut words = vec![format!("{} blocks", cell.blocks)];
+    let mut words = vec![blocks(cell.blocks)];
     words.extend(cell.block_sd.map(|sd| format!("sd {}", share(sd))));
     words.extend(cell.mde.map(|mde| format!("MDE {}", share(mde))));
     words
@@ -364,8 +381,8 @@ pub(crate) fn measured(judgement: &Judgement) -> String {
         void => format!(", {void} void"),
     };
     format!(
-        "{} blocks{void}, {}",
-        judgement.blocks,
+        "{}{void}, {}",
+        blocks(judgement.blocks),
         time(judgement.seconds)
     )
 }

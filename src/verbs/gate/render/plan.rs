@@ -12,12 +12,13 @@ use crate::progress::gate::plan_in_words;
 /// For a person.
 pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
     let mut lines = Vec::new();
+    let mut tables = String::new();
     if plan.detectable.is_empty() {
         for (cell, metrics) in &plan.cells {
             lines.push(format!("{cell}: {}", metrics.join(", ")));
         }
     } else {
-        lines.push(detectable(plan, format).to_string());
+        tables = format!("{}\n", detectable(plan, format));
     }
     let slots: Vec<String> = plan
         .slot_seconds
@@ -34,10 +35,22 @@ pub(crate) fn text(plan: &GatePlan, format: GateFormat) -> String {
         ));
     }
     lines.push(match &plan.refused {
-        Some((exit, why)) => format!("would be refused (exit {exit}): {why}"),
-        None => "would run; `joulemark aa` replaces an assumed spread by this machine's".to_owned(),
+        Some((exit, why)) => format!("it would be refused (exit {exit}): {why}"),
+        None => "it would run".to_owned(),
     });
-    lines.join("\n")
+    if plan
+        .detectable
+        .iter()
+        .any(|cell| cell.known_from_blocks == 0)
+    {
+        lines.push("how much blocks spread is assumed: `joulemark aa` measures it here".to_owned());
+    }
+    if format == GateFormat::Md {
+        // A line behind a table is a row of it, and lines behind each other are one.
+        tables.push('\n');
+        lines = lines.into_iter().map(|line| format!("- {line}")).collect();
+    }
+    tables + &lines.join("\n")
 }
 
 /// What could be found, by cell and metric.
@@ -49,7 +62,7 @@ fn detectable(plan: &GatePlan, format: GateFormat) -> Table {
     };
     table.load_style(style).set_header([
         "cell",
-        "found with 90 % power",
+        "least effect found (90 % power)",
         "tolerated",
         "spread known from",
     ]);
@@ -97,4 +110,40 @@ pub(crate) fn document(plan: &GatePlan) -> Value {
         "items": plan.items.map(|(_, there)| there),
         "refused": plan.refused.as_ref().map(|(exit, why)| json!({"exit": exit, "why": why})),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use runner::gate::run::Detectable;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_table_and_sentences_that_do_not_run_into_it() {
+        let mut plan = GatePlan {
+            cells: vec![("sh".to_owned(), vec!["time".to_owned()])],
+            slot_seconds: vec![0.3],
+            last_look: 48,
+            minutes: 1.0,
+            detectable: vec![Detectable {
+                label: "sh time".to_owned(),
+                mde: 0.013,
+                tolerance: 0.02,
+                known_from_blocks: 0,
+            }],
+            items: None,
+            refused: None,
+        };
+        let comment = text(&plan, GateFormat::Md);
+        let behind = comment.rsplit_once('|').expect("a table").1;
+        assert!(
+            behind.starts_with("\n\n- a slot takes 0.3 s\n- 1 cell, up to"),
+            "{comment}"
+        );
+        let said = text(&plan, GateFormat::Human);
+        assert!(said.ends_with("`joulemark aa` measures it here"), "{said}");
+        plan.detectable[0].known_from_blocks = 32;
+        let said = text(&plan, GateFormat::Human);
+        assert!(said.ends_with("it would run"), "{said}");
+    }
 }

@@ -89,10 +89,11 @@ pub(crate) fn about() -> About {
         purpose: Purpose::Gate,
         setup: "mac-mini-m4-16gb".to_owned(),
         arms: ["old, program 0123456789ab".to_owned(), "new".to_owned()],
+        typed: [None, None],
         policy: "built in".to_owned(),
         environment: vec![("machine", "a chip, 4 cores".to_owned())],
         reproduce: "joulemark gate --base-ref 0123456789ab".to_owned(),
-        content_id: ContentId([7; 32]),
+        content_id: Some(ContentId([7; 32])),
         false_alarms: Some("0 of 30 live gates REGRESSED (95 %: 0 to 11.6 %)".to_owned()),
     }
 }
@@ -123,9 +124,12 @@ fn a_direction_is_named_only_where_it_is_shown() {
 
 #[test]
 fn no_mode_makes_a_regression_a_success() {
-    let bad = judgement(vec![cell(Verdict::Regressed)]);
-    assert_eq!(conclusion(&bad, Mode::Required), "failure");
-    assert_eq!(conclusion(&bad, Mode::Advisory), "neutral");
-    let good = judgement(vec![cell(Verdict::Pass)]);
-    assert_eq!(conclusion(&good, Mode::Required), "success");
+    assert_eq!(conclusion(Exit::No, Mode::Required), "failure");
+    assert_eq!(conclusion(Exit::No, Mode::Advisory), "neutral");
+    assert_eq!(conclusion(Exit::Fine, Mode::Required), "success");
+    assert_eq!(
+        conclusion(Exit::Infrastructure, Mode::Required),
+        "failure",
+        "a pass that could not be kept"
+    );
 }
