@@ -16,7 +16,7 @@ use crate::derive::{Received, cell, rfc3339};
 use crate::history::Build;
 
 /// Changes whenever the same gates would be judged otherwise.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// A policy laxer than these, the defaults of policies, says nothing of anybody's series: errors of
 /// both kinds above it, or a practical zero below it.
@@ -41,6 +41,8 @@ pub struct JudgedGate {
     pub started_ms: u64,
     /// What was compared.
     pub arms: Arms,
+    /// The key that signed: with it anybody judges the bytes again.
+    public_key: [u8; 32],
     /// Its cells.
     cells: Vec<GatedCell>,
     /// A gate by coins that nobody typed, and by errors as small as the default policy's.
@@ -103,7 +105,11 @@ impl Arms {
 
 impl JudgedGate {
     /// Judges a gate; refuses one that contradicts itself.
-    pub fn judge(record: &GateRecord, received: Received) -> Result<Self, JudgeError> {
+    pub fn judge(
+        record: &GateRecord,
+        received: Received,
+        public_key: [u8; 32],
+    ) -> Result<Self, JudgeError> {
         let judgement = verdict::judge(record)?;
         let setup = cell::setup_slug(&record.setup, &record.hosts);
         let name = record.base.engine.as_ref();
@@ -147,6 +153,7 @@ impl JudgedGate {
                 && is_strict(&judgement),
             judgement,
             received,
+            public_key,
         })
     }
 
@@ -209,6 +216,7 @@ impl JudgedGate {
             data_version: data_version.to_owned(),
             licence: DATA_LICENCE.to_owned(),
             row: self.row.clone(),
+            public_key: hex::encode(self.public_key),
             judgement: self.judgement.clone(),
             blocks: self.blocks.clone(),
         }

@@ -393,7 +393,7 @@ fn load(stored: &StoredEnvelope) -> Loaded {
         })
     } else if stored.payload_type == gate::PAYLOAD_TYPE {
         verified::<GateRecord>(stored, gate::PAYLOAD_TYPE).and_then(|verified| {
-            let judge = || JudgedGate::judge(verified.value(), received);
+            let judge = || JudgedGate::judge(verified.value(), received, stored.public_key);
             match catch_unwind(AssertUnwindSafe(judge)) {
                 Ok(Ok(gate)) => Ok(Read::Gate(Box::new(gate))),
                 Ok(Err(error)) => {

@@ -105,6 +105,7 @@ pub struct Opened {
 pub struct Verified<T> {
     value: T,
     opened: Opened,
+    public_key: [u8; 32],
 }
 
 impl<T> Verified<T> {
@@ -119,6 +120,10 @@ impl<T> Verified<T> {
     /// The key that signed.
     pub fn key_id(&self) -> KeyId {
         self.opened.key_id
+    }
+    /// That key itself.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.public_key
     }
     /// The exact bytes that were signed.
     pub fn payload(&self) -> &[u8] {
@@ -169,6 +174,7 @@ impl Opened {
         Ok(Verified {
             value,
             opened: self,
+            public_key: key.to_bytes(),
         })
     }
 }

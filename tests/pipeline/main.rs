@@ -11,6 +11,7 @@ mod import;
 mod joules;
 mod killed;
 mod meter;
+mod paired;
 mod quality;
 mod quickstart;
 mod sweep;

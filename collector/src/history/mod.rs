@@ -28,7 +28,7 @@ pub use build::Build;
 pub use changes::Found;
 
 /// Changes whenever the same records and gates would tell another history.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;
 
 /// Points of one series, the newest: more would make a rebuild slow and a trend no clearer.
 const MAX_POINTS: usize = 1_000;

@@ -8,6 +8,8 @@ use domain::gate::Verdict;
 use domain::gate::verdict::CellJudgement;
 use domain::history::change::{SEGMENT, benjamini_hochberg};
 use domain::history::{ChangeRow, ChangeState};
+use domain::matrix::CANDLE;
+use domain::record::{KvState, Workload};
 use domain::statistics::median;
 
 use super::Build;
@@ -89,13 +91,15 @@ impl Settled {
         } else {
             group.clone()
         };
+        let is_open = matches!(found.state, ChangeState::Suspect | ChangeState::Certified);
+        let untold = untellable(one).filter(|_| is_open).map(str::to_owned);
         let updated_ms = self.decided_ms.unwrap_or(points[found.newest].received_ms);
         ChangeRow {
             id: cell::short_digest(&[series.id.clone(), which]),
             group,
             series: series.clone(),
             state: found.state,
-            note: found.note.clone(),
+            note: found.note.clone().or(untold),
             is_regression: found.shift > 0.0,
             effect: found.shift.exp_m1(),
             effect_over_noise: found.noise.map(|noise| found.shift.abs() / noise),
@@ -476,9 +480,36 @@ fn levels(epoch: &Epoch, begins: impl Iterator<Item = usize>) -> Vec<f64> {
         .collect()
 }
 
-/// The command that tells, with all that is known. Of builds without commits the reader has to say
-/// how each is started.
+/// Why no paired run can tell, where none can: gates ask what policies have words for.
+fn untellable(one: &Gathered<'_>) -> Option<&'static str> {
+    let workload = &one.facts.workload;
+    let plain = Workload {
+        depth_tokens: 0,
+        concurrency: 1,
+        kv_state: KvState::Cold,
+        samples: 1,
+        verifier: None,
+        eos_banned: true,
+        temperature_ppm: 0,
+        top_p_ppm: None,
+        top_k: None,
+        ..workload.clone()
+    };
+    if one.metric.gated.is_none() {
+        Some("no paired run can tell: gates do not go by the engine's own clock")
+    } else if !cell::is_same_work(workload, &plain) {
+        Some("no paired run can tell: gates do not ask such a workload")
+    } else {
+        None
+    }
+}
+
+/// The command that tells, with all that is known; empty where none can. Of builds without commits, and
+/// of weights without the name of a file, the reader has to say where they are.
 fn paired_run(one: &Gathered<'_>, found: &Candidate) -> String {
+    if untellable(one).is_some() {
+        return String::new();
+    }
     let (good, bad) = found.builds(&one.series.points);
     let (facts, workload) = (one.facts, &one.facts.workload);
     let mut words = if let (Some(good), Some(bad)) = (good.commit(), bad.commit()) {
@@ -488,21 +519,31 @@ fn paired_run(one: &Gathered<'_>, found: &Candidate) -> String {
             quoted(good)
         )]
     } else {
-        let command = |build: &Build| {
-            let words = format!("<command of {} {}>", facts.engine.name, build.label());
-            quoted(&words)
+        let name = &facts.engine.name;
+        let arm = |build: &Build| {
+            let label = build.label();
+            quoted(&if name.as_str() == CANDLE {
+                format!("{CANDLE}:<program of {name} {label}>")
+            } else {
+                format!("<command of {name} {label}>")
+            })
         };
-        let (base, candidate) = (command(good), command(bad));
+        let (base, candidate) = (arm(good), arm(bad));
         vec![format!(
             "joulemark gate --base {base} --candidate {candidate}"
         )]
     };
-    let model = facts.variant.path.as_ref();
-    words.extend(model.map(|path| format!("--model {}", quoted(path.as_str()))));
-    if workload.depth_tokens == 0 && workload.concurrency == 1 {
-        let (prompt, output) = (workload.prompt_tokens, workload.output_tokens);
-        words.push(format!("--workload {prompt}/{output}"));
-    }
+    let weights = facts.variant.path.as_ref().map_or_else(
+        || {
+            let row = &one.series.row;
+            let digest: String = row.variant_sha256.chars().take(12).collect();
+            format!("<weights of {} {} sha256:{digest}>", row.model, row.variant)
+        },
+        ToString::to_string,
+    );
+    words.push(format!("--model {}", quoted(&weights)));
+    let (prompt, output) = (workload.prompt_tokens, workload.output_tokens);
+    words.push(format!("--workload {prompt}/{output}"));
     words.extend(cell::threads(&facts.engine).map(|threads| format!("--threads {threads}")));
     words.join(" ")
 }

@@ -94,7 +94,8 @@ fn judged(record: &GateRecord, number: u8) -> Arc<JudgedGate> {
         received_ms: 1_800_000_000_000 + i64::from(number),
         findings: Vec::new(),
     };
-    Arc::new(JudgedGate::judge(record, received).expect("an example is no contradiction"))
+    let gate = JudgedGate::judge(record, received, [1; 32]);
+    Arc::new(gate.expect("an example is no contradiction"))
 }
 
 /// The same gate by other rules.
@@ -278,6 +279,50 @@ fn a_planted_change_is_suspect_after_some_nights_and_certified_after_more() {
             "git switch --detach {bad} && joulemark gate --base-ref {good} --model model.gguf --workload 16/17"
         )
     );
+}
+
+/// The paired run and the note of the one change that such records show.
+fn asked_for(change: fn(&mut Record)) -> (String, Option<String>) {
+    let mut records = changed(12, 0.03);
+    for record in &mut records {
+        change(record);
+    }
+    let history = told(&received(&records), &[]);
+    let [found] = history.changes() else {
+        panic!("one change: {:?}", history.changes());
+    };
+    (found.paired_run.clone(), found.note.clone())
+}
+
+#[test]
+fn a_paired_run_names_what_the_reader_has_to_find_and_none_is_asked_for_that_no_gate_can_measure() {
+    let (run, _) = asked_for(|record| {
+        let bad = record.engine.commit.take().expect("a commit").as_str() == "b".repeat(40);
+        record.engine.name = Name::cleaned("candle");
+        record.engine.args = vec![Name::cleaned("threads=3")];
+        record.runner.binary_sha256 = Some(Sha256Digest([if bad { 0xbb } else { 0xaa }; 32]));
+        record.variant.path = None;
+    });
+    let weights = Sha256Digest::of(b"weights").to_string();
+    let (good, bad) = ("a".repeat(12), "b".repeat(12));
+    assert_eq!(
+        run,
+        format!(
+            "joulemark gate --base 'candle:<program of candle 1 sha256:{good}>' \
+             --candidate 'candle:<program of candle 1 sha256:{bad}>' \
+             --model '<weights of fixture-1l F16 sha256:{}>' --workload 16/17 --threads 3",
+            &weights[..12]
+        )
+    );
+    for ask_otherwise in [
+        (|record| record.workload.depth_tokens = 64) as fn(&mut Record),
+        |record| record.workload.eos_banned = false,
+        |record| record.workload.temperature_ppm = 700_000,
+    ] {
+        let (run, note) = asked_for(ask_otherwise);
+        assert_eq!(run, "");
+        assert!(note.expect("why").contains("no paired run can tell"));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a reader asked for: which format, which parameters, which version they have already.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, VARY};
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::csv;
 use super::problem::{ApiError, bad_parameter};
-use crate::collector::Collector;
+use crate::collector::{Collector, off_the_loop};
 use crate::snapshot::Snapshot;
 
 /// The most rows of one page.
@@ -40,6 +41,18 @@ pub(crate) struct Ask {
     /// The query without `format`.
     pub(crate) query: String,
     if_none_match: Option<String>,
+}
+
+/// A list that is read page by page.
+pub(crate) struct List<'a, T, R> {
+    /// All of it.
+    pub(crate) all: &'a [T],
+    /// What a cursor names.
+    pub(crate) name: fn(&T) -> &str,
+    /// Its row in the answer.
+    pub(crate) row: fn(&T) -> R,
+    /// The columns of its table.
+    pub(crate) columns: fn() -> Vec<String>,
 }
 
 /// One page of a list.
@@ -130,20 +143,23 @@ impl Ask {
         }
     }
 
-    /// One page of a list, and the address of the next one. `write` makes the answer of the
+    /// One page of a list, and the address of the next one. Its JSON is what `answer` makes of the
     /// page's rows and the next one's cursor.
-    pub(crate) fn paged<T>(
+    pub(crate) fn paged<T, R: Serialize, A: Serialize>(
         &self,
         collector: &Collector,
         snapshot: &Snapshot,
-        rows: &[T],
-        name: impl Fn(&T) -> &str,
-        write: impl FnOnce(&[T], Option<String>) -> Vec<u8>,
+        list: &List<'_, T, R>,
+        answer: impl FnOnce(Vec<R>, Option<String>) -> A,
     ) -> Result<Response, ApiError> {
         let page = self.page()?;
-        let (rows, next) = page.of(rows, name)?;
+        let (here, next) = page.of(list.all, list.name)?;
         let mut response = self.answer(collector, snapshot, &page.spelling(), || {
-            write(rows, next.clone())
+            let rows: Vec<R> = here.iter().map(list.row).collect();
+            match self.format {
+                Format::Csv => csv::table(&(list.columns)(), &rows),
+                Format::Json => json(&answer(rows, next.clone())),
+            }
         });
         if let Some(cursor) = &next {
             self.link_next(&mut response, &page, cursor);
@@ -325,6 +341,23 @@ impl Page {
             self.after.as_deref().unwrap_or_default()
         )
     }
+}
+
+/// Work that takes a core for milliseconds: off the loop, and no more of it at once than there is room for.
+/// Ask for it once the reader is known not to have the answer.
+pub(crate) async fn drawn<T: Send + 'static>(
+    collector: &Collector,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
+    let room = room.map_err(|_| ApiError::Overloaded)?;
+    let drawn = off_the_loop(move || {
+        let made = work();
+        // Given back when the work ends, though nobody may wait for it any more.
+        drop(room);
+        made
+    });
+    Ok(drawn.await)
 }
 
 /// JSON of an answer of ours.

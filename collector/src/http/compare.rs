@@ -1,16 +1,14 @@
 //! `/compare`: results side by side.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use domain::api::{CompareAnswer, Delta, Problem};
 use domain::query::CompareQuery;
 
-use super::ask::{Ask, Format, json};
+use super::ask::{Ask, Format, drawn, json};
 use super::csv;
 use super::problem::{ApiError, bad_fields};
-use crate::collector::{Collector, off_the_loop};
+use crate::collector::Collector;
 use crate::compare;
 use crate::derive::CellResult;
 
@@ -42,17 +40,13 @@ pub(super) async fn answer(
     if let Some(unchanged) = ask.unchanged(&collector, &snapshot, &canonical) {
         return Ok(unchanged);
     }
-    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
-    let room = room.map_err(|_| ApiError::Overloaded)?;
     let asked = snapshot.clone();
-    let answer = off_the_loop(move || {
+    let answer = drawn(&collector, move || {
         let ids = query.results.iter();
         let results: Vec<&CellResult> = ids.filter_map(|id| asked.result(id)).collect();
-        let answer = compare::answer(&results, asked.data_version());
-        drop(room);
-        answer
+        compare::answer(&results, asked.data_version())
     })
-    .await;
+    .await?;
     Ok(
         ask.answer(&collector, &snapshot, &canonical, || match ask.format {
             Format::Json => json(&answer),

@@ -1,16 +1,14 @@
 //! `/frontier`: the one question this project answers.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use domain::api::{FrontierAnswer, Problem};
 use domain::query::FrontierQuery;
 
-use super::ask::{Ask, Format, json};
+use super::ask::{Ask, Format, drawn, json};
 use super::problem::{ApiError, bad_fields};
 use super::{csv, results};
-use crate::collector::{Collector, off_the_loop};
+use crate::collector::Collector;
 use crate::frontier;
 
 /// The non-dominated results within a budget.
@@ -53,22 +51,18 @@ pub(super) async fn answer(
     if let Some(unchanged) = ask.unchanged(&collector, &snapshot, &canonical) {
         return Ok(unchanged);
     }
-    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
-    let room = room.map_err(|_| ApiError::Overloaded)?;
     let (asked, tier) = (snapshot.clone(), collector.default_tier());
     let judge = collector.clone();
-    let answer = off_the_loop(move || {
+    let answer = drawn(&collector, move || {
         let mut answer = frontier::answer(asked.results(), &query, tier, asked.data_version());
         if query.imported {
             let rows = frontier::imported::beside(asked.imports(), &query, judge.catalogue());
             answer.imported_reason = frontier::imported::why_none(&rows, &query);
             answer.imported = rows;
         }
-        // Given back when the work ends, though nobody may wait for it any more.
-        drop(room);
         answer
     })
-    .await;
+    .await?;
     Ok(
         ask.answer(&collector, &snapshot, &canonical, || match ask.format {
             Format::Json => json(&answer),

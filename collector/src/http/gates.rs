@@ -10,7 +10,7 @@ use domain::gate::{Metric, Verdict};
 use domain::history::{GateAnswer, GateRow, GatesAnswer};
 use domain::tier::Tier;
 
-use super::ask::{Ask, Format, json, split_ending};
+use super::ask::{Ask, Format, List, json, split_ending};
 use super::csv;
 use super::problem::ApiError;
 use crate::collector::Collector;
@@ -36,25 +36,18 @@ pub(super) async fn list(
     ask: Ask,
 ) -> Result<Response, ApiError> {
     let snapshot = collector.snapshot();
-    let owned = |page: &[Arc<JudgedGate>]| -> Vec<GateRow> {
-        page.iter().map(|gate| gate.row.clone()).collect()
+    let list = List {
+        all: snapshot.gates(),
+        name: |gate: &Arc<JudgedGate>| &gate.row.content_id,
+        row: |gate| gate.row.clone(),
+        columns,
     };
-    let write = |page: &[Arc<JudgedGate>], next| match ask.format {
-        Format::Csv => csv::table(&columns(), &owned(page)),
-        Format::Json => json(&GatesAnswer {
-            data_version: snapshot.data_version().to_owned(),
-            licence: DATA_LICENCE.to_owned(),
-            rows: owned(page),
-            next,
-        }),
-    };
-    ask.paged(
-        &collector,
-        &snapshot,
-        snapshot.gates(),
-        |gate| &gate.row.content_id,
-        write,
-    )
+    ask.paged(&collector, &snapshot, &list, |rows, next| GatesAnswer {
+        data_version: snapshot.data_version().to_owned(),
+        licence: DATA_LICENCE.to_owned(),
+        rows,
+        next,
+    })
 }
 
 /// One gate: what it comes to, and the blocks that it comes from. `/records/{content_id}/envelope`

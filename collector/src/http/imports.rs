@@ -9,7 +9,7 @@ use domain::api::{DATA_LICENCE, ImportRow, ImportsAnswer, Problem};
 use domain::envelope;
 use domain::import::sealed::{Import, PAYLOAD_TYPE};
 
-use super::ask::{Ask, Format, json};
+use super::ask::{Ask, List};
 use super::csv;
 use super::problem::ApiError;
 use super::records::stored;
@@ -35,25 +35,18 @@ pub(super) async fn list(
     ask: Ask,
 ) -> Result<Response, ApiError> {
     let snapshot = collector.snapshot();
-    let owned = |page: &[Arc<ImportRow>]| -> Vec<ImportRow> {
-        page.iter().map(|row| ImportRow::clone(row)).collect()
+    let list = List {
+        all: snapshot.imports(),
+        name: |row: &Arc<ImportRow>| &row.id,
+        row: |row| ImportRow::clone(row),
+        columns,
     };
-    let write = |page: &[Arc<ImportRow>], next| match ask.format {
-        Format::Csv => csv::table(&columns(), &owned(page)),
-        Format::Json => json(&ImportsAnswer {
-            data_version: snapshot.data_version().to_owned(),
-            licence: DATA_LICENCE.to_owned(),
-            rows: owned(page),
-            next,
-        }),
-    };
-    ask.paged(
-        &collector,
-        &snapshot,
-        snapshot.imports(),
-        |row| &row.id,
-        write,
-    )
+    ask.paged(&collector, &snapshot, &list, |rows, next| ImportsAnswer {
+        data_version: snapshot.data_version().to_owned(),
+        licence: DATA_LICENCE.to_owned(),
+        rows,
+        next,
+    })
 }
 
 /// The columns of a list of imported rows.

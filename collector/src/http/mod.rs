@@ -12,7 +12,7 @@ use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderName, X_CONTENT_TYPE
 use axum::http::{HeaderValue, Method};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -95,39 +95,37 @@ pub fn router(collector: Collector) -> Router {
 
 /// The route table.
 fn routes() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 22] = [
-        ("/records", get(records::list).post(records::submit)),
+    let others: [(&str, MethodRouter<Collector>); 12] = [
+        ("/records", post(records::submit)),
         ("/records/{content_id}", get(records::detail)),
         ("/records/{content_id}/envelope", get(records::envelope)),
-        ("/results", get(results::list)),
         ("/results/{id}", get(results::detail)),
-        ("/frontier", get(frontier::answer)),
-        ("/compare", get(compare::answer)),
-        ("/models", get(models::list)),
         ("/models/{slug}", get(models::detail)),
-        ("/tasks", get(tasks::answer)),
-        ("/engines", get(engines::list)),
         ("/engines/{slug}", get(engines::detail)),
         ("/engines/{slug}/{build}", get(engines::build)),
-        ("/hardware", get(hardware::list)),
-        ("/imports", get(imports::list)),
         ("/imports/{content_id}/file", get(imports::file)),
-        ("/gates", get(gates::list)),
         ("/gates/{content_id}", get(gates::detail)),
-        ("/regressions", get(regressions::answer)),
         ("/series/{id}", get(regressions::series)),
         ("/health", get(health::show)),
         ("/openapi.json", get(openapi::show)),
     ];
-    table
+    (others.into_iter().chain(tables()))
         .map(|(path, methods)| (path.to_owned(), methods))
-        .into()
+        .collect()
 }
 
 /// The same answers under an address that says the format. (Routes that end in an id take the
 /// ending with the id.)
 fn twins() -> Vec<(String, MethodRouter<Collector>)> {
-    let table: [(&str, MethodRouter<Collector>); 11] = [
+    let with_ending = |(path, methods): (&str, MethodRouter<Collector>)| {
+        [".json", ".csv"].map(|ending| (format!("{path}{ending}"), methods.clone()))
+    };
+    tables().into_iter().flat_map(with_ending).collect()
+}
+
+/// The part of it that is tables.
+fn tables() -> [(&'static str, MethodRouter<Collector>); 11] {
+    [
         ("/records", get(records::list)),
         ("/results", get(results::list)),
         ("/frontier", get(frontier::answer)),
@@ -139,13 +137,7 @@ fn twins() -> Vec<(String, MethodRouter<Collector>)> {
         ("/imports", get(imports::list)),
         ("/gates", get(gates::list)),
         ("/regressions", get(regressions::answer)),
-    ];
-    table
-        .into_iter()
-        .flat_map(|(path, methods)| {
-            [".json", ".csv"].map(|ending| (format!("{path}{ending}"), methods.clone()))
-        })
-        .collect()
+    ]
 }
 
 async fn drop_foreign_request_id(mut request: Request, next: Next) -> Response {

@@ -1,7 +1,6 @@
 //! `/models`: what was measured, by model, and what one model loses by quantisation and pruning.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -9,10 +8,10 @@ use domain::api::{ModelDetail, ModelRow, ModelsAnswer, Problem, VariantRow};
 use domain::query::ModelQuery;
 use serde::Serialize;
 
-use super::ask::{Ask, Format, json, split_ending};
+use super::ask::{Ask, Format, drawn, json, split_ending};
 use super::csv;
 use super::problem::{ApiError, bad_fields};
-use crate::collector::{Collector, off_the_loop};
+use crate::collector::Collector;
 use crate::snapshot::{ModelFacts, Snapshot};
 use crate::variants;
 
@@ -97,16 +96,11 @@ pub(super) async fn detail(
         return Ok(unchanged);
     }
     // Planning items takes milliseconds per variant.
-    let room = Arc::clone(collector.in_drawing()).acquire_owned().await;
-    let room = room.map_err(|_| ApiError::Overloaded)?;
     let asked = snapshot.clone();
-    let answer = off_the_loop(move || {
-        let answer = variants::answer(&model, asked.results(), &query, asked.data_version());
-        drop(room);
-        answer
-    })
-    .await
-    .map_err(|errors| bad_fields(&errors))?;
+    let answer = drawn(&collector, move || {
+        variants::answer(&model, asked.results(), &query, asked.data_version())
+    });
+    let answer = answer.await?.map_err(|errors| bad_fields(&errors))?;
     Ok(
         ask.answer(&collector, &snapshot, &canonical, || match ask.format {
             Format::Json => json(&answer),

@@ -16,7 +16,7 @@ use domain::record::{PAYLOAD_TYPE, Record};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::ask::{Ask, Format, json, split_ending};
+use super::ask::{Ask, Format, List, json, split_ending};
 use super::csv;
 use super::problem::ApiError;
 use crate::collector::{Collector, off_the_loop};
@@ -161,25 +161,18 @@ pub(super) async fn list(
     ask: Ask,
 ) -> Result<Response, ApiError> {
     let snapshot = collector.snapshot();
-    let write = |records: &[RecordSummary], next| {
-        let rows = records.to_vec();
-        match ask.format {
-            Format::Csv => csv::table(&columns(), &rows),
-            Format::Json => json(&RecordsAnswer {
-                data_version: snapshot.data_version().to_owned(),
-                licence: DATA_LICENCE.to_owned(),
-                rows,
-                next,
-            }),
-        }
+    let list = List {
+        all: snapshot.records(),
+        name: |record: &RecordSummary| &record.content_id,
+        row: RecordSummary::clone,
+        columns,
     };
-    ask.paged(
-        &collector,
-        &snapshot,
-        snapshot.records(),
-        |record| &record.content_id,
-        write,
-    )
+    ask.paged(&collector, &snapshot, &list, |rows, next| RecordsAnswer {
+        data_version: snapshot.data_version().to_owned(),
+        licence: DATA_LICENCE.to_owned(),
+        rows,
+        next,
+    })
 }
 
 /// The columns of a list of records.

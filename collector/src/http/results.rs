@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::api::{DATA_LICENCE, Problem, ResultDetail, ResultRow, ResultsAnswer};
 
-use super::ask::{Ask, Format, json, split_ending};
+use super::ask::{Ask, Format, List, json, split_ending};
 use super::csv;
 use super::problem::ApiError;
 use crate::collector::Collector;
@@ -30,28 +30,18 @@ pub(super) async fn list(
     ask: Ask,
 ) -> Result<Response, ApiError> {
     let snapshot = collector.snapshot();
-    let write = |results: &[CellResult], next| {
-        let rows = results
-            .iter()
-            .map(|result| result.row.clone())
-            .collect::<Vec<_>>();
-        match ask.format {
-            Format::Csv => csv::table(&columns(), &rows),
-            Format::Json => json(&ResultsAnswer {
-                data_version: snapshot.data_version().to_owned(),
-                licence: DATA_LICENCE.to_owned(),
-                rows,
-                next,
-            }),
-        }
+    let list = List {
+        all: snapshot.results(),
+        name: |result: &CellResult| &result.row.id,
+        row: |result| result.row.clone(),
+        columns,
     };
-    ask.paged(
-        &collector,
-        &snapshot,
-        snapshot.results(),
-        |result| &result.row.id,
-        write,
-    )
+    ask.paged(&collector, &snapshot, &list, |rows, next| ResultsAnswer {
+        data_version: snapshot.data_version().to_owned(),
+        licence: DATA_LICENCE.to_owned(),
+        rows,
+        next,
+    })
 }
 
 /// One result with everything that stands behind it.

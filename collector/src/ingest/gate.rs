@@ -42,7 +42,8 @@ pub(super) async fn admit(
         check_audience(record.audience, here.audience())?;
         check_ranges(record)?;
         let received = received(&verified, here.catalogue());
-        let gate = JudgedGate::judge(record, received).map_err(|error| unjudged(&error))?;
+        let gate = JudgedGate::judge(record, received, verified.public_key())
+            .map_err(|error| unjudged(&error))?;
         drop(room);
         Ok::<_, IngestError>((verified, gate))
     })

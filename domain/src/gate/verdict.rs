@@ -359,6 +359,11 @@ impl<'a> Assessed<'a> {
                 None if model.base.is_none() => of_outputs(values::outputs(self.record, at), name),
                 None => None,
             };
+            let is_identical =
+                (of.as_ref()).is_some_and(|of| of.verdict == Verdict::Pass && of.rung == Some(1));
+            if evidence.is_some() && is_identical {
+                findings.extend(told_apart(values::outputs(self.record, at), name));
+            }
             if self.requires_answers() {
                 match &of {
                     None => findings.push(format!(
@@ -431,7 +436,7 @@ impl<'a> Assessed<'a> {
                     continue;
                 }
                 let Outputs { blocks, apart, .. } = values::outputs(record, at);
-                if apart > 0 {
+                if apart > 0 && validity::other_outputs(record, &self.policy, at).is_none() {
                     notes.push(format!(
                         "the arms put out different things in {apart} of {blocks} blocks of {}, and \
                          nothing asks whether they are as good",
@@ -504,7 +509,7 @@ fn of_outputs(outputs: Outputs, model: &str) -> Option<QualityJudgement> {
     }
     let (verdict, said) = if unsteady > 0 {
         let said = format!(
-            "in {unsteady} of {blocks} blocks the base put out two different things, so that the \
+            "in {unsteady} of {blocks} blocks the base did not put out one thing twice, so that the \
              candidate cannot be held against it"
         );
         (Verdict::Inconclusive, said)
@@ -528,6 +533,19 @@ fn of_outputs(outputs: Outputs, model: &str) -> Option<QualityJudgement> {
         kld_p999_nats: None,
         top1_agreement: None,
         items: None,
+    })
+}
+
+/// What speaks against answers that are the same, bit for bit, on the fixed texts, and are not where they
+/// were timed: a candidate that knows when it is timed, or a path that those texts never take.
+fn told_apart(outputs: Outputs, model: &str) -> Option<String> {
+    let Outputs { blocks, apart, .. } = outputs;
+    outputs.are_others().then(|| {
+        format!(
+            "the answers of {model} are identical on the fixed texts, and in {apart} of {blocks} blocks \
+             the candidate put out something else than the base while it was timed: that is other work \
+             than the texts show, or work on lengths that they do not have"
+        )
     })
 }
 

@@ -288,6 +288,8 @@ pub struct GateAnswer {
     pub licence: String,
     /// As listed.
     pub row: GateRow,
+    /// The ed25519 key that signed, 64 hexadecimal digits: `joulemark gate --judge` takes it.
+    pub public_key: String,
     /// Recomputed here, from the raw samples.
     pub judgement: Judgement,
     /// Value of every counted block: ln(candidate / base), by cell-metric in the order of the

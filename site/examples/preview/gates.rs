@@ -351,6 +351,7 @@ pub(crate) fn gate(content_id: &str, purpose: &str, verdict: Verdict) -> GateAns
         licence: DATA_LICENCE.to_owned(),
         blocks: blocks.collect(),
         row,
+        public_key: format!("{:064x}", 0xfeed),
         judgement,
     }
 }

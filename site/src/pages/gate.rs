@@ -23,6 +23,7 @@ use crate::{names, twins};
 struct GatePage {
     layout: Layout,
     content_id: String,
+    public_key: String,
     envelope: String,
     badge: String,
     kind: &'static str,
@@ -144,6 +145,7 @@ fn view(answer: &GateAnswer) -> Result<GatePage, PageError> {
     }
     Ok(GatePage {
         layout,
+        public_key: answer.public_key.clone(),
         envelope: format!("/records/{}/envelope", names::segment(&row.content_id)),
         badge: format!("/badge/gate/{}.svg", names::segment(&row.content_id)),
         kind: match row.purpose.as_str() {
@@ -356,7 +358,7 @@ mod tests {
             ">REGRESSED<",
             "+3.4\u{a0}% slower",
             "again with a new seed",
-            "joulemark gate --judge",
+            "joulemark gate --judge gate.json --key 0000",
             "/envelope\"",
             "Seed of the coins",
         ] {

@@ -57,6 +57,11 @@ impl RegressionsPage {
     fn is_asked(&self, engine: &str) -> bool {
         self.engine.as_deref() == Some(engine)
     }
+
+    /// Whether a command leaves something to the reader.
+    fn has_gaps(&self) -> bool {
+        (self.asked.iter()).any(|one| one.command.contains('<'))
+    }
 }
 
 /// A day that the reader may choose.
@@ -395,10 +400,7 @@ fn headline(changes: &[ChangeRow]) -> String {
         let alike = |change: &&ChangeRow| change.state == state && change.is_regression == worse;
         changes.iter().filter(alike).count()
     };
-    let open: usize = [ChangeState::Certified, ChangeState::Suspect]
-        .into_iter()
-        .map(|state| count(state, true) + count(state, false))
-        .sum();
+    let open = changes.iter().filter(|change| waits(change)).count();
     let worse = format::plural(count(ChangeState::Confirmed, true), "regression");
     let better = format::plural(count(ChangeState::Confirmed, false), "improvement");
     let confirmed = match (
@@ -440,7 +442,6 @@ fn against_itself(aa: &[&GateRow]) -> String {
 
 /// A change as tables have it.
 pub(crate) fn change_view(change: &ChangeRow) -> ChangeView {
-    let is_open = matches!(change.state, ChangeState::Certified | ChangeState::Suspect);
     let gates = change.gates.iter();
     ChangeView {
         anchor: change.id.clone(),
@@ -476,8 +477,14 @@ pub(crate) fn change_view(change: &ChangeRow) -> ChangeView {
         gates: gates
             .map(|id| (gate_path(id), names::cut(id, 13)))
             .collect(),
-        paired_run: Some(change.paired_run.clone()).filter(|run| is_open && !run.is_empty()),
+        paired_run: waits(change).then(|| change.paired_run.clone()),
     }
+}
+
+/// Whether a paired run may still tell.
+fn waits(change: &ChangeRow) -> bool {
+    matches!(change.state, ChangeState::Certified | ChangeState::Suspect)
+        && !change.paired_run.is_empty()
 }
 
 /// `good..bad`, where both are known.
@@ -728,6 +735,27 @@ mod tests {
             let twin = get(&site(sample::priced()), path).await;
             assert_eq!(twin.status, StatusCode::OK, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_no_gate_can_tell_waits_for_none_and_what_the_reader_fills_in_is_said() {
+        let json = get(&site(sample::priced()), "/regressions.json").await;
+        let mut answer: RegressionsAnswer = serde_json::from_str(&json.body).expect("an answer");
+        let shown = |answer: &RegressionsAnswer| {
+            let page = view(answer.clone(), &RegressionsQuery::default(), &[]);
+            page.render().expect("rendered")
+        };
+        let page = shown(&answer);
+        assert!(page.contains("2 changes wait for their paired runs"));
+        assert!(!page.contains("angle brackets"));
+        let open: Vec<usize> = (0..answer.changes.len())
+            .filter(|at| waits(&answer.changes[*at]))
+            .collect();
+        answer.changes[open[0]].paired_run = String::new();
+        answer.changes[open[1]].paired_run = "joulemark gate --base '<command of x>'".to_owned();
+        let page = shown(&answer);
+        assert!(page.contains("1 change waits for its paired run"));
+        assert!(page.contains("angle brackets"));
     }
 
     #[test]

@@ -122,6 +122,8 @@ async fn a_planted_change_is_suspect_and_its_paired_gate_confirms_it() {
     let path = format!("/api/v1/gates/{}", receipt.content_id);
     let gate: GateAnswer = door.get(&path).await.json();
     assert_eq!(gate.judgement.verdict, Verdict::Regressed);
+    let key = fixtures::signing_key().verifying_key();
+    assert_eq!(gate.public_key, hex::encode(key.as_bytes()));
     assert_eq!(
         (gate.row.engine.as_str(), gate.row.purpose.as_str()),
         ("scripted", "gate")

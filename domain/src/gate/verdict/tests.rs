@@ -695,6 +695,123 @@ fn outputs_of_commands_that_differ_leave_required_answers_open() {
     assert!(judgement.notes[0].contains("in 16 of 16 blocks"));
 }
 
+/// Two commands of equal cost, one of which puts out what it is told to in every slot.
+fn commands(base: Option<&str>, candidate: Option<&str>) -> GateRecord {
+    let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
+    for slot in slots(&mut record) {
+        let text = match slot.arm {
+            Arm::Base => base,
+            Arm::Candidate => candidate,
+        };
+        slot.output_sha256 = text.map(|text| Sha256Digest::of(text.as_bytes()));
+    }
+    record
+}
+
+#[test]
+fn commands_that_do_not_compute_the_same_are_no_pair() {
+    for same in [Some("42"), None] {
+        assert_eq!(judged(&commands(same, same)).exit_code, 0);
+    }
+    // Another output, and none where the base has one.
+    for other in [Some("43"), None] {
+        let judgement = judged(&commands(Some("42"), other));
+        assert_eq!(
+            (judgement.verdict, judgement.exit_code),
+            (Verdict::Invalid, 4)
+        );
+        assert_eq!(judgement.cells[0].verdict, Verdict::Invalid);
+        assert!(
+            judgement.findings[0].contains("do not compute the same: in 16 of 16 blocks"),
+            "{:?}",
+            judgement.findings
+        );
+        assert_eq!(judgement.notes, [] as [String; 0]);
+    }
+    // Once is enough: the base never did.
+    let mut once = commands(Some("42"), Some("42"));
+    let slot = slots(&mut once).find(|slot| slot.arm == Arm::Candidate);
+    slot.expect("there are slots").output_sha256 = Some(Sha256Digest::of(b"43"));
+    assert_eq!(judged(&once).exit_code, 4);
+    // It is known after a block, and nobody waits for more.
+    let mut first = commands(Some("42"), Some("43"));
+    first.stages[0].blocks.truncate(1);
+    let needs = |record: &GateRecord| unsettled(record, StageKind::Measuring).expect("judged");
+    assert_eq!(needs(&first), [] as [u32; 0]);
+    first.stages[0].blocks = commands(Some("42"), Some("42")).stages[0].blocks[..1].to_vec();
+    assert_eq!(needs(&first), [0]);
+    // Nor is what was slower at it a regression of the same work.
+    let mut slower = commands(Some("42"), Some("43"));
+    let values = two_sided(0.05, 0.001, 16);
+    set_values(&mut slower, StageKind::Measuring, 0, Metric::Time, &values);
+    assert_eq!(judged(&slower).exit_code, 4);
+}
+
+#[test]
+fn outputs_that_nothing_can_be_held_against_are_noted() {
+    let mut restless = commands(None, Some("42"));
+    let silent = judged(&restless);
+    for (at, slot) in (0_usize..).zip(slots(&mut restless)) {
+        slot.output_sha256 = Some(Sha256Digest::of(&at.to_be_bytes()));
+    }
+    // One that compares two ways to two answers, and one that allows them.
+    let compared = GateRecord {
+        purpose: Purpose::Compare,
+        ..commands(Some("42"), Some("43"))
+    };
+    let mut allowed = Example {
+        policy_head: "required = [\"speed\"]".to_owned(),
+        policy: asking_of_answers().policy,
+        ..Example::of("sh", "", &[(Metric::Time, 0.0)])
+    }
+    .record();
+    allowed.stages = commands(Some("42"), Some("43")).stages;
+    for judgement in [
+        silent,
+        judged(&restless),
+        judged(&compared),
+        judged(&allowed),
+    ] {
+        assert_eq!(judgement.exit_code, 0, "{:?}", judgement.findings);
+        assert!(
+            judgement
+                .notes
+                .iter()
+                .any(|note| note.contains("16 of 16 blocks")),
+            "{:?}",
+            judgement.notes
+        );
+    }
+}
+
+#[test]
+fn answers_that_are_the_same_only_where_nobody_times_them_are_other_work() {
+    let with = |put_out: &dyn Fn(usize, Arm) -> String| {
+        let mut record = asking_of_answers().record();
+        record.quality = vec![evidence(true)];
+        for (at, slot) in (0_usize..).zip(slots(&mut record)) {
+            let text = put_out(at, slot.arm);
+            slot.output_sha256 = Some(Sha256Digest::of(text.as_bytes()));
+        }
+        judged(&record)
+    };
+    // Every block is asked another text, which both arms answer alike.
+    assert_eq!(with(&|at, _| format!("{}", at / 4)).exit_code, 0);
+    let judgement = with(&|at, arm| format!("{} {}", at / 4, arm.as_str()));
+    assert_eq!(
+        (judgement.verdict, judgement.exit_code),
+        (Verdict::Invalid, 4)
+    );
+    assert!(
+        judgement.findings[0].contains("identical on the fixed texts")
+            && judgement.findings[0].contains("in 16 of 16 blocks"),
+        "{:?}",
+        judgement.findings
+    );
+    // Where the base does not repeat itself nothing can be said.
+    assert_eq!(with(&|at, _| at.to_string()).exit_code, 0);
+}
+
 #[test]
 fn timed_outputs_of_an_engine_do_not_stand_for_its_answers() {
     let mut record = asking_of_answers().record();

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::shape::name;
-use super::values::{Place, block_value, counts, sample, values, values_of_means, was_measured};
+use super::values::{
+    Place, block_value, counts, outputs, sample, values, values_of_means, was_measured,
+};
 use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
 use crate::gate::record::{GateCell, GateModel, GateRecord, Purpose, Slot, Stage, StageKind};
@@ -263,7 +265,7 @@ fn throttled(record: &GateRecord) -> Option<String> {
 }
 
 /// What speaks against one cell-metric.
-pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
+pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
     let cell = record.cells.get(place.cell)?;
     let blocks = (record.stages.iter())
         .flat_map(|stage| &stage.blocks)
@@ -306,7 +308,30 @@ pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
             "a slot repeated it {fewest} times only; {REPETITIONS} are the least"
         ));
     }
-    lumped(record, place).or_else(|| claims(record, place))
+    other_outputs(record, policy, cell.model)
+        .or_else(|| lumped(record, place))
+        .or_else(|| claims(record, place))
+}
+
+/// Where a command put out something else than the base, which repeats itself: they do not compute the
+/// same, unless the policy asks of answers whether they are as good.
+///
+/// A comparison may be of two ways to two answers, and the gate against itself of one that is not always
+/// repeated.
+pub(super) fn other_outputs(record: &GateRecord, policy: &Policy, model: u32) -> Option<String> {
+    let is_command = (record.models.get(model as usize)).is_some_and(|model| model.base.is_none());
+    if record.purpose != Purpose::Gate || policy.quality.is_some() || !is_command {
+        return None;
+    }
+    let outputs = outputs(record, model);
+    outputs.are_others().then(|| {
+        format!(
+            "the arms do not compute the same: in {} of {} blocks the candidate put out something else \
+             than the base, which repeated itself; mend it, or let `output` hold only what has to be the \
+             same, such as a rounded sum",
+            outputs.apart, outputs.blocks
+        )
+    })
 }
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions

@@ -162,8 +162,16 @@ pub(super) struct Outputs {
     pub(super) blocks: u32,
     /// Of those, the ones in which an arm put out something else than the other, or nothing.
     pub(super) apart: u32,
-    /// Of those, the ones in which the base did not put out the same twice.
+    /// Of those, the ones in which the base did not put out one thing twice, so that nothing can be held
+    /// against it.
     pub(super) unsteady: u32,
+}
+
+impl Outputs {
+    /// Whether the candidate put out something else than the base, which always repeated itself.
+    pub(super) fn are_others(self) -> bool {
+        self.apart > 0 && self.unsteady == 0
+    }
 }
 
 /// Compares outputs within the blocks that count, whose slots were all asked the same.
@@ -181,7 +189,7 @@ pub(super) fn outputs(record: &GateRecord, model: u32) -> Outputs {
         }
         outputs.blocks += 1;
         outputs.apart += u32::from(base != candidate);
-        outputs.unsteady += u32::from(base.len() > 1);
+        outputs.unsteady += u32::from(base.len() > 1 || base.contains(&None));
     }
     outputs
 }
