@@ -171,7 +171,7 @@ fn measured(record: &GateRecord, policy: &Policy, waivers: &[Waiver]) -> Vec<Tar
             // A loss under way may be the candidate's doing: it is never just left out.
             Some(why) if is_lost => Some(format!("it was measured at first and then lost: {why}")),
             Some(why) => Some(why.clone()),
-            None => validity::of_cell(record, place),
+            None => validity::of_cell(record, policy, place),
         };
         target.unavailable = lack.filter(|_| !is_lost);
         target.waiver = waiver(waivers, label, place.metric);

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::shape::name;
-use super::values::{Place, block_value, counts, sample, values, values_of_means, was_measured};
+use super::values::{
+    Place, block_value, counted, counts, sample, stage, values, values_of_means, was_measured,
+};
 use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
 use crate::gate::record::{GateCell, GateModel, GateRecord, Purpose, Slot, Stage, StageKind};
@@ -33,6 +35,13 @@ const CLAIMED_APART: f64 = 0.05;
 
 /// Points by which the effect may differ between medians and means of repetitions.
 const LUMPED: f64 = 0.05;
+
+/// One side's error of the limit of what is put off.
+const PUT_OFF_ERROR: f64 = 0.005;
+
+/// Nanoseconds that a slot may always go on for longer: programs of different libraries do not end
+/// equally fast.
+const PUT_OFF_NS: f64 = 1e6;
 
 /// Fewest repetitions of a slot.
 const REPETITIONS: usize = 3;
@@ -263,11 +272,12 @@ fn throttled(record: &GateRecord) -> Option<String> {
 }
 
 /// What speaks against one cell-metric.
-pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
+pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
     let cell = record.cells.get(place.cell)?;
     let blocks = (record.stages.iter())
         .flat_map(|stage| &stage.blocks)
         .filter(|block| block.model == cell.model);
+    let is_time = axis(place.metric) == Axis::Speed;
     let mut work = BTreeSet::new();
     let mut fewest = usize::MAX;
     for block in blocks {
@@ -287,6 +297,12 @@ pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
                     slot.arm.as_str()
                 ));
             }
+            if is_time && sample.tail_ns.is_none() {
+                return Some(format!(
+                    "a slot of the {} arm does not say how long it went on behind it",
+                    slot.arm.as_str()
+                ));
+            }
             fewest = fewest.min(sample.costs.len());
             work.insert((sample.units, sample.costs.len(), slot.arm));
         }
@@ -301,12 +317,49 @@ pub(super) fn of_cell(record: &GateRecord, place: Place) -> Option<String> {
             .collect();
         return Some(format!("did other work: {}", said.join(", ")));
     }
-    if axis(place.metric) == Axis::Speed && fewest < REPETITIONS {
+    if is_time && fewest < REPETITIONS {
         return Some(format!(
             "a slot repeated it {fewest} times only; {REPETITIONS} are the least"
         ));
     }
-    lumped(record, place).or_else(|| claims(record, place))
+    (put_off(record, policy, place))
+        .or_else(|| lumped(record, place))
+        .or_else(|| claims(record, place))
+}
+
+/// Work of the candidate's that is put off until nothing is stamped any more: behind what was counted
+/// it goes on for longer than the base, by more than the practical zero of the base's counted time.
+/// The limit is one of signed ranks over the blocks, which a slow end now and then does not move.
+fn put_off(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
+    let model = record.cells.get(place.cell)?.model;
+    let tail_ns = |slot: &Slot| Some(sample(slot, place)?.tail_ns? as f64);
+    let of_stage = |kind: StageKind| {
+        let stage = stage(record, kind)?;
+        let counted_ns: Vec<f64> = (counted(stage, model).flat_map(|block| &block.slots))
+            .filter(|slot| slot.arm == Arm::Base)
+            .filter_map(|slot| sample(slot, place))
+            .map(|sample| sample.costs.iter().map(|cost| *cost as f64).sum())
+            .collect();
+        let counted_ns = median(&counted_ns)?;
+        let longer_ns: Vec<f64> = counted(stage, model)
+            .filter_map(|block| block_value(block, tail_ns))
+            .collect();
+        let walsh = Walsh::of(&longer_ns)?;
+        let allowed_ns = (policy.practical_zero * counted_ns).max(PUT_OFF_NS);
+        (walsh.lower(PUT_OFF_ERROR) > allowed_ns).then(|| {
+            format!(
+                "a slot of the candidate goes on for {:.1} ms longer than one of the base behind \
+                 the {:.1} ms that are counted ({:.1} ms may be): what is put off until nothing \
+                 is timed is not measured. Do all work before it is told, and end soon after",
+                walsh.effect() / 1e6,
+                counted_ns / 1e6,
+                allowed_ns / 1e6
+            )
+        })
+    };
+    [StageKind::Measuring, StageKind::Confirmation]
+        .into_iter()
+        .find_map(of_stage)
 }
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
