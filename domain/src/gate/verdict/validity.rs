@@ -36,6 +36,9 @@ const CLAIMED_APART: f64 = 0.05;
 /// Points by which the effect may differ between medians and means of repetitions.
 const LUMPED: f64 = 0.05;
 
+/// One side's error of the limits of that.
+const LUMPED_ERROR: f64 = 0.005;
+
 /// One side's error of the limit of what is put off.
 const PUT_OFF_ERROR: f64 = 0.005;
 
@@ -363,14 +366,23 @@ fn put_off(record: &GateRecord, policy: &Policy, place: Place) -> Option<String>
 }
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
-/// do the work of others, or wait for it, which the median would take for speed.
+/// do the work of others, or wait for it, which the median would take for speed. A few blocks of a
+/// machine that stutters are none of that, hence the limits.
 fn lumped(record: &GateRecord, place: Place) -> Option<String> {
     [StageKind::Measuring, StageKind::Confirmation]
         .into_iter()
         .find_map(|kind| {
-            let median = Walsh::of(&values(record, kind, place))?.effect();
-            let mean = Walsh::of(&values_of_means(record, kind, place))?.effect();
-            ((median - mean).abs() > LUMPED).then(|| {
+            let medians = values(record, kind, place);
+            let means = values_of_means(record, kind, place);
+            let apart: Vec<f64> = (medians.iter().zip(&means))
+                .map(|(median, mean)| median - mean)
+                .collect();
+            let apart = Walsh::of(&apart)?;
+            let median = Walsh::of(&medians)?.effect();
+            let mean = Walsh::of(&means)?.effect();
+            let is_lumped =
+                apart.lower(LUMPED_ERROR) > LUMPED || apart.upper(LUMPED_ERROR) < -LUMPED;
+            is_lumped.then(|| {
                 format!(
                     "its repetitions are not alike: by their medians the candidate's cost differs by \
                      {:+.1} %, by their means by {:+.1} %",

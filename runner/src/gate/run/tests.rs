@@ -710,12 +710,12 @@ fn lines_that_are_read_together_once_may_be_the_machines_doing() {
 
 #[test]
 fn a_hole_in_the_readings_makes_a_block_void_once_and_loses_joules_the_second_time() {
-    for (outage_seconds, times_lost) in [(26..27, 0), (26..60, 1)] {
+    for (until_ms, times_lost) in [(26_800, 0), (60_000, 1)] {
         let bed = Bed::new(&POLICY.replace("[\"decode\"]", "[\"decode\", \"energy\"]"));
         let options = bed.options(Purpose::Gate);
         let timeline = PowerTimeline::idle(20.0);
         let mut script = Script::counter(Scope::CpuPkg, &timeline, Duration::from_millis(20));
-        script.outage_ns = outage_seconds.start * 1_000_000_000..outage_seconds.end * 1_000_000_000;
+        script.outage_ns = 26_700_000_000..until_ms * 1_000_000;
         let record = try_changed(&bed, &options, vec![script.meter()], &mut |_, _, _| ());
         let record = record.expect("a record");
         let blocks = blocks(&record, StageKind::Measuring);
@@ -723,7 +723,8 @@ fn a_hole_in_the_readings_makes_a_block_void_once_and_loses_joules_the_second_ti
         let void: Vec<&str> = void.map(Name::as_str).collect();
         let [why] = &void[..] else { panic!("{void:?}") };
         assert!(why.starts_with("joules of mini pp32-tg9: "), "{why}");
-        assert_eq!(record.cells[0].unavailable.len(), times_lost);
+        let lost = &record.cells[0].unavailable;
+        assert_eq!(lost.len(), times_lost, "{lost:?}, {void:?}");
         let verdict = [Verdict::Pass, Verdict::Invalid][times_lost];
         assert_eq!(said(&record).0, verdict);
     }
@@ -897,7 +898,7 @@ fn other_work_than_the_bases_ends_the_gate() {
             slotted.binary_sha256 = Some(Sha256Digest([7; 32]));
         }
     };
-    assert_eq!(fails(rebuilt, "its program changed"), Some(Arm::Candidate));
+    assert_eq!(fails(rebuilt, "changed on disk"), Some(Arm::Candidate));
     let silent = &mut |number, arm, slotted: &mut Slotted| {
         if is_late(number, arm) {
             slotted.samples.clear();
@@ -1292,7 +1293,9 @@ fn processes_are_measured_slot_by_slot_each_a_fresh_one() {
     let record = run_processes(&options, &bed);
     assert_eq!(record.failure, None);
     let blocks = blocks(&record, StageKind::Measuring);
-    assert_eq!(blocks.len(), 16);
+    // A busy machine may have heard the lines of a slot together.
+    let whole = blocks.iter().filter(|block| block.void.is_none());
+    assert_eq!(whole.count(), 16);
     let mut last_ns = 0;
     for slot in blocks.iter().flat_map(|block| &block.slots) {
         assert!(slot.start_ns >= last_ns, "slots do not overlap");
@@ -1303,7 +1306,12 @@ fn processes_are_measured_slot_by_slot_each_a_fresh_one() {
         assert_eq!((sample.metric, sample.costs.len()), (Metric::Time, 3));
     }
     let started = fs::read_to_string(starts).expect("there").lines().count();
-    assert_eq!(started, 2 + 16 * 4);
+    let in_whole = 2 + 16 * 4;
+    if blocks.len() == 16 {
+        assert_eq!(started, in_whole);
+    } else {
+        assert!(started > in_whole);
+    }
     assert_eq!(said(&record).1, 0);
 }
 

@@ -68,6 +68,19 @@ fn commanded(script: &str) -> Given {
     run_within(&command(script), &one_command(), LIMIT)
 }
 
+/// What an honest command gives: where this machine is too busy to hear its lines apart, again.
+fn measured(script: &str) -> Slotted {
+    heard(&command(script)).unwrap_or_else(|(_, what)| panic!("{what}"))
+}
+
+fn heard(arm: &ArmSpec) -> Given {
+    let mut given = (0..10).map(|_| run_within(arm, &one_command(), LIMIT));
+    let is_heard = |given: &Given| !matches!(given, Err((_, what)) if what.contains("at once"));
+    given
+        .find(is_heard)
+        .expect("a machine that is not too busy")
+}
+
 fn infrastructure(given: Given) -> String {
     let (kind, what) = given.expect_err("it fails");
     assert_eq!(kind, FailureKind::Infrastructure, "{what}");
@@ -92,7 +105,7 @@ fn printing(line: &str, times: u32) -> String {
 #[test]
 fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
     let line = r#"{"units": 16, "seconds": 1e-9, "output": "x", "more": [1]}"#;
-    let slotted = commanded(&printing(line, 5)).expect("measured");
+    let slotted = measured(&printing(line, 5));
     let [sample] = &slotted.samples[..] else {
         panic!("{:?}", slotted.samples);
     };
@@ -108,12 +121,12 @@ fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
     assert!(slotted.engine.is_none() && slotted.settings.is_none());
     assert!(slotted.spans.is_empty());
 
-    let again = commanded(&printing(line, 5)).expect("measured");
+    let again = measured(&printing(line, 5));
     assert_eq!(again.output_sha256, slotted.output_sha256);
     assert_eq!(again.binary_sha256, slotted.binary_sha256);
-    let other = commanded(&printing(r#"{"output": "y"}"#, 5)).expect("measured");
+    let other = measured(&printing(r#"{"output": "y"}"#, 5));
     assert_ne!(other.output_sha256, slotted.output_sha256);
-    let silent = commanded(&printing("{}", 4)).expect("measured");
+    let silent = measured(&printing("{}", 4));
     assert_eq!(silent.output_sha256, None);
     assert_eq!(silent.samples[0].claimed_ns, None);
     assert_eq!(silent.samples[0].costs.len(), 3);
@@ -123,7 +136,7 @@ fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
 fn each_metric_of_a_command_has_its_own_warm_up_and_units() {
     let script = "for n in 1 2 3 4; do sleep 0.05; echo '{\"metric\":\"prefill\",\"units\":64}'; \
                   sleep 0.05; echo; echo '{\"metric\":\"decode\",\"units\":8,\"ns\":7}'; done";
-    let slotted = commanded(script).expect("measured");
+    let slotted = measured(script);
     let seen: Vec<_> = slotted
         .samples
         .iter()
@@ -188,7 +201,7 @@ fn work_behind_the_last_line_is_other_work() {
 #[test]
 fn how_long_a_command_goes_on_behind_its_last_line_is_told() {
     let script = format!("{}; sleep 0.02", printing("{}", 4));
-    let slotted = commanded(&script).expect("measured");
+    let slotted = measured(&script);
     let [sample] = &slotted.samples[..] else {
         panic!("{:?}", slotted.samples);
     };
@@ -240,7 +253,7 @@ fn what_stays_in_its_group_ends_with_it_and_nobody_is_blamed() {
     let mut arm = command(&format!("{beside} {}", printing("{}", 4)));
     arm.folder = Some(folder.path().to_owned());
     for _ in 0..3 {
-        run_within(&arm, &one_command(), LIMIT).expect("measured");
+        heard(&arm).expect("measured");
         assert!(has_ended(&folder.path().join("beside")));
     }
 }
@@ -336,7 +349,7 @@ fn a_script_that_is_another_after_its_slot_is_told_of() {
     fs::write(folder.path().join("x.sh"), script).expect("writable");
     let mut arm = ArmSpec::parse("sh x.sh").expect("an arm");
     arm.folder = Some(folder.path().to_owned());
-    let what = other_work(run_within(&arm, &one_command(), LIMIT));
+    let what = other_work(heard(&arm));
     assert!(what.contains("changed on disk"), "{what}");
 }
 

@@ -187,6 +187,13 @@ fn repetitions_that_do_the_work_of_others_are_told() {
     let one = samples(&mut record, Arm::Candidate).next();
     one.expect("there are slots").costs[1] *= 20;
     assert_eq!(judged(&record).verdict, Verdict::Pass);
+    // Nor are a few in the first blocks, after which a gate must not end.
+    let mut first = record.clone();
+    first.stages[0].blocks.truncate(2);
+    for sample in samples(&mut first, Arm::Candidate) {
+        sample.costs[1] *= 2;
+    }
+    assert_eq!(judged(&first).verdict, Verdict::Inconclusive);
     for arm in [Arm::Base, Arm::Candidate] {
         for sample in samples(&mut record, arm) {
             sample.costs[2] = sample.costs[0] * 2;
