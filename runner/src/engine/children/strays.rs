@@ -103,11 +103,10 @@ impl Strays {
         for child in children() {
             match self.whose(&child, &groups) {
                 Whose::Other => continue,
-                Whose::Ended => {}
                 Whose::Stray if child.is_alive => {
                     found.insert(child.name);
                 }
-                Whose::Stray => {}
+                Whose::Ended | Whose::Stray => {}
             }
             is_any = true;
             // It may have ended by itself.
