@@ -24,6 +24,9 @@ const REPETITIONS: usize = 3;
 const SLOT_NS: u64 = 1_000_000_000;
 const REST_NS: u64 = 100_000_000;
 
+/// How long every slot goes on behind its last stamp.
+const TAIL_NS: u64 = 1_000_000;
+
 /// A gate to make a record of. Change what a test is about, then call [`Example::record`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
@@ -268,6 +271,7 @@ impl Example {
                     metric: *metric,
                     units,
                     costs: vec![noisy(units * cost, slot); REPETITIONS],
+                    tail_ns: tail_ns(*metric),
                     claimed_ns: None,
                 });
             }
@@ -310,6 +314,13 @@ fn typical(metric: Metric) -> (u64, u64) {
         Metric::PeakBytes => (1, 2_000_000_000),
         Metric::Energy => (128, 40_000),
         Metric::Time => (1, 300_000_000),
+    }
+}
+
+fn tail_ns(metric: Metric) -> Option<u64> {
+    match metric {
+        Metric::Decode | Metric::Prefill | Metric::Ttft | Metric::Time => Some(TAIL_NS),
+        Metric::PeakBytes | Metric::Energy => None,
     }
 }
 

@@ -145,7 +145,8 @@ pub struct ArmFacts {
     pub label: Name,
     /// Commit that it was built from, 40 hexadecimal digits.
     pub commit: Option<Name>,
-    /// SHA-256 of its program.
+    /// SHA-256 of its program; where words of its command line name files, such as the script of an
+    /// interpreter, of the digests of all of them.
     pub binary_sha256: Option<Sha256Digest>,
     /// SHA-256 of its command line, as typed: which paths and secrets it names stays here.
     pub command_sha256: Sha256Digest,
@@ -287,6 +288,11 @@ pub struct Sample {
     pub units: u64,
     /// Cost of each repetition, warm-up left out: nanoseconds, bytes or microjoules.
     pub costs: Vec<u64>,
+    /// Of times: for how long the slot went on behind what was stamped of them, nanoseconds. Of a
+    /// command from its last line to its end; of an engine from the last token of each request to
+    /// the answer's end, added up as `costs` are. Absent of bytes and joules, and only of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail_ns: Option<u64>,
     /// What a command says of its own time, nanoseconds for each repetition; never gated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_ns: Option<Vec<u64>>,

@@ -15,8 +15,9 @@ use domain::gate::record::ArmKind;
 use domain::matrix::{Declared, Endpoint, EngineKind, EngineSpec, OpenAiSpec, Server, WeightsForm};
 use thiserror::Error;
 
-use super::slot::binary_sha256;
+use super::slot::program_sha256;
 use crate::engine::child::{ChildEngine, ChildOptions};
+use crate::engine::children::Strays;
 use crate::engine::openai::{OpenAiEngine, Surroundings};
 use crate::engine::{Engine, EngineError};
 
@@ -107,6 +108,13 @@ impl ArmSpec {
         })
     }
 
+    /// With a variable in its environment by which its offspring is known.
+    pub(super) fn marked(&self, strays: &Strays) -> Self {
+        let mut arm = self.clone();
+        arm.environment.push(strays.variable());
+        arm
+    }
+
     /// Where its program lies: relative to its folder, or on its PATH; of `candle:` alone this very
     /// program.
     pub fn program(&self) -> Result<PathBuf, EngineError> {
@@ -154,7 +162,7 @@ impl ArmSpec {
                 threads,
                 patience,
                 until,
-                binary_sha256: Some(binary_sha256(self)?),
+                binary_sha256: Some(program_sha256(self)?),
             }))),
             ArmKind::Server => {
                 let spec = self.server(weights, patience)?;

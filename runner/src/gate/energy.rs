@@ -21,20 +21,10 @@ pub(super) fn sample(
     traces: &[u32],
     sampled: &Sampled,
     spans: &[TimedSpan],
-) -> Result<Sample, &'static str> {
-    if let Some(trouble) = &sampled.trouble {
-        return Err(trouble.reason.in_words());
-    }
-    microjoules(cell, scope, traces, sampled, spans).map_err(UnavailableReason::in_words)
-}
-
-fn microjoules(
-    cell: u32,
-    scope: Scope,
-    traces: &[u32],
-    sampled: &Sampled,
-    spans: &[TimedSpan],
 ) -> Result<Sample, UnavailableReason> {
+    if let Some(trouble) = &sampled.trouble {
+        return Err(trouble.reason);
+    }
     let key = KeyMeters {
         scope: ScopeKey::of(&[scope]).map_err(|_| UnavailableReason::ScopeMismatch)?,
         meters: traces.to_vec(),
@@ -54,6 +44,7 @@ fn microjoules(
         metric: Metric::Energy,
         units: own().map(|span| span.tokens).sum(),
         costs: vec![(energy.joules.0 * 1e6).round() as u64],
+        tail_ns: None,
         claimed_ns: None,
     })
 }
@@ -113,9 +104,9 @@ mod tests {
         let spans = [span(0, 200, 600), span(0, 1_200, 1_600)];
         let coarse = sampled(Duration::from_millis(100));
         let told = sample(0, Scope::CpuPkg, &[0], &coarse, &spans);
-        assert_eq!(told, Err("the run was too short for the power counter"));
+        assert_eq!(told, Err(UnavailableReason::BelowResolution));
         let none = sample(0, Scope::CpuPkg, &[1], &coarse, &spans);
-        assert_eq!(none, Err("no power counter on this machine"));
+        assert_eq!(none, Err(UnavailableReason::Absent));
         assert!(sample(7, Scope::CpuPkg, &[0], &coarse, &spans).is_err());
     }
 }

@@ -32,8 +32,9 @@ use domain::text::{Answer, MAX_ANSWER_BYTES, Name};
 use sha2::{Digest as _, Sha256};
 
 use super::arm::ArmSpec;
-use super::slot::SlotError;
+use super::slot::{SlotError, left_behind};
 use crate::engine::candle;
+use crate::engine::children::Strays;
 use crate::engine::{Engine, EngineError, GenerateRequest, Generated, Needs, Prompt, Sampling};
 use crate::fidelity::{Sequence, are_usable, compare};
 use crate::gguf::Gguf;
@@ -86,7 +87,25 @@ pub fn climb(
 ) -> Result<QualityEvidence, SlotError> {
     let engine_of =
         |arm: &ArmSpec, weights: &Path| arm.engine(weights, pair.threads, PATIENCE, None);
-    climb_with(&engine_of, pair, policy, stop, on_progress)
+    let (base, candidate) = (Strays::watch(), Strays::watch());
+    let marked = [
+        pair.base.0.marked(&base),
+        pair.candidate.0.marked(&candidate),
+    ];
+    let watched = Pair {
+        base: (&marked[0], pair.base.1),
+        candidate: (&marked[1], pair.candidate.1),
+        ..*pair
+    };
+    let climbed = climb_with(&engine_of, &watched, policy, stop, on_progress);
+    // What has hidden whose it is, is taken for the candidate's: the base is what stood before.
+    let left = [
+        left_behind(pair.candidate.0, candidate),
+        left_behind(pair.base.0, base),
+    ];
+    let evidence = climbed?;
+    left.into_iter().collect::<Result<(), _>>()?;
+    Ok(evidence)
 }
 
 /// Makes an arm's engine for weights, with nothing loaded.

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::arm::ArmSpec;
 use crate::clock::Clock;
 use crate::engine::EngineError;
+use crate::engine::children::Strays;
 use crate::gguf::cleaned;
 use crate::meter::sampler::Sampler;
 
@@ -22,7 +23,11 @@ mod engine;
 #[cfg(test)]
 mod tests;
 
-pub use binary::binary_sha256;
+pub use binary::{binary_sha256, program_sha256};
+
+/// What is said of an arm whose [`binary_sha256`] is not what it was.
+pub(super) const CHANGED: &str = "its program, or a file that its command line names, changed on disk \
+     while the gate ran: name nothing there that it writes";
 
 /// What a slot is asked.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +84,7 @@ pub struct Slotted {
     pub samples: Vec<Sample>,
     /// Timed repetitions of engines, in the order of time.
     pub spans: Vec<TimedSpan>,
-    /// The program that ran.
+    /// What ran, as [`binary_sha256`] tells it; it was the same before and after.
     pub binary_sha256: Option<Sha256Digest>,
     /// The engine's own word; absent for commands.
     pub engine: Option<EngineFacts>,
@@ -118,6 +123,17 @@ pub enum SlotError {
         /// What happened, without paths.
         what: String,
     },
+    /// Its lines were read together, so that nothing could be timed: it wrote them so, or this program
+    /// was late to read them.
+    #[error("time the {label} arm: {what}")]
+    Together {
+        /// The arm's label.
+        label: String,
+        /// What happened, and what to do if it is the arm's doing.
+        what: String,
+        /// From its start to its end.
+        whole_ns: u64,
+    },
     /// A person stopped it.
     #[error("finish the slot: it was stopped")]
     Interrupted,
@@ -125,15 +141,46 @@ pub enum SlotError {
 
 /// Runs one slot. Blocking. Whatever happens, no process of the arm is left when it returns.
 pub fn run_slot(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slotted, SlotError> {
+    let strays = Strays::watch();
+    let marked = arm.marked(&strays);
     let slotted = match arm.kind {
-        ArmKind::Candle | ArmKind::Server => engine::run(arm, asked, around),
-        ArmKind::Command => command::run(arm, asked, around),
+        ArmKind::Candle | ArmKind::Server => engine::run(&marked, asked, around),
+        ArmKind::Command => command::run(&marked, asked, around),
     };
-    // What a stop ended early failed for no reason of its own.
-    if slotted.is_err() && around.stopped() {
-        return Err(SlotError::Interrupted);
+    let left = left_behind(arm, strays);
+    match slotted {
+        // What a stop ended early failed for no reason of its own.
+        Err(_) if around.stopped() => Err(SlotError::Interrupted),
+        Err(error @ SlotError::Failed { .. }) => Err(error),
+        slotted => left
+            .and(slotted)
+            .and_then(|slotted| unchanged(arm, slotted)),
     }
-    slotted
+}
+
+/// Ends what an arm left behind, which is none of its slots any more: work that nobody times, beside
+/// whatever is timed next.
+pub(super) fn left_behind(arm: &ArmSpec, strays: Strays) -> Result<(), SlotError> {
+    let names = strays.end();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    let what = format!(
+        "what it had started went on after it, outside of its process group, and was killed ({}): \
+         start nothing in the background that outlives it",
+        names.join(", ")
+    );
+    Err(SlotError::failed(arm, FailureKind::OtherWork, &what))
+}
+
+/// The slot, if what ran is still what was started.
+fn unchanged(arm: &ArmSpec, slotted: Slotted) -> Result<Slotted, SlotError> {
+    let now = binary_sha256(arm).map_err(|error| SlotError::of_engine(arm, &error))?;
+    if slotted.binary_sha256 == Some(now) {
+        return Ok(slotted);
+    }
+    Err(SlotError::failed(arm, FailureKind::OtherWork, CHANGED))
 }
 
 impl Around<'_> {

@@ -219,7 +219,7 @@ pub(super) fn failed(error: GateError) -> Failure {
         GateError::Keep { .. }
         | GateError::Randomness
         | GateError::Machine(_)
-        | GateError::Slot(SlotError::Failed { .. })
+        | GateError::Slot(SlotError::Failed { .. } | SlotError::Together { .. })
         | GateError::Judge(_) => Exit::Infrastructure,
     };
     let what = match &error {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::shape::name;
 use super::values::{
-    Place, block_value, counts, outputs, sample, values, values_of_means, was_measured,
+    Place, block_value, counted, counts, outputs, sample, stage, values, values_of_means,
+    was_measured,
 };
 use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
@@ -35,6 +36,16 @@ const CLAIMED_APART: f64 = 0.05;
 
 /// Points by which the effect may differ between medians and means of repetitions.
 const LUMPED: f64 = 0.05;
+
+/// One side's error of the limits of that.
+const LUMPED_ERROR: f64 = 0.005;
+
+/// One side's error of the limit of what is put off.
+const PUT_OFF_ERROR: f64 = 0.005;
+
+/// Nanoseconds that a slot may always go on for longer: programs of different libraries do not end
+/// equally fast.
+const PUT_OFF_NS: f64 = 1e6;
 
 /// Fewest repetitions of a slot.
 const REPETITIONS: usize = 3;
@@ -270,6 +281,7 @@ pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Opt
     let blocks = (record.stages.iter())
         .flat_map(|stage| &stage.blocks)
         .filter(|block| block.model == cell.model);
+    let is_time = axis(place.metric) == Axis::Speed;
     let mut work = BTreeSet::new();
     let mut fewest = usize::MAX;
     for block in blocks {
@@ -289,6 +301,12 @@ pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Opt
                     slot.arm.as_str()
                 ));
             }
+            if is_time && sample.tail_ns.is_none() {
+                return Some(format!(
+                    "a slot of the {} arm does not say how long it went on behind it",
+                    slot.arm.as_str()
+                ));
+            }
             fewest = fewest.min(sample.costs.len());
             work.insert((sample.units, sample.costs.len(), slot.arm));
         }
@@ -303,12 +321,13 @@ pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Opt
             .collect();
         return Some(format!("did other work: {}", said.join(", ")));
     }
-    if axis(place.metric) == Axis::Speed && fewest < REPETITIONS {
+    if is_time && fewest < REPETITIONS {
         return Some(format!(
             "a slot repeated it {fewest} times only; {REPETITIONS} are the least"
         ));
     }
     other_outputs(record, policy, cell.model)
+        .or_else(|| put_off(record, policy, place))
         .or_else(|| lumped(record, place))
         .or_else(|| claims(record, place))
 }
@@ -334,15 +353,59 @@ pub(super) fn other_outputs(record: &GateRecord, policy: &Policy, model: u32) ->
     })
 }
 
+/// Work of the candidate's that is put off until nothing is stamped any more: behind what was counted
+/// it goes on for longer than the base, by more than the practical zero of the base's counted time.
+/// The limit is one of signed ranks over the blocks, which a slow end now and then does not move.
+fn put_off(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
+    let model = record.cells.get(place.cell)?.model;
+    let tail_ns = |slot: &Slot| Some(sample(slot, place)?.tail_ns? as f64);
+    let of_stage = |kind: StageKind| {
+        let stage = stage(record, kind)?;
+        let counted_ns: Vec<f64> = (counted(stage, model).flat_map(|block| &block.slots))
+            .filter(|slot| slot.arm == Arm::Base)
+            .filter_map(|slot| sample(slot, place))
+            .map(|sample| sample.costs.iter().map(|cost| *cost as f64).sum())
+            .collect();
+        let counted_ns = median(&counted_ns)?;
+        let longer_ns: Vec<f64> = counted(stage, model)
+            .filter_map(|block| block_value(block, tail_ns))
+            .collect();
+        let walsh = Walsh::of(&longer_ns)?;
+        let allowed_ns = (policy.practical_zero * counted_ns).max(PUT_OFF_NS);
+        (walsh.lower(PUT_OFF_ERROR) > allowed_ns).then(|| {
+            format!(
+                "a slot of the candidate goes on for {:.1} ms longer than one of the base behind \
+                 the {:.1} ms that are counted ({:.1} ms may be): what is put off until nothing \
+                 is timed is not measured. Do all work before it is told, and end soon after",
+                walsh.effect() / 1e6,
+                counted_ns / 1e6,
+                allowed_ns / 1e6
+            )
+        })
+    };
+    [StageKind::Measuring, StageKind::Confirmation]
+        .into_iter()
+        .find_map(of_stage)
+}
+
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
-/// do the work of others, or wait for it, which the median would take for speed.
+/// do the work of others, or wait for it, which the median would take for speed. A few blocks of a
+/// machine that stutters are none of that, hence the limits.
 fn lumped(record: &GateRecord, place: Place) -> Option<String> {
     [StageKind::Measuring, StageKind::Confirmation]
         .into_iter()
         .find_map(|kind| {
-            let median = Walsh::of(&values(record, kind, place))?.effect();
-            let mean = Walsh::of(&values_of_means(record, kind, place))?.effect();
-            ((median - mean).abs() > LUMPED).then(|| {
+            let medians = values(record, kind, place);
+            let means = values_of_means(record, kind, place);
+            let apart: Vec<f64> = (medians.iter().zip(&means))
+                .map(|(median, mean)| median - mean)
+                .collect();
+            let apart = Walsh::of(&apart)?;
+            let median = Walsh::of(&medians)?.effect();
+            let mean = Walsh::of(&means)?.effect();
+            let is_lumped =
+                apart.lower(LUMPED_ERROR) > LUMPED || apart.upper(LUMPED_ERROR) < -LUMPED;
+            is_lumped.then(|| {
                 format!(
                     "its repetitions are not alike: by their medians the candidate's cost differs by \
                      {:+.1} %, by their means by {:+.1} %",

@@ -7,7 +7,6 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -70,13 +69,11 @@ pub(crate) enum Unheard {
 impl Process {
     /// Starts it. Without `talks` its standard input is empty.
     pub(crate) fn start(mut command: Command, talks: bool) -> io::Result<Self> {
-        let mut child = command
+        let command = command
             .stdin(if talks { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let group = Group::led_by(child.id());
+            .stderr(Stdio::piped());
+        let (mut child, group) = Group::start(command)?;
         let tail = Tail::default();
         tail.keep(child.stderr.take().expect("standard error is a pipe"));
         let process = Self {

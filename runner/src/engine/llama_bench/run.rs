@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -52,14 +52,12 @@ pub(super) fn run(
     deadline: Option<Instant>,
 ) -> Result<Finished, EngineError> {
     let began = Instant::now();
-    let spawned = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn();
-    let mut child = spawned.map_err(|error| not_started(program, &error))?;
-    let _group = Group::led_by(child.id());
+        .stderr(Stdio::piped());
+    let started = Group::start(&mut command);
+    let (mut child, _group) = started.map_err(|error| not_started(program, &error))?;
     let pid = Pid::from_child(&child);
     let executable = executable(pid, program);
     let mut stdout = child.stdout.take().expect("standard output is a pipe");

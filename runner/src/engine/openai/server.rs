@@ -1,7 +1,6 @@
 //! A server that is started here: filled in, waited for, watched and stopped.
 
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -75,18 +74,17 @@ impl Launched {
             command.current_dir(folder);
         }
         let environment = surroundings.environment.iter();
-        let mut child = command
+        command
             .args(words.get(1..).unwrap_or_default())
             .envs(environment.map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| EngineError::NotStarted {
-                program: program.clone(),
-                reason: error.to_string(),
-            })?;
+            .stderr(Stdio::piped());
+        let started = Group::start(&mut command);
+        let (mut child, group) = started.map_err(|error| EngineError::NotStarted {
+            program: program.clone(),
+            reason: error.to_string(),
+        })?;
         let tail = Tail::default();
         if let Some(output) = child.stdout.take() {
             tail.keep(output);
@@ -97,7 +95,7 @@ impl Launched {
         Ok(Self {
             program,
             pid: child.id(),
-            _group: Group::led_by(child.id()),
+            _group: group,
             child: Mutex::new(child),
             tail,
         })

@@ -11,16 +11,17 @@ use domain::gate::record::{
 use domain::gate::verdict::{judge, unsettled};
 use domain::gate::{Arm, Metric, coin, order, stage_seed};
 use domain::ids::Sha256Digest;
+use domain::record::UnavailableReason;
 use domain::text::Name;
 
-use super::prepare::{Prepared, asked, available, is_command, lose, sample};
+use super::prepare::{Prepared, asked, available, check_told, is_command, lose, sample};
 use super::watch::{Watch, throttled_ns};
 use super::{GateError, GateEvent, GateOptions, Hands};
 use crate::gate::arm::ArmSpec;
 use crate::gate::energy;
 use crate::gate::keep::Keep;
 use crate::gate::quality::Pair;
-use crate::gate::slot::{Around, SlotError, Slotted};
+use crate::gate::slot::{Around, CHANGED, SlotError, Slotted};
 use crate::meter::sampler::{Sampled, Sampler};
 use crate::sweep::Machine;
 
@@ -30,6 +31,23 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 /// Void blocks of a stage that are forgiven: two, or a tenth of all.
 const FORGIVEN: usize = 2;
 const FORGIVEN_SHARE: usize = 10;
+
+/// A slot lasts as long as another where they differ by at most this part of the other.
+const LIKE_PART: u64 = 4;
+
+/// Why a slot is in no block that counts.
+enum Unmeasured {
+    /// What may be chance made it worthless: the block is void.
+    Chance(String),
+    /// The arm failed, or a person stopped it.
+    Failed(SlotError),
+}
+
+impl From<SlotError> for Unmeasured {
+    fn from(error: SlotError) -> Self {
+        Self::Failed(error)
+    }
+}
 
 /// A gate from its first block to its last.
 pub(super) struct Gate<'a> {
@@ -230,13 +248,18 @@ impl Gate<'_> {
         let mut ended = None;
         for arm in order(block.coin) {
             self.tell_slot(turns, model, models, arm);
-            let slot = self.slot(turns, (model, arm), prompt_seed, &backend);
-            let disturbance = watch.disturbance(self.machine, &backend);
+            let slot = self.slot(turns, &block, (model, arm), prompt_seed);
+            let mut disturbance = watch.disturbance(self.machine, &backend);
             match slot {
                 Ok(slot) => block.slots.push(slot),
+                Err(Unmeasured::Failed(SlotError::Interrupted)) => {
+                    ended = Some((arm, SlotError::Interrupted));
+                    break;
+                }
                 // What a disturbance broke is not the arm's failure.
-                Err(SlotError::Failed { .. }) if disturbance.is_some() => {}
-                Err(error) => {
+                Err(_) if disturbance.is_some() => {}
+                Err(Unmeasured::Chance(why)) => disturbance = Some(why),
+                Err(Unmeasured::Failed(error)) => {
                     ended = Some((arm, error));
                     break;
                 }
@@ -322,10 +345,11 @@ impl Gate<'_> {
     fn slot(
         &mut self,
         turns: Turns,
+        block: &Block,
         (model, arm): (u32, Arm),
         prompt_seed: Sha256Digest,
-        backend: &str,
-    ) -> Result<Slot, SlotError> {
+    ) -> Result<Slot, Unmeasured> {
+        let backend = &self.prepared.backend(Arm::Base).to_owned();
         let spec = match arm {
             Arm::Base => turns.base,
             Arm::Candidate => turns.candidate,
@@ -352,14 +376,16 @@ impl Gate<'_> {
         }
         let slotted = (self.hands.slot)(arm, spec, &asked, &around);
         let sampled = self.sampler.as_ref().map(Sampler::stop);
-        let mut slotted = slotted?;
+        let mut slotted = slotted.map_err(|error| self.unmeasured(error, block, arm))?;
         if let Some(sampled) = sampled {
-            self.add_joules(model, &mut slotted, &sampled);
+            self.add_joules(model, &mut slotted, &sampled)
+                .map_err(Unmeasured::Chance)?;
         }
-        // A command may tell more than the base did; what is not gated is nobody's business.
-        slotted.samples.retain(|told| is_gated(&self.record, told));
         let throttled = throttled_ns(self.machine, backend).zip(throttled_before);
         self.check_program(turns, arm, spec, &slotted)?;
+        check_told(spec, model, &self.record.cells, &slotted)?;
+        // What an arm lacked when it was tried, the other may tell of.
+        slotted.samples.retain(|told| is_gated(&self.record, told));
         self.check_samples(model, spec, &slotted)?;
         Ok(Slot {
             arm,
@@ -373,9 +399,64 @@ impl Gate<'_> {
         })
     }
 
-    /// Adds the joules of every cell that gates them. What cannot be told is lost to the gate.
-    fn add_joules(&mut self, model: u32, slotted: &mut Slotted, sampled: &Sampled) {
-        for (at, cell) in (0..).zip(&mut self.record.cells) {
+    /// What it means that a slot gave nothing. Lines that were read together while the slot lasted as
+    /// long as others may be this program's own lateness on a busy machine; the second time it is the
+    /// arm's doing.
+    fn unmeasured(&self, error: SlotError, block: &Block, arm: Arm) -> Unmeasured {
+        let SlotError::Together { whole_ns, .. } = &error else {
+            return Unmeasured::Failed(error);
+        };
+        let why = format!("lines of the {} arm were read together", arm.as_str());
+        let tried = self.prepared.whole_ns[block.model as usize];
+        let tried_ns = match arm {
+            Arm::Base => tried[0],
+            Arm::Candidate => tried[1],
+        };
+        let stages = self.record.stages.iter();
+        let mut others_ns = (stages.flat_map(|stage| &stage.blocks).chain([block]))
+            .filter(|other| other.model == block.model)
+            .flat_map(|other| &other.slots)
+            .filter(|slot| slot.arm == arm)
+            .map(|slot| slot.end_ns - slot.start_ns)
+            .chain([tried_ns]);
+        let is_like = |other_ns: u64| whole_ns.abs_diff(other_ns) <= other_ns / LIKE_PART;
+        if others_ns.any(is_like) && self.is_first(&why) {
+            Unmeasured::Chance(why)
+        } else {
+            Unmeasured::Failed(error)
+        }
+    }
+
+    /// Whether no block was void for this yet.
+    fn is_first(&self, why: &str) -> bool {
+        let why = Name::cleaned(why);
+        let mut blocks = self.record.stages.iter().flat_map(|stage| &stage.blocks);
+        !blocks.any(|block| block.void.as_ref() == Some(&why))
+    }
+
+    /// Whether the meters failed as they may once by chance, in a gate that has joules of the cell: the
+    /// block is then void, and the next time they are lost.
+    fn may_be_chance(&self, cell: u32, reason: UnavailableReason, why: &str) -> bool {
+        let is_hole = matches!(
+            reason,
+            UnavailableReason::Gap | UnavailableReason::Transport
+        );
+        let blocks = self.record.stages.iter().flat_map(|stage| &stage.blocks);
+        let mut slots = (blocks.filter(|block| counts(block))).flat_map(|block| &block.slots);
+        let was_measured = slots.any(|slot| sample(&slot.samples, cell, Metric::Energy).is_some());
+        is_hole && was_measured && self.is_first(why)
+    }
+
+    /// Adds the joules of every cell that gates them. What cannot be told is lost to the gate, unless
+    /// it may be chance: why the block is void then.
+    fn add_joules(
+        &mut self,
+        model: u32,
+        slotted: &mut Slotted,
+        sampled: &Sampled,
+    ) -> Result<(), String> {
+        let mut lost = Vec::new();
+        for (at, cell) in (0..).zip(&self.record.cells) {
             let Some(scope) = cell.scope.filter(|_| cell.model == model) else {
                 continue;
             };
@@ -385,11 +466,21 @@ impl Gate<'_> {
             match energy::sample(at, scope, &self.prepared.traces, sampled, &slotted.spans) {
                 Ok(sample) => slotted.samples.push(sample),
                 Err(reason) => {
-                    (self.on_event)(GateEvent::Note(format!("{}: {reason}", cell.label)));
-                    lose(cell, Metric::Energy, reason);
+                    let why = format!("joules of {}: {}", cell.label, reason.in_words());
+                    if self.may_be_chance(at, reason, &why) {
+                        return Err(why);
+                    }
+                    lost.push((at, reason));
                 }
             }
         }
+        for (at, reason) in lost {
+            let cell = &mut self.record.cells[at as usize];
+            let reason = reason.in_words();
+            (self.on_event)(GateEvent::Note(format!("{}: {reason}", cell.label)));
+            lose(cell, Metric::Energy, reason);
+        }
+        Ok(())
     }
 
     /// Lets the machine cool down.
@@ -423,10 +514,7 @@ impl Gate<'_> {
             Arm::Base => &self.record.base,
         };
         if slotted.binary_sha256 != planned.binary_sha256 {
-            return Err(other_work(
-                spec,
-                "its program changed on disk while the gate ran",
-            ));
+            return Err(other_work(spec, CHANGED));
         }
         let word = |facts: &domain::record::EngineFacts| {
             (
@@ -521,6 +609,7 @@ pub(super) fn end_by(record: &mut GateRecord, arm: Option<Arm>, error: SlotError
     match error {
         SlotError::Interrupted => record.interrupted = true,
         SlotError::Failed { kind, what, .. } => fail(record, arm, kind, &what),
+        SlotError::Together { what, .. } => fail(record, arm, FailureKind::Infrastructure, &what),
     }
 }
 

@@ -8,8 +8,8 @@ use domain::energy::keys::{Seat, keys};
 use domain::gate::looks::LOOKS;
 use domain::gate::policy::{Axis, GatedWorkload};
 use domain::gate::record::{
-    ArmFacts, ArmKind, GateCell, GateModel, GateRecord, MAX_CELLS, MAX_GATE_BYTES, Purpose, Sample,
-    StageKind, UnavailableMetric,
+    ArmFacts, ArmKind, FailureKind, GateCell, GateModel, GateRecord, MAX_CELLS, MAX_GATE_BYTES,
+    Purpose, Sample, StageKind, UnavailableMetric,
 };
 use domain::gate::{Arm, Metric, plan};
 use domain::ids::Sha256Digest;
@@ -56,6 +56,9 @@ pub(super) struct Prepared {
     /// Seconds of a slot of each model, the rest and the probe before it included; empty where
     /// nothing was tried.
     pub(super) slot_seconds: Vec<f64>,
+    /// Nanoseconds of the slots of each model that were tried, the base's and the candidate's; empty
+    /// where nothing was tried.
+    pub(super) whole_ns: Vec<[u64; 2]>,
     /// Bytes of a slot of each model in the record; empty where nothing was tried.
     slot_bytes: Vec<usize>,
 }
@@ -86,6 +89,7 @@ impl Prepared {
             candidate: facts(&options.candidate),
             traces: Vec::new(),
             slot_seconds: Vec::new(),
+            whole_ns: Vec::new(),
             slot_bytes: Vec::new(),
         };
         for model in 0..prepared.models.len() as u32 {
@@ -158,13 +162,17 @@ impl Prepared {
             let candidate = self
                 .try_arm(options, machine, hands, (model, Arm::Candidate))
                 .map_err(|error| (Arm::Candidate, error))?;
+            let spec = &options.candidate;
+            check_told(spec, model as u32, &self.cells, &candidate)
+                .map_err(|error| (Arm::Candidate, error))?;
             if model == 0 {
                 learn(&mut self.candidate, &candidate);
             }
             self.choose_requests(options, machine, model, &[&base, &candidate]);
             self.find_missing(model, &base, &candidate);
-            let whole = |slotted: &Slotted| seconds(slotted.end_ns - slotted.start_ns);
-            let slot = whole(&base).max(whole(&candidate))
+            let whole = [&base, &candidate].map(|slotted| slotted.end_ns - slotted.start_ns);
+            self.whole_ns.push(whole);
+            let slot = seconds(whole[0].max(whole[1]))
                 + self.not_tried_seconds(options, model, &tried, [&base, &candidate]);
             self.slot_bytes.push(self.bytes_of_slot(model, &candidate));
             let rest = options.policy.cool_down_seconds;
@@ -312,6 +320,7 @@ impl Prepared {
             metric: Metric::Energy,
             units: MAX_REQUESTS as u64,
             costs: vec![u64::from(u32::MAX)],
+            tail_ns: None,
             claimed_ns: None,
         };
         let of_model = |cell: &&GateCell| cell.model as usize == model && cell.scope.is_some();
@@ -759,6 +768,29 @@ fn requests_before(record: &GateRecord, cell: u32, tried: &Slotted) -> Option<u3
             let now = sample(&tried.samples, cell, then.metric)?;
             (then.units.checked_div(now.units)?).try_into().ok()
         })
+}
+
+/// Refuses what is told and not gated: work that has lines of its own is in no figure, and so it would
+/// be taken off those that are gated.
+pub(super) fn check_told(
+    spec: &ArmSpec,
+    model: u32,
+    cells: &[GateCell],
+    slotted: &Slotted,
+) -> Result<(), SlotError> {
+    let is_asked = |told: &&Sample| {
+        let cell = cells.get(told.cell as usize);
+        cell.is_some_and(|cell| cell.model == model && cell.metrics.contains(&told.metric))
+    };
+    let Some(more) = slotted.samples.iter().find(|told| !is_asked(told)) else {
+        return Ok(());
+    };
+    let what = format!(
+        "it tells of {}, of which the base told nothing when it was tried: work in lines of its own \
+         would be in no figure. Let both arms tell of the same metrics",
+        more.metric.as_str()
+    );
+    Err(SlotError::failed(spec, FailureKind::OtherWork, &what))
 }
 
 pub(super) fn sample(samples: &[Sample], cell: u32, metric: Metric) -> Option<&Sample> {

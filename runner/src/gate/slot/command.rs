@@ -2,7 +2,8 @@
 //!
 //! A repetition costs the time since the line before it, or since the process was started. The first
 //! line of each metric is the warm-up. What the command says of its own time is kept beside it and
-//! decides nothing. Bounds: a line's length, their number, and the slot's limit.
+//! decides nothing. How long it goes on behind its last line is kept, and judged between the arms.
+//! Bounds: a line's length, their number, and the slot's limit.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ const MAX_LINES: usize = 1_000;
 const MIN_COUNTED: usize = 3;
 /// At most one line in so many may come together with the one before it.
 const ONCE_SHARE: usize = 4;
-/// How long a program may take to end, however short its repetitions are.
+/// How long a program may take to end, however short its repetitions are. A coarse net: the judge
+/// compares how long the arms take.
 const END_GRACE_NS: u64 = 250_000_000;
 /// Letters of a line that an error shows.
 const SHOWN: usize = 60;
@@ -127,6 +129,16 @@ pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slott
         ));
     }
     heard.check().map_err(|what| failed(&what))?;
+    if heard.came_together() {
+        return Err(SlotError::Together {
+            label: arm.label.clone(),
+            what: "its lines came at once, so that nothing could be timed: flush the output after \
+                   each line, and let a repetition last at least a few milliseconds"
+                .to_owned(),
+            whole_ns: end_ns - start_ns,
+        });
+    }
+    let tail_ns = end_ns - last_ns;
     Ok(Slotted {
         start_ns,
         end_ns,
@@ -142,6 +154,7 @@ pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slott
                 metric: series.metric,
                 units: series.units,
                 costs: series.costs,
+                tail_ns: Some(tail_ns),
                 claimed_ns: series.claimed_ns,
             })
             .collect(),
@@ -315,15 +328,12 @@ impl Heard {
                 ));
             }
         }
-        let counted: usize = self.series.iter().map(|series| series.costs.len()).sum();
-        // More than a few would carry the slot's median.
-        if self.at_once * ONCE_SHARE > counted {
-            return Err(
-                "its lines came at once, so that nothing could be timed: flush the output after \
-                 each line, and let a repetition last at least a few milliseconds"
-                    .to_owned(),
-            );
-        }
         Ok(())
+    }
+
+    /// Whether too many lines were read together: more than a few would carry the slot's median.
+    fn came_together(&self) -> bool {
+        let counted: usize = self.series.iter().map(|series| series.costs.len()).sum();
+        self.at_once * ONCE_SHARE > counted
     }
 }

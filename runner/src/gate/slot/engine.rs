@@ -18,9 +18,11 @@ use crate::prompt::Prompts;
 
 /// One request out of so many of a repetition is asked to warm up; at least one.
 const WARM_UP_SHARE: u32 = 4;
-/// Time after an answer's last token, as a share of the time between its tokens, that is still no
-/// work that was put off until nobody stamps.
-const LATE_WORK: u64 = 2;
+/// Time between tokens that an answer may go on behind its last one, and how long it may at least: a
+/// server says a few things more, and a system may hold back what is small. A coarse net: the judge
+/// compares how long the arms go on.
+const LATE_TOKENS: u64 = 4;
+const LATE_NS: u64 = 50_000_000;
 
 /// Runs the slot.
 pub(super) fn run(arm: &ArmSpec, asked: &Asked, around: &Around) -> Result<Slotted, SlotError> {
@@ -182,11 +184,16 @@ impl Cell<'_> {
         let metrics = self.gated.metrics.iter();
         metrics
             .filter_map(|&metric| {
-                let (units, costs) = match metric {
-                    Metric::Decode => decode(self, costs)?,
+                let late_ns = || costs.iter().map(|cost| cost.late_ns).sum();
+                let (units, costs, tail_ns) = match metric {
+                    Metric::Decode => {
+                        let (units, stretched) = decode(self, costs)?;
+                        (units, stretched, Some(late_ns()))
+                    }
                     Metric::Prefill => (
                         costs.first()?.prompt_tokens,
                         costs.iter().map(|cost| cost.first_token_ns).collect(),
+                        Some(late_ns()),
                     ),
                     Metric::Ttft => (
                         1,
@@ -194,6 +201,8 @@ impl Cell<'_> {
                             .iter()
                             .map(|cost| cost.first_token_ns / cost.requests)
                             .collect(),
+                        // As its costs are: of one request.
+                        Some(costs.iter().map(|cost| cost.late_ns / cost.requests).sum()),
                     ),
                     Metric::PeakBytes => (
                         1,
@@ -201,6 +210,7 @@ impl Cell<'_> {
                             .iter()
                             .map(|cost| cost.peak_bytes)
                             .collect::<Option<_>>()?,
+                        None,
                     ),
                     Metric::Energy | Metric::Time => return None,
                 };
@@ -209,6 +219,7 @@ impl Cell<'_> {
                     metric,
                     units,
                     costs,
+                    tail_ns,
                     claimed_ns: None,
                 })
             })
@@ -386,20 +397,26 @@ impl EngineSlot<'_> {
         Ok(generated)
     }
 
-    /// Tokens that are said before they are made would leave the work behind the last of them.
+    /// Tokens that are said before they are made would leave the work behind the last of them. More
+    /// than half of the repetitions have to: one may have waited for the machine.
     fn check_late_work(&self, cell: &Cell, costs: &[Cost]) -> Result<(), SlotError> {
-        let late: u64 = costs.iter().map(|cost| cost.late_ns).sum();
-        let decode: u64 = costs.iter().map(|cost| cost.decode_ns).sum();
-        let first: u64 = costs.iter().map(|cost| cost.first_token_ns).sum();
-        if late > decode.max(first) / LATE_WORK {
-            return Err(self.other_work(&format!(
-                "of {} it worked {:.1} ms after its last token, {:.1} ms before",
-                cell.gated.workload.id,
-                late as f64 / 1e6,
-                (first + decode) as f64 / 1e6,
-            )));
+        let late = |cost: &&Cost| {
+            let token_ns = cost.decode_ns.checked_div(cost.decoded_tokens).unwrap_or(0);
+            cost.late_ns / cost.requests > (LATE_TOKENS * token_ns).max(LATE_NS)
+        };
+        if costs.iter().filter(late).count() * 2 <= costs.len() {
+            return Ok(());
         }
-        Ok(())
+        let mean = |of: fn(&Cost) -> u64, by: fn(&Cost) -> u64| {
+            let by: u64 = costs.iter().map(by).sum();
+            costs.iter().map(of).sum::<u64>() as f64 / 1e6 / by.max(1) as f64
+        };
+        Err(self.other_work(&format!(
+            "of {} it worked {:.1} ms after its last token, and took {:.1} ms for each before",
+            cell.gated.workload.id,
+            mean(|cost| cost.late_ns, |cost| cost.requests),
+            mean(|cost| cost.decode_ns, |cost| cost.decoded_tokens),
+        )))
     }
 }
 

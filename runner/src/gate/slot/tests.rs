@@ -38,6 +38,15 @@ fn run_within(arm: &ArmSpec, cells: &[AskedCell], limit: Duration) -> Given {
             assert_eq!(label, arm.label);
             (kind, what)
         }
+        SlotError::Together {
+            label,
+            what,
+            whole_ns,
+        } => {
+            assert_eq!(label, arm.label);
+            assert!(whole_ns > 0);
+            (FailureKind::Infrastructure, what)
+        }
         SlotError::Interrupted => panic!("nobody stopped it"),
     })
 }
@@ -57,6 +66,19 @@ fn one_command() -> [AskedCell; 1] {
 
 fn commanded(script: &str) -> Given {
     run_within(&command(script), &one_command(), LIMIT)
+}
+
+/// What an honest command gives: where this machine is too busy to hear its lines apart, again.
+fn measured(script: &str) -> Slotted {
+    heard(&command(script)).unwrap_or_else(|(_, what)| panic!("{what}"))
+}
+
+fn heard(arm: &ArmSpec) -> Given {
+    let mut given = (0..10).map(|_| run_within(arm, &one_command(), LIMIT));
+    let is_heard = |given: &Given| !matches!(given, Err((_, what)) if what.contains("at once"));
+    given
+        .find(is_heard)
+        .expect("a machine that is not too busy")
 }
 
 fn infrastructure(given: Given) -> String {
@@ -83,7 +105,7 @@ fn printing(line: &str, times: u32) -> String {
 #[test]
 fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
     let line = r#"{"units": 16, "seconds": 1e-9, "output": "x", "more": [1]}"#;
-    let slotted = commanded(&printing(line, 5)).expect("measured");
+    let slotted = measured(&printing(line, 5));
     let [sample] = &slotted.samples[..] else {
         panic!("{:?}", slotted.samples);
     };
@@ -99,12 +121,12 @@ fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
     assert!(slotted.engine.is_none() && slotted.settings.is_none());
     assert!(slotted.spans.is_empty());
 
-    let again = commanded(&printing(line, 5)).expect("measured");
+    let again = measured(&printing(line, 5));
     assert_eq!(again.output_sha256, slotted.output_sha256);
     assert_eq!(again.binary_sha256, slotted.binary_sha256);
-    let other = commanded(&printing(r#"{"output": "y"}"#, 5)).expect("measured");
+    let other = measured(&printing(r#"{"output": "y"}"#, 5));
     assert_ne!(other.output_sha256, slotted.output_sha256);
-    let silent = commanded(&printing("{}", 4)).expect("measured");
+    let silent = measured(&printing("{}", 4));
     assert_eq!(silent.output_sha256, None);
     assert_eq!(silent.samples[0].claimed_ns, None);
     assert_eq!(silent.samples[0].costs.len(), 3);
@@ -114,7 +136,7 @@ fn a_command_is_timed_by_when_its_lines_arrive_and_never_by_its_own_word() {
 fn each_metric_of_a_command_has_its_own_warm_up_and_units() {
     let script = "for n in 1 2 3 4; do sleep 0.05; echo '{\"metric\":\"prefill\",\"units\":64}'; \
                   sleep 0.05; echo; echo '{\"metric\":\"decode\",\"units\":8,\"ns\":7}'; done";
-    let slotted = commanded(script).expect("measured");
+    let slotted = measured(script);
     let seen: Vec<_> = slotted
         .samples
         .iter()
@@ -177,6 +199,66 @@ fn work_behind_the_last_line_is_other_work() {
 }
 
 #[test]
+fn how_long_a_command_goes_on_behind_its_last_line_is_told() {
+    let script = format!("{}; sleep 0.02", printing("{}", 4));
+    let slotted = measured(&script);
+    let [sample] = &slotted.samples[..] else {
+        panic!("{:?}", slotted.samples);
+    };
+    let tail_ns = sample.tail_ns.expect("of a time");
+    assert!(tail_ns >= 20_000_000, "{tail_ns}");
+    let rest_ns = slotted.end_ns - slotted.start_ns - sample.costs.iter().sum::<u64>();
+    assert!(tail_ns < rest_ns, "the warm-up is no part of it");
+}
+
+/// Waits until a process whose number stands in this file has ended, if it does within ten seconds.
+fn has_ended(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).expect("started");
+    let until = Instant::now() + Duration::from_secs(10);
+    while is_running(pid.trim()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    !is_running(pid.trim())
+}
+
+#[test]
+fn what_leaves_its_group_does_not_outlive_its_slot_and_is_told_of() {
+    let found = which::which("setsid").is_ok() && Path::new("/proc/self/stat").exists();
+    if !found || cfg!(not(target_os = "linux")) {
+        return println!("SKIPPED: this system has no setsid, or does not list its processes");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    // Twice forked, in a session of its own, with a child of its own there.
+    let daemon = "(setsid sh -c 'sleep 600 & echo $! > second; echo $$ > first; exec sleep 601' \
+                  > /dev/null 2>&1 &); while [ ! -s first ]; do sleep 0.01; done;";
+    let mut arm = command(&format!("{daemon} {}", printing("{}", 4)));
+    arm.folder = Some(folder.path().to_owned());
+    let what = other_work(run_within(&arm, &one_command(), LIMIT));
+    assert!(
+        what.contains("was killed (") && what.contains("sleep"),
+        "{what}"
+    );
+    for file in ["first", "second"] {
+        assert!(has_ended(&folder.path().join(file)), "{file}");
+    }
+}
+
+#[test]
+fn what_stays_in_its_group_ends_with_it_and_nobody_is_blamed() {
+    if !Path::new("/proc/self/stat").exists() {
+        return println!("SKIPPED: this system does not list its processes");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let beside = "sleep 600 > /dev/null 2>&1 & echo $! > beside;";
+    let mut arm = command(&format!("{beside} {}", printing("{}", 4)));
+    arm.folder = Some(folder.path().to_owned());
+    for _ in 0..3 {
+        heard(&arm).expect("measured");
+        assert!(has_ended(&folder.path().join("beside")));
+    }
+}
+
+#[test]
 fn a_command_that_hangs_is_killed_with_all_it_started() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut arm = command("sleep 600 & echo $! > grandchild; echo '{}'; sleep 600");
@@ -187,12 +269,7 @@ fn a_command_that_hangs_is_killed_with_all_it_started() {
     if !Path::new("/proc/self/stat").exists() {
         return println!("SKIPPED: this system does not list its processes");
     }
-    let pid = fs::read_to_string(folder.path().join("grandchild")).expect("started");
-    let until = Instant::now() + Duration::from_secs(10);
-    while is_running(pid.trim()) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(!is_running(pid.trim()), "{pid} outlived its slot");
+    assert!(has_ended(&folder.path().join("grandchild")));
 }
 
 #[test]
@@ -236,6 +313,44 @@ fn a_program_is_known_by_its_file_and_read_again_once_that_changed() {
     assert_ne!(digest(), before);
     fs::remove_file(&program).expect("ours");
     assert!(binary_sha256(&arm).is_err());
+}
+
+#[test]
+fn files_that_the_command_line_names_are_part_of_what_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("x.sh");
+    let config = folder.path().join("a.toml");
+    fs::write(&script, "exit 0").expect("writable");
+    fs::write(&config, "a = 1").expect("writable");
+    let digest = |text: &str| {
+        let mut arm = ArmSpec::parse(text).expect("an arm");
+        arm.folder = Some(folder.path().to_owned());
+        (binary_sha256(&arm), program_sha256(&arm))
+    };
+    let of = |text: &str| digest(text).0.expect("readable");
+    let (all, program) = digest("sh -e no-such-file 4 .");
+    let program = program.expect("readable");
+    assert_eq!(all.expect("readable"), program);
+    let before = [of("sh x.sh"), of("sh --config=a.toml")];
+    assert_ne!(before[0], program);
+    assert_ne!(before[1], program);
+    assert_ne!(of("sh -e x.sh"), before[0], "the place counts");
+    assert_eq!(of("sh x.sh"), before[0]);
+    fs::write(&script, "exit 1").expect("writable");
+    fs::write(&config, "a = 2").expect("writable");
+    assert_ne!(of("sh x.sh"), before[0]);
+    assert_ne!(of("sh --config=a.toml"), before[1]);
+}
+
+#[test]
+fn a_script_that_is_another_after_its_slot_is_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!("{}\necho '#' >> x.sh\n", printing("{}", 4));
+    fs::write(folder.path().join("x.sh"), script).expect("writable");
+    let mut arm = ArmSpec::parse("sh x.sh").expect("an arm");
+    arm.folder = Some(folder.path().to_owned());
+    let what = other_work(heard(&arm));
+    assert!(what.contains("changed on disk"), "{what}");
 }
 
 /// Two cells of prompts of 20 tokens and outputs of 4.
@@ -284,7 +399,7 @@ fn asked(answer: &str) -> Given {
 fn an_engine_is_asked_for_every_cell_and_its_costs_are_those_of_tokens() {
     // A little work before the first token and before each further one.
     let token = "sleep 0.01; echo \"$event\"; ";
-    let answer = format!("{}echo '{}'", token.repeat(4), generated(4, 4));
+    let answer = format!("{}sleep 0.01; echo '{}'", token.repeat(4), generated(4, 4));
     let slotted = asked(&answer).expect("measured");
     let of = |cell, metric| {
         let mut samples = slotted.samples.iter();
@@ -299,6 +414,10 @@ fn an_engine_is_asked_for_every_cell_and_its_costs_are_those_of_tokens() {
             let sample = of(cell, metric).expect("measured");
             assert_eq!((sample.units, sample.costs.len()), (units, 3), "{metric:?}");
             assert!(sample.costs.iter().all(|cost| *cost > 0), "{sample:?}");
+            // Of every request of three repetitions, or of one of each.
+            let ends = if metric == Metric::Ttft { 1 } else { requests };
+            let tail_ns = sample.tail_ns.expect("of times");
+            assert!(tail_ns >= 3 * ends * 10_000_000, "{sample:?}");
         }
         assert!(
             of(cell, Metric::Energy).is_none(),
@@ -307,6 +426,7 @@ fn an_engine_is_asked_for_every_cell_and_its_costs_are_those_of_tokens() {
         if crate::context::ContextReader::new(Path::new("/"), 1).reset_peak() {
             let peak = of(cell, Metric::PeakBytes).expect("this system tells");
             assert!(peak.costs.iter().all(|bytes| *bytes > 100_000), "{peak:?}");
+            assert_eq!(peak.tail_ns, None);
         }
     }
     let cells: Vec<_> = slotted.spans.iter().map(|span| span.cell).collect();

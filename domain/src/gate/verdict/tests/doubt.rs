@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gate::record::Sample;
+use crate::statistics::bootstrap::Resampler;
 
 /// One sentence speaks against the gate, and nothing passes.
 fn refused(record: &GateRecord, why: &str) {
@@ -20,6 +21,10 @@ fn samples(record: &mut GateRecord, arm: Arm) -> impl Iterator<Item = &mut Sampl
     slots(record)
         .filter(move |slot| slot.arm == arm)
         .flat_map(|slot| &mut slot.samples)
+}
+
+fn slots_of(record: &mut GateRecord, arm: Arm) -> impl Iterator<Item = &mut Slot> {
+    slots(record).filter(move |slot| slot.arm == arm)
 }
 
 #[test]
@@ -182,12 +187,83 @@ fn repetitions_that_do_the_work_of_others_are_told() {
     let one = samples(&mut record, Arm::Candidate).next();
     one.expect("there are slots").costs[1] *= 20;
     assert_eq!(judged(&record).verdict, Verdict::Pass);
+    // Nor are a few in the first blocks, after which a gate must not end.
+    let mut first = record.clone();
+    first.stages[0].blocks.truncate(2);
+    for sample in samples(&mut first, Arm::Candidate) {
+        sample.costs[1] *= 2;
+    }
+    assert_eq!(judged(&first).verdict, Verdict::Inconclusive);
     for arm in [Arm::Base, Arm::Candidate] {
         for sample in samples(&mut record, arm) {
             sample.costs[2] = sample.costs[0] * 2;
         }
     }
     assert_eq!(judged(&record).verdict, Verdict::Pass);
+}
+
+#[test]
+fn work_behind_what_is_timed_is_told() {
+    // An arm that is twice as fast by its lines, and does the other half behind the last one.
+    for metric in [Metric::Decode, Metric::Time] {
+        let workload = if metric == Metric::Time {
+            ""
+        } else {
+            "pp64-tg64"
+        };
+        let mut record = Example::of("mini", workload, &[(metric, -0.5)]).record();
+        assert_eq!(judged(&record).verdict, Verdict::Improved);
+        for sample in samples(&mut record, Arm::Candidate) {
+            let counted_ns: u64 = sample.costs.iter().sum();
+            *sample.tail_ns.as_mut().expect("of time") += counted_ns;
+        }
+        refused(&record, "a slot of the candidate goes on for");
+    }
+    // Two percent in the confirmation alone.
+    let mut record = regressed().record();
+    let slots = record.stages[1]
+        .blocks
+        .iter_mut()
+        .flat_map(|of| &mut of.slots);
+    for slot in slots.filter(|slot| slot.arm == Arm::Candidate) {
+        slot.samples[0].tail_ns = Some(20_000_000);
+    }
+    refused(&record, "a slot of the candidate goes on for");
+    let mut record = of_effect(0.0).record();
+    let last = slots_of(&mut record, Arm::Base).last();
+    last.expect("there are slots").samples[0].tail_ns = None;
+    refused(&record, "the base arm does not say how long it went on");
+}
+
+#[test]
+fn ends_that_are_slow_by_chance_put_nothing_off() {
+    // Anything up to ten milliseconds in a slot of a second, in both arms.
+    for seed in 0..50 {
+        let mut draws = Resampler::new([seed; 32]);
+        let mut record = of_effect(0.0).record();
+        for slot in slots(&mut record) {
+            slot.samples[0].tail_ns = Some((1e7 * draws.share()) as u64);
+        }
+        // One that hung for half a second.
+        let last = slots_of(&mut record, Arm::Candidate).last();
+        last.expect("there are slots").samples[0].tail_ns = Some(500_000_000);
+        assert_eq!(judged(&record).verdict, Verdict::Pass, "seed {seed}");
+    }
+    // Always four milliseconds longer, and that is less than the practical zero; always one longer in
+    // slots of a tenth of a second; always shorter.
+    for (base, candidate, shorter) in [(1, 5, 1), (1, 2, 10), (300, 1, 1)] {
+        let mut record = of_effect(0.0).record();
+        for slot in slots(&mut record) {
+            let milliseconds = match slot.arm {
+                Arm::Base => base,
+                Arm::Candidate => candidate,
+            };
+            let sample = &mut slot.samples[0];
+            sample.costs.iter_mut().for_each(|cost| *cost /= shorter);
+            sample.tail_ns = Some(milliseconds * 1_000_000);
+        }
+        assert_eq!(judged(&record).verdict, Verdict::Pass);
+    }
 }
 
 #[test]
