@@ -6,6 +6,7 @@ use super::shape::name;
 use super::values::{
     Place, block_value, counts, outputs, sample, values, values_of_means, was_measured,
 };
+use crate::gate::looks::LOOKS;
 use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
 use crate::gate::record::{GateCell, GateModel, GateRecord, Purpose, Slot, Stage, StageKind};
@@ -309,7 +310,7 @@ pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Opt
         ));
     }
     other_outputs(record, policy, cell.model)
-        .or_else(|| lumped(record, place))
+        .or_else(|| lumped(record, policy, place))
         .or_else(|| claims(record, place))
 }
 
@@ -336,13 +337,24 @@ pub(super) fn other_outputs(record: &GateRecord, policy: &Policy, model: u32) ->
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
 /// do the work of others, or wait for it, which the median would take for speed.
-fn lumped(record: &GateRecord, place: Place) -> Option<String> {
+///
+/// Told of enough blocks for a look, by the error that a PASS has in all: what the medians could pass by
+/// is seen here first, and a machine that is busy elsewhere is not taken for it.
+fn lumped(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
     [StageKind::Measuring, StageKind::Confirmation]
         .into_iter()
         .find_map(|kind| {
-            let median = Walsh::of(&values(record, kind, place))?.effect();
-            let mean = Walsh::of(&values_of_means(record, kind, place))?.effect();
-            ((median - mean).abs() > LUMPED).then(|| {
+            let medians = values(record, kind, place);
+            let means = values_of_means(record, kind, place);
+            let apart: Vec<f64> = (means.iter().zip(&medians))
+                .map(|(mean, median)| mean - median)
+                .collect();
+            let walsh = Walsh::of(&apart).filter(|_| apart.len() >= LOOKS[0].blocks)?;
+            let is_lumped =
+                walsh.lower(policy.beta) > LUMPED || walsh.upper(policy.beta) < -LUMPED;
+            let [median, mean] = [&medians, &means].map(|values| Walsh::of(values));
+            let (median, mean) = (median?.effect(), mean?.effect());
+            is_lumped.then(|| {
                 format!(
                     "its repetitions are not alike: by their medians the candidate's cost differs by \
                      {:+.1} %, by their means by {:+.1} %",
