@@ -82,6 +82,8 @@ fn submit_nights(
         let sealed = seal(&copy, &key).expect("a record");
         spool.put(&sealed).expect("room");
     }
+    // It is one program's at a time.
+    drop(spool);
     installation.run_fine(&["submit", "--collector", &serving.url]);
     assert_eq!(serving.stored_once(BEFORE + AFTER), BEFORE + AFTER);
 }
@@ -215,7 +217,7 @@ fn the_paired_run_of_a_suspect_confirms_what_two_commits_differ_by() {
     let record = measured(&installation);
     let folder = repository(
         &installation,
-        "slot_seconds = 0.05\nmodels = [\"other.gguf\"]\n\
+        "slot_seconds = 0.3\nmodels = [\"other.gguf\"]\n\
          [[workloads]]\nid = \"own\"\nprompt_tokens = 16\noutput_tokens = 8\nmetrics = [\"decode\"]\n\
          [arms]\nkind = \"candle\"\nrun = \"./engine.sh\"\n",
     );
@@ -260,7 +262,7 @@ fn the_paired_run_of_two_programs_does_not_reproduce_what_they_do_not_differ_by(
     // So much is tolerated that noise passes; what speaks against the change is the interval.
     let folder = repository(
         &installation,
-        "slot_seconds = 0.05\n\
+        "slot_seconds = 0.3\n\
          [[workloads]]\nid = \"own\"\nprompt_tokens = 16\noutput_tokens = 8\nmetrics = [\"decode\"]\n\
          [margins]\ndecode = 40.0\n\
          [arms]\nkind = \"candle\"\nrun = \"./engine.sh\"\n",

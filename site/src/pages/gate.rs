@@ -165,7 +165,11 @@ fn view(answer: &GateAnswer) -> Result<GatePage, PageError> {
             .map(|cell| cell_view(&row.purpose, cell))
             .collect(),
         quality: judgement.quality.iter().map(quality_view).collect(),
-        findings: judgement.findings.clone(),
+        // The one finding there is stands in the headline.
+        findings: match judgement.findings.as_slice() {
+            [one] if judgement.headline.ends_with(one.as_str()) => Vec::new(),
+            several => several.to_vec(),
+        },
         notes: judgement.notes.clone(),
         chart,
         facts: facts(answer),
@@ -272,9 +276,20 @@ fn cell_view(purpose: &str, cell: &CellJudgement) -> CellView {
             .base_cost
             .zip(cell.candidate_cost)
             .map(|(base, candidate)| {
-                let words = |value| cost(cell.metric, value).in_words();
+                let words = |value| cost_in_words(cell.metric, value);
                 (words(base), words(candidate))
             }),
+    }
+}
+
+/// A cost as people read it. The time of a command is one of a unit of its work, which may be very small.
+fn cost_in_words(metric: Metric, value: f64) -> String {
+    let of_unit = |share: f64, unit| format!("{} {unit} per unit", format::rough(value / share));
+    match metric {
+        Metric::Time if value > 0.0 && value < 1e3 => of_unit(1.0, "ns"),
+        Metric::Time if value > 0.0 && value < 1e6 => of_unit(1e3, "µs"),
+        Metric::Time if value > 0.0 => of_unit(1e6, "ms"),
+        _ => cost(metric, value).in_words(),
     }
 }
 
@@ -445,5 +460,9 @@ mod tests {
         assert_eq!(cost(Metric::Ttft, 32e6).in_words(), "32.0 ms");
         assert_eq!(cost(Metric::Energy, 512_000.0).in_words(), "0.512 J");
         assert_eq!(cost(Metric::Decode, 0.0).in_words(), "not recorded");
+        let time = |ns| cost_in_words(Metric::Time, ns);
+        assert_eq!(time(597.0), "597 ns per unit");
+        assert_eq!(time(2_500.0), "2.5 µs per unit");
+        assert_eq!(time(32e6), "32 ms per unit");
     }
 }

@@ -285,7 +285,7 @@ fn view(
     let headline = if is_empty && answer.changes.is_empty() {
         "Nothing was measured twice yet.".to_owned()
     } else {
-        headline(&answer.changes)
+        headline(&answer.changes, &answer.gates)
     };
     let layout = Layout::new(
         "/regressions",
@@ -394,8 +394,21 @@ fn meaning(state: ChangeState) -> &'static str {
     }
 }
 
-/// How many changes stand where, in a sentence.
-fn headline(changes: &[ChangeRow]) -> String {
+/// How many changes stand where, and what the gates said, in a sentence each.
+fn headline(changes: &[ChangeRow], gates: &[GateRow]) -> String {
+    let counted: Vec<&GateRow> = (gates.iter())
+        .filter(|gate| gate.purpose == "gate" && gate.tier != Tier::Quarantined)
+        .collect();
+    let regressed = counted
+        .iter()
+        .filter(|gate| gate.verdict == Verdict::Regressed);
+    let said = match (regressed.count(), counted.len()) {
+        (0, _) => String::new(),
+        (regressed, all) => format!(
+            " Of {} below, {regressed} said REGRESSED.",
+            format::plural(all, "gate")
+        ),
+    };
     let count = |state: ChangeState, worse: bool| {
         let alike = |change: &&ChangeRow| change.state == state && change.is_regression == worse;
         changes.iter().filter(alike).count()
@@ -407,8 +420,8 @@ fn headline(changes: &[ChangeRow]) -> String {
         count(ChangeState::Confirmed, true),
         count(ChangeState::Confirmed, false),
     ) {
-        (0, 0) => "No regression is confirmed".to_owned(),
-        (0, _) => format!("No regression is confirmed, but {better}"),
+        (0, 0) => "No regression of a series is confirmed".to_owned(),
+        (0, _) => format!("No regression of a series is confirmed, but {better}"),
         (1, 0) => format!("{worse} is confirmed"),
         (_, 0) => format!("{worse} are confirmed"),
         (_, _) => format!("{worse} and {better} are confirmed"),
@@ -418,7 +431,7 @@ fn headline(changes: &[ChangeRow]) -> String {
         1 => "; 1 change waits for its paired run".to_owned(),
         n => format!("; {n} changes wait for their paired runs"),
     };
-    format!("{confirmed}{waiting}.")
+    format!("{confirmed}{waiting}.{said}")
 }
 
 /// How often the gate raised an alarm over nothing, as far as the listed gates tell.
@@ -708,7 +721,7 @@ mod tests {
             assert!(page.body.contains(part), "{part}");
         }
         assert!(
-            !page.body.contains("No regression is confirmed"),
+            !page.body.contains("is confirmed"),
             "nothing measured proves nothing"
         );
     }
@@ -756,6 +769,19 @@ mod tests {
         let page = shown(&answer);
         assert!(page.contains("1 change waits for its paired run"));
         assert!(page.contains("angle brackets"));
+    }
+
+    #[test]
+    fn a_gate_that_regressed_is_not_hidden_behind_series_that_did_not() {
+        let gate =
+            |verdict| crate::sample::gates::gate(crate::sample::gates::PASSED, "gate", verdict).row;
+        let said = headline(&[], &[gate(Verdict::Pass), gate(Verdict::Regressed)]);
+        assert_eq!(
+            said,
+            "No regression of a series is confirmed. Of 2 gates below, 1 said REGRESSED."
+        );
+        let said = headline(&[], &[gate(Verdict::Pass)]);
+        assert_eq!(said, "No regression of a series is confirmed.");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::values::{
     Place, block_value, counted, counts, outputs, sample, stage, values, values_of_means,
     was_measured,
 };
+use crate::gate::looks::LOOKS;
 use crate::gate::policy::{Axis, GatedWorkload, Policy};
 use crate::gate::rank::{MAX_VALUES, Walsh};
 use crate::gate::record::{GateCell, GateModel, GateRecord, Purpose, Slot, Stage, StageKind};
@@ -36,9 +37,6 @@ const CLAIMED_APART: f64 = 0.05;
 
 /// Points by which the effect may differ between medians and means of repetitions.
 const LUMPED: f64 = 0.05;
-
-/// One side's error of the limits of that.
-const LUMPED_ERROR: f64 = 0.005;
 
 /// One side's error of the limit of what is put off.
 const PUT_OFF_ERROR: f64 = 0.005;
@@ -328,7 +326,7 @@ pub(super) fn of_cell(record: &GateRecord, policy: &Policy, place: Place) -> Opt
     }
     other_outputs(record, policy, cell.model)
         .or_else(|| put_off(record, policy, place))
-        .or_else(|| lumped(record, place))
+        .or_else(|| lumped(record, policy, place))
         .or_else(|| claims(record, place))
 }
 
@@ -389,22 +387,24 @@ fn put_off(record: &GateRecord, policy: &Policy, place: Place) -> Option<String>
 }
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions
-/// do the work of others, or wait for it, which the median would take for speed. A few blocks of a
-/// machine that stutters are none of that, hence the limits.
-fn lumped(record: &GateRecord, place: Place) -> Option<String> {
+/// do the work of others, or wait for it, which the median would take for speed.
+///
+/// Told of enough blocks for a look, by the error that a PASS has in all: what the medians could pass by
+/// is seen here first, and a machine that is busy elsewhere is not taken for it.
+fn lumped(record: &GateRecord, policy: &Policy, place: Place) -> Option<String> {
     [StageKind::Measuring, StageKind::Confirmation]
         .into_iter()
         .find_map(|kind| {
             let medians = values(record, kind, place);
             let means = values_of_means(record, kind, place);
-            let apart: Vec<f64> = (medians.iter().zip(&means))
-                .map(|(median, mean)| median - mean)
+            let apart: Vec<f64> = (means.iter().zip(&medians))
+                .map(|(mean, median)| mean - median)
                 .collect();
-            let apart = Walsh::of(&apart)?;
-            let median = Walsh::of(&medians)?.effect();
-            let mean = Walsh::of(&means)?.effect();
+            let walsh = Walsh::of(&apart).filter(|_| apart.len() >= LOOKS[0].blocks)?;
             let is_lumped =
-                apart.lower(LUMPED_ERROR) > LUMPED || apart.upper(LUMPED_ERROR) < -LUMPED;
+                walsh.lower(policy.beta) > LUMPED || walsh.upper(policy.beta) < -LUMPED;
+            let [median, mean] = [&medians, &means].map(|values| Walsh::of(values));
+            let (median, mean) = (median?.effect(), mean?.effect());
             is_lumped.then(|| {
                 format!(
                     "its repetitions are not alike: by their medians the candidate's cost differs by \

@@ -181,11 +181,15 @@ fn repetitions_that_do_the_work_of_others_are_told() {
             sample.costs = vec![all - 2_000_000, 1_000_000, 1_000_000];
         }
         refused(&record, "its repetitions are not alike");
+        // Of few blocks it may be a busy machine.
+        record.stages[0].blocks.truncate(11);
+        assert_eq!(judged(&record).findings, [] as [String; 0]);
     }
-    // A hiccup is none of that, nor is what both arms do.
+    // Hiccups of a few blocks are none of that, however long they are, nor is what both arms do.
     let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
-    let one = samples(&mut record, Arm::Candidate).next();
-    one.expect("there are slots").costs[1] *= 20;
+    for sample in samples(&mut record, Arm::Candidate).step_by(8) {
+        sample.costs[1] *= 200;
+    }
     assert_eq!(judged(&record).verdict, Verdict::Pass);
     // Nor are a few in the first blocks, after which a gate must not end.
     let mut first = record.clone();
@@ -194,6 +198,7 @@ fn repetitions_that_do_the_work_of_others_are_told() {
         sample.costs[1] *= 2;
     }
     assert_eq!(judged(&first).verdict, Verdict::Inconclusive);
+    let mut record = Example::of("sh", "", &[(Metric::Time, 0.0)]).record();
     for arm in [Arm::Base, Arm::Candidate] {
         for sample in samples(&mut record, arm) {
             sample.costs[2] = sample.costs[0] * 2;
