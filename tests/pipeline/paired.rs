@@ -190,7 +190,11 @@ fn settled(
         return Err(format!("this machine let the gate say: {}", gate.headline));
     }
     let change = change(serving);
-    assert_eq!(change.gates, [gate.content_id.clone()], "{said}");
+    assert_eq!(
+        change.gates,
+        std::slice::from_ref(&gate.content_id),
+        "{said}"
+    );
     Ok(change)
 }
 
