@@ -1,11 +1,12 @@
 //! Boots what users run: the built program, its private PostgreSQL, free ports, folders of its
 //! own. Everything stops and is removed on drop.
 
+pub(crate) mod installed;
 pub(crate) mod known_joules;
 pub(crate) mod servers;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -222,9 +223,4 @@ pub(crate) fn client() -> Client {
         .timeout(Duration::from_mins(1))
         .build()
         .expect("a client")
-}
-
-/// The reference models that ship with the project.
-pub(crate) fn reference_models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("reference-models")
 }

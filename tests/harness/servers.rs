@@ -2,20 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The interpreter of the real engines, where `.ci/engines` installed them; else why not.
-pub(crate) fn engines_python() -> Result<PathBuf, String> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/engines/bin/python");
-    if python.exists() {
-        Ok(python)
-    } else {
-        Err("target/engines is missing: run .ci/engines".to_owned())
-    }
-}
 
 /// A llama.cpp server of its own process.
 #[derive(Debug)]

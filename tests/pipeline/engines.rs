@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::harness::servers::{LlamaServer, Misbehaviour, balancer, engines_python, misbehaving};
-use crate::harness::{Installation, reference_models};
+use crate::harness::Installation;
+use crate::harness::installed::{engines_python, reference_models};
+use crate::harness::servers::{LlamaServer, Misbehaviour, balancer, misbehaving};
 
 const MODEL: &str = "joulemark-reference-0.9m-f16.gguf";
 

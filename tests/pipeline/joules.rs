@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use crate::harness::Installation;
+use crate::harness::installed::reference_models;
 use crate::harness::known_joules::{Costs, KnownJoules, Style};
-use crate::harness::{Installation, reference_models};
 
 const COSTS: Costs = Costs {
     prompt_token_seconds: 0.002,

@@ -3,7 +3,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-mod arms;
 mod engines;
 mod gate;
 mod hostile;

@@ -13,7 +13,8 @@ use runner::keys::RunnerKey;
 use runner::seal::seal;
 use runner::spool::Spool;
 
-use crate::harness::{Installation, Serving, reference_models};
+use crate::harness::installed::reference_models;
+use crate::harness::{Installation, Serving};
 use crate::quickstart::SHORT_MATRIX;
 
 const MODEL: &str = "joulemark-reference-0.9m-f16.gguf";

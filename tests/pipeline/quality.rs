@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::servers::engines_python;
+use crate::harness::installed::engines_python;
 use crate::harness::{Installation, Serving};
 
 const SHORT: &str = r#"

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Installation, reference_models};
+use crate::harness::Installation;
+use crate::harness::installed::reference_models;
 use crate::quickstart::SHORT_MATRIX;
 
 #[test]

@@ -17,8 +17,7 @@ use runner::gate::arm::ArmSpec;
 use runner::gate::slot::{Around, Asked, AskedCell, Slotted, run_slot};
 use runner::prompt::TEXT;
 
-use crate::harness::reference_models;
-use crate::harness::servers::engines_python;
+use crate::installed::{engines_python, reference_models};
 
 const LIMIT: Duration = Duration::from_mins(2);
 
