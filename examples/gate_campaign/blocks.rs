@@ -18,9 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Campaign;
 
-/// Name of the model in the coins.
-const MODEL: &str = "joulemark-reference-0.9m";
-
 /// The file's first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +91,7 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
     };
     while (blocks.len() as u32) < wanted && !campaign.stop.load(Ordering::Relaxed) {
         let index = blocks.len() as u32;
-        let coin = coin(&header.seed.0, MODEL, index);
+        let coin = coin(&header.seed.0, &campaign.model, index);
         let mut slots = Vec::new();
         for arm_of_slot in order(coin) {
             let probed = control.probe(&clock);

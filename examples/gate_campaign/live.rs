@@ -202,7 +202,7 @@ fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRe
         base: campaign.arm("")?,
         candidate: campaign.arm(truth.arguments())?,
         models: vec![ModelPair {
-            name: "joulemark-reference-0.9m".to_owned(),
+            name: campaign.model.clone(),
             base: campaign.weights.clone(),
             candidate: candidate_weights,
         }],

@@ -80,6 +80,8 @@ enum Step {
 /// What every step needs.
 struct Campaign {
     out: PathBuf,
+    /// Name of the model: its file's, without the ending.
+    model: String,
     weights: PathBuf,
     policy: Policy,
     programs: PathBuf,
@@ -98,6 +100,7 @@ fn main() -> anyhow::Result<()> {
     stop_on_ctrl_c(&stop);
     let campaign = Campaign {
         out: cli.out,
+        model: pattern.trim_end_matches(".gguf").to_owned(),
         weights,
         policy,
         programs: cli.programs,
