@@ -126,7 +126,7 @@ fn hostile_submissions_store_nothing() {
             resealed(&|r| r["audience"] = "00".repeat(32).into()),
         ),
         ("not JSON", 400, b"hello".to_vec()),
-        ("a body of 10 MB", 413, vec![b' '; 10_000_000]),
+        ("a body of 12 MB", 413, vec![b' '; 12_000_000]),
     ];
     for (case, status, body) in cases {
         let response = serving.post(body);
