@@ -30,9 +30,9 @@ pub(crate) struct Header {
     pub(crate) binary_sha256: Sha256Digest,
     /// Processor as it names itself.
     pub(crate) chip: String,
-    /// Logical cores.
+    /// Logical cores as the survey of the machine counts them: those that it may use.
     pub(crate) cpu_cores: u32,
-    /// Those of them that the campaign and all that it started were held on.
+    /// Cores that the campaign and all that it started were held on.
     pub(crate) cores_allowed: usize,
     /// Threads of the engine.
     pub(crate) threads: u32,

@@ -38,12 +38,11 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
     let seconds = slot_seconds(&recorded);
     writeln!(
         out,
-        "\n## The recorded blocks\n\n{} blocks of one build against itself, {} slots of {:.2} s (median), on {}, {} cores of which {} was the campaign's, {} thread(s) for the engine.\nThe standard deviation of a block is {:.2} % ({:.2} % by the median absolute deviation).",
+        "\n## The recorded blocks\n\n{} blocks of one build against itself, {} slots of {:.2} s (median), on {}, held on {} core(s), {} thread(s) for the engine.\nThe standard deviation of a block is {:.2} % ({:.2} % by the median absolute deviation).",
         slots.len(),
         slots.len() * 4,
         median(&seconds).context("no slots")?,
         header.chip,
-        header.cpu_cores,
         header.cores_allowed,
         header.threads,
         100.0 * deviation(&values),
@@ -231,10 +230,10 @@ fn answered(
 fn told(truth: Truth) -> &'static str {
     match truth {
         Truth::Same => "the same",
-        Truth::FivePercent => "every 20th pass twice (+5 % of the passes)",
-        Truth::TwoPercent => "every 50th pass twice (+2 %)",
+        Truth::FivePercent => "every 14th pass twice (about +5 %)",
+        Truth::TwoPercent => "every 35th pass twice (about +2 %)",
         Truth::SameDisturbed => "the same, its core loaded by other programs",
-        Truth::FivePercentDisturbed => "every 20th twice, its core loaded by other programs",
+        Truth::FivePercentDisturbed => "every 14th twice, its core loaded by other programs",
         Truth::SameAnswers => "every prompt processed twice: decode and answers the same",
         Truth::RoundedTensor => "one tensor rounded to 2 bits: decode the same",
     }
