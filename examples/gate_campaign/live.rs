@@ -34,10 +34,10 @@ const ANSWERS: &str = include_str!("answers.toml");
 pub(crate) enum Truth {
     /// Both arms are the same.
     Same,
-    /// The candidate computes every 14th decode pass twice: 7.1 % more passes. One pass alone is about 0.7 of
-    /// a token's time here, the rest of it choice, hand-over and the switch between two programs: 5 % more time.
+    /// The candidate computes every 14th decode pass twice: 7.1 % more passes. What share of a token's time
+    /// a pass is was only roughly known when this was chosen: see page.md.
     FivePercent,
-    /// Every 35th: 2.9 % more passes, 2 % more time.
+    /// Every 35th: 2.9 % more passes.
     TwoPercent,
     /// The same, other programs load the cores meanwhile.
     SameDisturbed,

@@ -6,7 +6,7 @@
 //!
 //! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
 //! - `live`: gates an arm against itself (30), against one that computes every 14th decode pass
-//!   twice (about +5 % of its time, 20) and every 35th (+2 %, 20), the first two with other programs loading
+//!   twice (meant as +5 % of its time, 20) and every 35th (+2 %, 20), the first two with other programs loading
 //!   the core at random times (6 each), and, with answers gated, against one that answers alike and
 //!   one with a tensor rounded to 2 bits (3 each), in an order drawn beforehand.
 //! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the

@@ -230,8 +230,8 @@ fn answered(
 fn told(truth: Truth) -> &'static str {
     match truth {
         Truth::Same => "the same",
-        Truth::FivePercent => "every 14th pass twice (about +5 %)",
-        Truth::TwoPercent => "every 35th pass twice (about +2 %)",
+        Truth::FivePercent => "every 14th pass twice (7.1 % more passes)",
+        Truth::TwoPercent => "every 35th pass twice (2.9 % more passes)",
         Truth::SameDisturbed => "the same, its core loaded by other programs",
         Truth::FivePercentDisturbed => "every 14th twice, its core loaded by other programs",
         Truth::SameAnswers => "every prompt processed twice: decode and answers the same",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole campaign, from nothing to docs/gate-honesty.md: some hours on two cores that nothing else loads.
 # Stopped with Ctrl-C, it goes on where it was when it is run again. Each of two processes is held on
-# a core of its own, with all that it starts: without that, the arm is moved between the cores while it is timed.
+# a core of its own, with all that it starts: without that, the system may move the arm between cores while it is timed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --release --example slowed_arm --example gate_campaign
