@@ -1,4 +1,4 @@
-//! Records blocks of an arm against itself, as a gate would, one line of JSON each.
+//! Records blocks of one arm and another, or itself, as a gate would, one line of JSON each.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use domain::gate::record::{Block, Slot};
-use domain::gate::{coin, order};
+use domain::gate::{Arm, coin, order};
 use domain::ids::Sha256Digest;
 use runner::clock::{Clock as _, RealClock};
+use runner::gate::arm::ArmSpec;
 use runner::gate::control::Control;
 use runner::gate::slot::{Around, Asked, AskedCell, Slotted, run_slot};
 use runner::host;
@@ -22,6 +23,9 @@ use crate::Campaign;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
+    /// What the candidate's program is told beside; nothing where it is the base again.
+    #[serde(default)]
+    pub(crate) candidate: String,
     /// What the coins are drawn from.
     pub(crate) seed: Sha256Digest,
     /// Requests in one repetition.
@@ -49,9 +53,43 @@ pub(crate) fn threads() -> u32 {
         .max(1)
 }
 
-/// Where the blocks are.
-pub(crate) fn path(campaign: &Campaign) -> PathBuf {
-    campaign.out.join("aa-blocks.jsonl")
+/// A recording: its file, and what the candidate's program is told beside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recording {
+    file: &'static str,
+    candidate: &'static str,
+}
+
+/// Of an arm against itself.
+pub(crate) const AA: Recording = Recording {
+    file: "aa-blocks.jsonl",
+    candidate: "",
+};
+
+/// Of slow-downs great enough to say what share of a token's time a pass is, and every how many passes
+/// one is repeated in them.
+pub(crate) const REPEATED: [(u32, Recording); 2] = [
+    (
+        1,
+        Recording {
+            file: "every-pass-blocks.jsonl",
+            candidate: " --repeat-pass-every 1",
+        },
+    ),
+    (
+        4,
+        Recording {
+            file: "every-4th-pass-blocks.jsonl",
+            candidate: " --repeat-pass-every 4",
+        },
+    ),
+];
+
+impl Recording {
+    /// Where its blocks are.
+    pub(crate) fn path(&self, campaign: &Campaign) -> PathBuf {
+        campaign.out.join(self.file)
+    }
 }
 
 /// What was recorded.
@@ -72,15 +110,19 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<(Header, Vec<Block>)> {
 }
 
 /// Goes on until there are so many blocks.
-pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
-    let path = path(campaign);
+pub(crate) fn record(
+    campaign: &Campaign,
+    recording: &Recording,
+    wanted: u32,
+) -> anyhow::Result<()> {
+    let path = recording.path(campaign);
     let (header, mut blocks) = if path.exists() {
         read(&path)?
     } else {
-        (begin(campaign)?, Vec::new())
+        (begin(campaign, recording)?, Vec::new())
     };
     let mut file = rewrite(&path, &header, &blocks)?;
-    let arm = campaign.arm("")?;
+    let (base, candidate) = (campaign.arm("")?, campaign.arm(&header.candidate)?);
     let clock = RealClock::default();
     let mut control = Control::default();
     let around = Around {
@@ -95,7 +137,11 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
         let mut slots = Vec::new();
         for arm_of_slot in order(coin) {
             let probed = control.probe(&clock);
-            let slotted = slot(campaign, &arm, &header, &around)?;
+            let program = match arm_of_slot {
+                Arm::Base => &base,
+                Arm::Candidate => &candidate,
+            };
+            let slotted = slot(campaign, program, &header, &around)?;
             ensure!(
                 slotted.binary_sha256 == Some(header.binary_sha256),
                 "failed to go on: {} was begun with another build of the program; move it away",
@@ -133,12 +179,13 @@ pub(crate) fn record(campaign: &Campaign, wanted: u32) -> anyhow::Result<()> {
 }
 
 /// The header of a new file: how many requests make a slot long enough is tried out.
-fn begin(campaign: &Campaign) -> anyhow::Result<Header> {
+fn begin(campaign: &Campaign, recording: &Recording) -> anyhow::Result<Header> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let survey = host::survey(Path::new("/"));
     let clock = RealClock::default();
     let mut header = Header {
+        candidate: recording.candidate.to_owned(),
         seed: Sha256Digest(seed),
         requests: 1,
         binary_sha256: Sha256Digest([0; 32]),
@@ -171,7 +218,7 @@ fn begin(campaign: &Campaign) -> anyhow::Result<Header> {
 
 fn slot(
     campaign: &Campaign,
-    arm: &runner::gate::arm::ArmSpec,
+    arm: &ArmSpec,
     header: &Header,
     around: &Around,
 ) -> anyhow::Result<Slotted> {

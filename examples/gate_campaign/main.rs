@@ -5,8 +5,10 @@
 //! `docs/gate`): interrupted, or run again with a greater number, it goes on where it stopped.
 //!
 //! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
-//! - `live`: gates an arm against itself (30), against one that computes every 14th decode pass
-//!   twice (meant as +5 % of its time, 20) and every 35th (+2 %, 20), the first two with other programs loading
+//! - `calibrate`: records 60 blocks each of an arm against one that computes every decode pass twice
+//!   and against one that computes every 4th twice, which says what share of a token's time a pass is.
+//! - `live`: gates an arm against itself (30), against one that computes every 16th decode pass
+//!   twice (+5 % of its time, 20) and every 40th (+2 %, 20), the first two with other programs loading
 //!   the core at random times (6 each), and, with answers gated, against one that answers alike and
 //!   one with a tensor rounded to 2 bits (3 each), in an order drawn beforehand.
 //! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the
@@ -34,6 +36,9 @@ use live::Lane;
 /// What is measured: the smallest workload whose slot lasts about a second here.
 const POLICY: &str = include_str!("policy.toml");
 
+/// Blocks of each calibration.
+const CALIBRATION_BLOCKS: u32 = 60;
+
 /// The campaign.
 #[derive(Debug, Parser)]
 struct Cli {
@@ -49,13 +54,13 @@ struct Cli {
     /// Folder of the built examples.
     #[arg(long, default_value = "target/release/examples")]
     programs: PathBuf,
-    /// Recorded blocks.
+    /// Blocks to record of an arm against itself.
     #[arg(long, default_value_t = 200)]
     blocks: u32,
-    /// Of the live gates this process runs each `lanes`-th, from this one on.
+    /// Of the live gates and the calibrations this process runs each `lanes`-th, from this one on.
     #[arg(long, default_value_t = 0)]
     lane: usize,
-    /// Processes that share the live gates.
+    /// Processes that share them.
     #[arg(long, default_value_t = NonZeroUsize::MIN)]
     lanes: NonZeroUsize,
     /// Seconds after which `burn` ends.
@@ -68,6 +73,8 @@ struct Cli {
 enum Step {
     /// Records blocks of an arm against itself.
     AaBlocks,
+    /// Records blocks of slow-downs that are great.
+    Calibrate,
     /// Gates with known truths.
     Live,
     /// Prints what it comes to.
@@ -106,22 +113,26 @@ fn main() -> anyhow::Result<()> {
         programs: cli.programs,
         stop,
     };
+    let lane = Lane {
+        number: cli.lane,
+        of: cli.lanes.get(),
+    };
+    if !matches!(cli.step, Step::Report | Step::Burn) {
+        ensure!(
+            campaign.weights.is_file(),
+            "failed to find {}: name the folder with --models",
+            campaign.weights.display()
+        );
+    }
     match cli.step {
-        Step::AaBlocks => {
-            ensure!(
-                campaign.weights.is_file(),
-                "failed to find {}: name the folder with --models",
-                campaign.weights.display()
-            );
-            blocks::record(&campaign, cli.blocks)
+        Step::AaBlocks => blocks::record(&campaign, &blocks::AA, cli.blocks),
+        Step::Calibrate => {
+            for (_, (_, recording)) in lane.of_these(&blocks::REPEATED) {
+                blocks::record(&campaign, recording, CALIBRATION_BLOCKS)?;
+            }
+            Ok(())
         }
-        Step::Live => {
-            let lane = Lane {
-                number: cli.lane,
-                of: cli.lanes.get(),
-            };
-            live::run_all(&campaign, lane)
-        }
+        Step::Live => live::run_all(&campaign, lane),
         Step::Report => report::print(&campaign),
         Step::Burn => burn::burn(cli.seconds),
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use domain::gate::Metric;
-use domain::gate::Verdict;
 use domain::gate::looks::Rule;
+use domain::gate::rank::Walsh;
 use domain::gate::record::GateRecord;
 use domain::gate::replay::{Recorded, replay, slot_values};
 use domain::gate::verdict::{Judgement, judge};
+use domain::gate::{Arm, Metric, Verdict, order};
 use domain::statistics::proportion::clopper_pearson;
 use domain::statistics::{median, median_absolute_deviation};
 
@@ -28,7 +28,7 @@ const COMPARISONS: u32 = 1_000;
 
 /// Prints the page.
 pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
-    let (header, recorded) = blocks::read(&blocks::path(campaign))?;
+    let (header, recorded) = blocks::read(&blocks::AA.path(campaign))?;
     let slots = slot_values(&recorded, 0, Metric::Decode);
     let values: Vec<f64> = (recorded.iter().zip(&slots))
         .map(|(_, slots)| (slots[1] + slots[2] - slots[0] - slots[3]) / 2.0)
@@ -48,6 +48,7 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
         100.0 * deviation(&values),
         100.0 * 1.4826 * median_absolute_deviation(&values).context("no blocks")?,
     )?;
+    calibrated(campaign, &mut out)?;
     replayed(campaign, &slots, &mut out)?;
     others(&slots, &mut out)?;
     lived(&live::read(campaign)?, &mut out)
@@ -65,6 +66,49 @@ fn deviation(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (squares / (n - 1.0)).sqrt()
+}
+
+/// What share of a token's time a pass is.
+fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "\n## How great the slow-downs are\n\nRecorded blocks of slow-downs great enough to measure; Hodges-Lehmann estimates with exact signed-rank 95 % intervals.\n\n| every k-th pass twice: k | blocks | decode takes longer by % | k times that: one pass, in % of a token's time |\n|---:|---:|---:|---:|"
+    )?;
+    for (k, recording) in blocks::REPEATED {
+        let path = recording.path(campaign);
+        if !path.exists() {
+            writeln!(out, "| {k} | not measured | | |")?;
+            continue;
+        }
+        let (_, recorded) = blocks::read(&path)?;
+        let slots = slot_values(&recorded, 0, Metric::Decode);
+        let effects: Vec<f64> = (recorded.iter().zip(&slots))
+            .map(|(block, slots)| {
+                let signs = order(block.coin).map(|arm| match arm {
+                    Arm::Base => -0.5,
+                    Arm::Candidate => 0.5,
+                });
+                slots
+                    .iter()
+                    .zip(signs)
+                    .map(|(value, sign)| value * sign)
+                    .sum()
+            })
+            .collect();
+        let walsh = Walsh::of(&effects).context("no blocks")?;
+        let [effect, low, high] = [walsh.effect(), walsh.lower(0.025), walsh.upper(0.025)]
+            .map(|log| 100.0 * log.exp_m1());
+        let k_times = f64::from(k);
+        writeln!(
+            out,
+            "| {k} | {} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
+            effects.len(),
+            k_times * effect,
+            k_times * low,
+            k_times * high,
+        )?;
+    }
+    Ok(())
 }
 
 /// A share of counts with its interval.
@@ -230,10 +274,10 @@ fn answered(
 fn told(truth: Truth) -> &'static str {
     match truth {
         Truth::Same => "the same",
-        Truth::FivePercent => "every 14th pass twice (7.1 % more passes)",
-        Truth::TwoPercent => "every 35th pass twice (2.9 % more passes)",
+        Truth::FivePercent => "every 16th pass twice (+5 %)",
+        Truth::TwoPercent => "every 40th pass twice (+2 %)",
         Truth::SameDisturbed => "the same, its core loaded by other programs",
-        Truth::FivePercentDisturbed => "every 14th twice, its core loaded by other programs",
+        Truth::FivePercentDisturbed => "every 16th twice, its core loaded by other programs",
         Truth::SameAnswers => "every prompt processed twice: decode and answers the same",
         Truth::RoundedTensor => "one tensor rounded to 2 bits: decode the same",
     }

@@ -6,9 +6,16 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --release --example slowed_arm --example gate_campaign
 campaign=target/release/examples/gate_campaign
-(taskset -c 0 "$campaign" aa-blocks && taskset -c 0 "$campaign" live --lane 0 --lanes 2) &
+lane() {
+  taskset -c "$1" "$campaign" calibrate --lane "$1" --lanes 2
+  taskset -c "$1" "$campaign" live --lane "$1" --lanes 2
+}
+(
+  taskset -c 0 "$campaign" aa-blocks
+  lane 0
+) &
 first=$!
-taskset -c 1 "$campaign" live --lane 1 --lanes 2 &
+lane 1 &
 second=$!
 wait "$first"
 wait "$second"
