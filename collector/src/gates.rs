@@ -16,7 +16,7 @@ use crate::derive::{Received, cell, rfc3339};
 use crate::history::Build;
 
 /// Changes whenever the same gates would be judged otherwise.
-pub const RULES_VERSION: u32 = 3;
+pub const RULES_VERSION: u32 = 4;
 
 /// A policy laxer than these, the defaults of policies, says nothing of anybody's series: errors of
 /// both kinds above it, or a practical zero below it.

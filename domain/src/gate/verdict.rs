@@ -422,6 +422,15 @@ impl<'a> Assessed<'a> {
         for (cell, target) in told {
             notes.extend(self.notes_of(cell, target));
         }
+        for (at, model) in (0..).zip(&record.models) {
+            let slower = |(cell, _): &&(CellJudgement, &Target)| {
+                cell.model == model.name.as_str() && cell.verdict == Verdict::Regressed
+            };
+            // What is slower is slower in its warm-up, too.
+            if told.iter().find(slower).is_none() {
+                notes.extend(validity::uncounted(record, at));
+            }
+        }
         for waiver in &self.expired {
             notes.push(format!(
                 "the waiver of {} of {} expired on {}",

@@ -45,6 +45,10 @@ const PUT_OFF_ERROR: f64 = 0.005;
 /// equally fast.
 const PUT_OFF_NS: f64 = 1e6;
 
+/// Share of the counted time by which the candidate's slots may last longer outside of it before it is
+/// noted: programs need not start equally fast.
+const UNCOUNTED: f64 = 0.05;
+
 /// Fewest repetitions of a slot.
 const REPETITIONS: usize = 3;
 
@@ -384,6 +388,43 @@ fn put_off(record: &GateRecord, policy: &Policy, place: Place) -> Option<String>
     [StageKind::Measuring, StageKind::Confirmation]
         .into_iter()
         .find_map(of_stage)
+}
+
+/// Whether the candidate's slots last longer than the base's where nothing is counted: before and between
+/// what is, and behind it. Nothing is wrong with a program that starts more slowly; but what it does
+/// there is in no figure.
+pub(super) fn uncounted(record: &GateRecord, model: u32) -> Option<String> {
+    let measuring = stage(record, StageKind::Measuring)?;
+    let counted_ns = |slot: &Slot| {
+        let samples = slot.samples.iter();
+        let timed = samples.filter(|sample| {
+            matches!(
+                sample.metric,
+                Metric::Time | Metric::Decode | Metric::Prefill
+            )
+        });
+        timed.flat_map(|sample| &sample.costs).sum::<u64>()
+    };
+    let usual_ns: Vec<f64> = (counted(measuring, model).flat_map(|block| &block.slots))
+        .map(|slot| counted_ns(slot) as f64)
+        .collect();
+    let allowed_ns = UNCOUNTED * median(&usual_ns)?;
+    let rest_ns = |slot: &Slot| {
+        let whole_ns = slot.end_ns.checked_sub(slot.start_ns)?;
+        Some(whole_ns as f64 - counted_ns(slot) as f64)
+    };
+    let longer_ns: Vec<f64> = counted(measuring, model)
+        .filter_map(|block| block_value(block, rest_ns))
+        .collect();
+    let walsh = Walsh::of(&longer_ns)?;
+    (allowed_ns > 0.0 && walsh.lower(PUT_OFF_ERROR) > allowed_ns).then(|| {
+        format!(
+            "a slot of the candidate lasts {:.1} ms longer than one of the base where nothing is \
+             counted (start, loading, warm-up, and what no metric tells of): see that no work was moved \
+             there",
+            walsh.effect() / 1e6
+        )
+    })
 }
 
 /// Where medians and means of the repetitions do not see the same effect: some of an arm's repetitions

@@ -241,6 +241,22 @@ fn work_behind_what_is_timed_is_told() {
 }
 
 #[test]
+fn time_that_no_figure_holds_is_noted_where_nothing_is_slower() {
+    let mut record = of_effect(0.0).record();
+    assert_eq!(judged(&record).notes, [] as [String; 0]);
+    for slot in slots_of(&mut record, Arm::Base) {
+        slot.end_ns -= 200_000_000;
+    }
+    let judgement = judged(&record);
+    assert_eq!(judgement.verdict, Verdict::Pass);
+    let notes = judgement.notes.join("; ");
+    assert!(
+        notes.contains("ms longer than one of the base where nothing is counted"),
+        "{notes}"
+    );
+}
+
+#[test]
 fn ends_that_are_slow_by_chance_put_nothing_off() {
     // Anything up to ten milliseconds in a slot of a second, in both arms.
     for seed in 0..50 {
