@@ -17,13 +17,16 @@ use runner::gate::slot::{Around, Asked, AskedCell, Slotted, run_slot};
 use runner::host;
 use serde::{Deserialize, Serialize};
 
-use crate::Campaign;
+use crate::{Campaign, NEVER};
 
 /// The file's first line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
-    /// What the candidate's program is told beside; nothing where it is the base again.
+    /// What the base's program is told beside.
+    #[serde(default)]
+    pub(crate) base: String,
+    /// What the candidate's is told; both are told nothing where it is the base again.
     #[serde(default)]
     pub(crate) candidate: String,
     /// What the coins are drawn from.
@@ -53,39 +56,64 @@ pub(crate) fn threads() -> u32 {
         .max(1)
 }
 
-/// A recording: its file, and what the candidate's program is told beside.
+/// A recording: its file, and what the programs are told beside.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recording {
     file: &'static str,
+    base: &'static str,
     candidate: &'static str,
 }
 
 /// Of an arm against itself.
 pub(crate) const AA: Recording = Recording {
     file: "aa-blocks.jsonl",
+    base: "",
     candidate: "",
 };
 
 /// Of slow-downs great enough to say what share of a token's time a pass is, and every how many passes
-/// one is repeated in them.
-pub(crate) const REPEATED: [(u32, Recording); 2] = [
+/// one is repeated in them. The latter two have a base that was told as much as the candidate.
+pub(crate) const REPEATED: [(u32, Recording); 4] = [
     (
         1,
         Recording {
-            file: "every-pass-blocks.jsonl",
+            file: "every-pass-unmatched-blocks.jsonl",
+            base: "",
             candidate: " --repeat-pass-every 1",
         },
     ),
     (
         4,
         Recording {
-            file: "every-4th-pass-blocks.jsonl",
+            file: "every-4th-pass-unmatched-blocks.jsonl",
+            base: "",
             candidate: " --repeat-pass-every 4",
+        },
+    ),
+    (
+        1,
+        Recording {
+            file: "every-pass-blocks.jsonl",
+            base: NEVER,
+            candidate: " --repeat-pass-every 0000000001",
+        },
+    ),
+    (
+        4,
+        Recording {
+            file: "every-4th-pass-blocks.jsonl",
+            base: NEVER,
+            candidate: " --repeat-pass-every 0000000004",
         },
     ),
 ];
 
 impl Recording {
+    /// Whether both programs are told as much.
+    pub(crate) fn is_matched(&self) -> bool {
+        self.base.len() == self.candidate.len()
+    }
+
     /// Where its blocks are.
     pub(crate) fn path(&self, campaign: &Campaign) -> PathBuf {
         campaign.out.join(self.file)
@@ -122,7 +150,10 @@ pub(crate) fn record(
         (begin(campaign, recording)?, Vec::new())
     };
     let mut file = rewrite(&path, &header, &blocks)?;
-    let (base, candidate) = (campaign.arm("")?, campaign.arm(&header.candidate)?);
+    let (base, candidate) = (
+        campaign.arm(&header.base)?,
+        campaign.arm(&header.candidate)?,
+    );
     let clock = RealClock::default();
     let mut control = Control::default();
     let around = Around {
@@ -185,6 +216,7 @@ fn begin(campaign: &Campaign, recording: &Recording) -> anyhow::Result<Header> {
     let survey = host::survey(Path::new("/"));
     let clock = RealClock::default();
     let mut header = Header {
+        base: recording.base.to_owned(),
         candidate: recording.candidate.to_owned(),
         seed: Sha256Digest(seed),
         requests: 1,
@@ -206,7 +238,7 @@ fn begin(campaign: &Campaign, recording: &Recording) -> anyhow::Result<Header> {
         sampler: None,
         stop: &campaign.stop,
     };
-    let tried = slot(campaign, &campaign.arm("")?, &header, &around)?;
+    let tried = slot(campaign, &campaign.arm(recording.base)?, &header, &around)?;
     header.binary_sha256 = tried
         .binary_sha256
         .context("the slot does not say which program it ran")?;

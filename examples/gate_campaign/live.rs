@@ -23,7 +23,7 @@ use runner::variant::round_tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::threads;
-use crate::{Campaign, POLICY, burn};
+use crate::{Campaign, NEVER, POLICY, burn};
 
 /// What a policy that gates answers has beside.
 const ANSWERS: &str = include_str!("answers.toml");
@@ -34,16 +34,16 @@ const ANSWERS: &str = include_str!("answers.toml");
 pub(crate) enum Truth {
     /// Both arms are the same.
     Same,
-    /// The candidate computes every 16th decode pass twice: 6.25 % more passes, and by the calibration of
-    /// `REPEATED` 5.0 % more time.
+    /// The candidate computes every 19th decode pass twice, by the calibration of `REPEATED` 5.0 % more
+    /// time.
     FivePercent,
-    /// Every 40th: 2.5 % more passes, 2.0 % more time.
+    /// Every 48th: 2.0 % more time.
     TwoPercent,
     /// The same, other programs load the cores meanwhile.
     SameDisturbed,
-    /// Every 16th, likewise.
+    /// Every 19th, likewise.
     FivePercentDisturbed,
-    /// The candidate processes every prompt twice: other code runs, and decode and every answer stay as they were.
+    /// The candidate processes every prompt twice: other work is done, and every answer stays as it was.
     SameAnswers,
     /// One tensor of the candidate's weights is rounded to 2 bits and stored as it was.
     RoundedTensor,
@@ -61,13 +61,19 @@ impl Truth {
         (Self::RoundedTensor, 3),
     ];
 
-    /// What the candidate's program is told beside.
-    fn arguments(self) -> &'static str {
+    /// What the base's program and the candidate's are told beside: as many characters of the same kind,
+    /// because what a program is told moves its timing by itself (see page.md).
+    fn arguments(self) -> (&'static str, &'static str) {
         match self {
-            Self::Same | Self::SameDisturbed | Self::RoundedTensor => "",
-            Self::FivePercent | Self::FivePercentDisturbed => " --repeat-pass-every 16",
-            Self::TwoPercent => " --repeat-pass-every 40",
-            Self::SameAnswers => " --repeat-prompt-every 1",
+            Self::Same | Self::SameDisturbed | Self::RoundedTensor => ("", ""),
+            Self::FivePercent | Self::FivePercentDisturbed => {
+                (NEVER, " --repeat-pass-every 0000000019")
+            }
+            Self::TwoPercent => (NEVER, " --repeat-pass-every 0000000048"),
+            Self::SameAnswers => (
+                " --repeat-prompt-every 4294967295",
+                " --repeat-prompt-every 0000000001",
+            ),
         }
     }
 
@@ -90,15 +96,21 @@ pub(crate) struct Finished {
     pub(crate) record: GateRecord,
 }
 
+/// Folder of the gates that count.
+pub(crate) const FOLDER: &str = "live";
+
+/// Folder of gates whose base was not told as much as the candidate: kept for what they show.
+pub(crate) const UNMATCHED: &str = "live-unmatched";
+
 /// Where a gate is kept, by its place in the drawn order.
-fn path(campaign: &Campaign, number: usize) -> PathBuf {
+fn path(campaign: &Campaign, folder: &str, number: usize) -> PathBuf {
     let name = format!("{number:03}.json.gz");
-    campaign.out.join("live").join(name)
+    campaign.out.join(folder).join(name)
 }
 
 /// What was finished, in the drawn order.
-pub(crate) fn read(campaign: &Campaign) -> anyhow::Result<Vec<Finished>> {
-    let paths = (0..order().len()).map(|number| path(campaign, number));
+pub(crate) fn read(campaign: &Campaign, folder: &str) -> anyhow::Result<Vec<Finished>> {
+    let paths = (0..order().len()).map(|number| path(campaign, folder, number));
     let kept = paths.filter(|path| path.exists());
     kept.map(|path| read_one(&path).with_context(|| format!("failed to read {}", path.display())))
         .collect()
@@ -117,19 +129,20 @@ fn keep(path: &Path, finished: &Finished) -> anyhow::Result<()> {
     Ok(fs::rename(&new, path)?)
 }
 
-/// Every gate of a lane that is not finished, in the drawn order.
+/// Every gate of a lane that is not finished, in the drawn order; the disturbed ones, which take longest, last.
 pub(crate) fn run_all(campaign: &Campaign, lane: Lane) -> anyhow::Result<()> {
-    let order = order();
-    fs::create_dir_all(campaign.out.join("live"))?;
-    for (number, truth) in lane.of_these(&order) {
-        let path = path(campaign, number);
+    let mut gates: Vec<(usize, Truth)> = order().into_iter().enumerate().collect();
+    gates.sort_by_key(|(_, truth)| truth.is_disturbed());
+    fs::create_dir_all(campaign.out.join(FOLDER))?;
+    for (_, &(number, truth)) in lane.of_these(&gates) {
+        let path = path(campaign, FOLDER, number);
         if path.exists() {
             continue;
         }
         if campaign.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let record = gate(campaign, *truth, number as u64)?;
+        let record = gate(campaign, truth, number as u64)?;
         if record.interrupted {
             return Ok(());
         }
@@ -137,13 +150,10 @@ pub(crate) fn run_all(campaign: &Campaign, lane: Lane) -> anyhow::Result<()> {
         eprintln!(
             "gate {} of {}: {truth:?}: {}",
             number + 1,
-            order.len(),
+            gates.len(),
             judgement.headline
         );
-        let finished = Finished {
-            truth: *truth,
-            record,
-        };
+        let finished = Finished { truth, record };
         keep(&path, &finished)?;
     }
     Ok(())
@@ -198,6 +208,7 @@ fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRe
         Truth::RoundedTensor => rounded(campaign, &data)?,
         _ => campaign.weights.clone(),
     };
+    let (base, candidate) = truth.arguments();
     let options = GateOptions {
         purpose: Purpose::Gate,
         policy: Policy::parse("the campaign's policy", &text)?,
@@ -207,8 +218,8 @@ fn gate(campaign: &Campaign, truth: Truth, number: u64) -> anyhow::Result<GateRe
             origin: PolicyOrigin::File,
             commit: None,
         },
-        base: campaign.arm("")?,
-        candidate: campaign.arm(truth.arguments())?,
+        base: campaign.arm(base)?,
+        candidate: campaign.arm(candidate)?,
         models: vec![ModelPair {
             name: campaign.model.clone(),
             base: campaign.weights.clone(),

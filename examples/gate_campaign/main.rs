@@ -36,6 +36,9 @@ use live::Lane;
 /// What is measured: the smallest workload whose slot lasts about a second here.
 const POLICY: &str = include_str!("policy.toml");
 
+/// What a program is told that repeats no pass: as many characters as one that does, the same code.
+const NEVER: &str = " --repeat-pass-every 4294967295";
+
 /// Blocks of each calibration.
 const CALIBRATION_BLOCKS: u32 = 60;
 

@@ -51,7 +51,16 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
     calibrated(campaign, &mut out)?;
     replayed(campaign, &slots, &mut out)?;
     others(&slots, &mut out)?;
-    lived(&live::read(campaign)?, &mut out)
+    writeln!(
+        out,
+        "\n## Live\n\nWhole gates of real programs, in an order drawn beforehand, the disturbed last; about half of those of the same arm were measured before the slow-downs were changed and not again.\nEach truth's own count, never merged with the replays. A gate ends as soon as it can decide, so that its effect leans to what ended it."
+    )?;
+    lived(&live::read(campaign, live::FOLDER)?, &mut out)?;
+    writeln!(
+        out,
+        "\n## Live, the arguments not matched\n\nWhat was measured before it was known that the candidate has to be told as much as the base (every 14th or 16th pass twice for +5 %, every 40th for +2 %); it counts for nothing above."
+    )?;
+    lived(&live::read(campaign, live::UNMATCHED)?, &mut out)
 }
 
 fn slot_seconds(blocks: &[domain::gate::record::Block]) -> Vec<f64> {
@@ -72,12 +81,13 @@ fn deviation(values: &[f64]) -> f64 {
 fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Result<()> {
     writeln!(
         out,
-        "\n## How great the slow-downs are\n\nRecorded blocks of slow-downs great enough to measure; Hodges-Lehmann estimates with exact signed-rank 95 % intervals.\n\n| every k-th pass twice: k | blocks | decode takes longer by % | k times that: one pass, in % of a token's time |\n|---:|---:|---:|---:|"
+        "\n## How great the slow-downs are\n\nRecorded blocks of slow-downs great enough to measure; Hodges-Lehmann estimates with exact signed-rank 95 % intervals.\n\n| every k-th pass twice: k | the base is told as much | blocks | decode takes longer by % | k times that: one pass, in % of a token's time |\n|---:|---|---:|---:|---:|"
     )?;
     for (k, recording) in blocks::REPEATED {
         let path = recording.path(campaign);
+        let matched = if recording.is_matched() { "yes" } else { "no" };
         if !path.exists() {
-            writeln!(out, "| {k} | not measured | | |")?;
+            writeln!(out, "| {k} | {matched} | not measured | | |")?;
             continue;
         }
         let (_, recorded) = blocks::read(&path)?;
@@ -101,7 +111,7 @@ fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Res
         let k_times = f64::from(k);
         writeln!(
             out,
-            "| {k} | {} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
+            "| {k} | {matched} | {} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
             effects.len(),
             k_times * effect,
             k_times * low,
@@ -190,7 +200,7 @@ fn others(slots: &[[f64; 4]], out: &mut impl std::io::Write) -> anyhow::Result<(
 fn lived(finished: &[Finished], out: &mut impl std::io::Write) -> anyhow::Result<()> {
     writeln!(
         out,
-        "\n## Live\n\nWhole gates of real programs, in an order drawn beforehand; each truth's own count, never merged with the replays.\n\n| truth | gates | REGRESSED % | IMPROVED | PASS % | INCONCLUSIVE | of those not confirmed | INVALID | effect, median | block sd, median | minutes, median (most) |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+        "\n| truth | gates | REGRESSED % | IMPROVED | PASS % | INCONCLUSIVE | of those not confirmed | INVALID | effect, median | block sd, median | minutes, median (most) |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )?;
     let mut by_truth: BTreeMap<Truth, Vec<(&GateRecord, Judgement)>> = BTreeMap::new();
     for gate in finished {
@@ -274,11 +284,11 @@ fn answered(
 fn told(truth: Truth) -> &'static str {
     match truth {
         Truth::Same => "the same",
-        Truth::FivePercent => "every 16th pass twice (+5 %)",
-        Truth::TwoPercent => "every 40th pass twice (+2 %)",
+        Truth::FivePercent => "passes twice, +5 %",
+        Truth::TwoPercent => "passes twice, +2 %",
         Truth::SameDisturbed => "the same, its core loaded by other programs",
-        Truth::FivePercentDisturbed => "every 16th twice, its core loaded by other programs",
-        Truth::SameAnswers => "every prompt processed twice: decode and answers the same",
+        Truth::FivePercentDisturbed => "passes twice, +5 %, its core loaded by other programs",
+        Truth::SameAnswers => "every prompt processed twice: answers the same",
         Truth::RoundedTensor => "one tensor rounded to 2 bits: decode the same",
     }
 }
