@@ -62,7 +62,7 @@ impl Truth {
     ];
 
     /// What the base's program and the candidate's are told beside: as many characters of the same kind,
-    /// because what a program is told moves its timing by itself (see page.md).
+    /// because what a program is told may move its timing by itself (see page.md).
     fn arguments(self) -> (&'static str, &'static str) {
         match self {
             Self::Same | Self::SameDisturbed | Self::RoundedTensor => ("", ""),

@@ -58,7 +58,7 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
     lived(&live::read(campaign, live::FOLDER)?, &mut out)?;
     writeln!(
         out,
-        "\n## Live, the arguments not matched\n\nWhat was measured before it was known that the candidate has to be told as much as the base (every 14th or 16th pass twice for +5 %, every 40th for +2 %); it counts for nothing above."
+        "\n## Live, the arguments not matched\n\nWhat was measured while the candidate was told more than the base (every 16th pass twice for +5 %, every 40th for +2 %); it counts for nothing above."
     )?;
     lived(&live::read(campaign, live::UNMATCHED)?, &mut out)
 }
