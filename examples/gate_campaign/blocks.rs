@@ -108,7 +108,27 @@ pub(crate) const REPEATED: [(u32, Recording); 4] = [
     ),
 ];
 
+/// Of an arm against itself with one more argument that asks for no work: one that changes no step of
+/// the program, and one whose counter is counted and never comes to its end.
+pub(crate) const ARGUMENTS: [Recording; 2] = [
+    Recording {
+        file: "no-bytes-argument-blocks.jsonl",
+        base: "",
+        candidate: " --read-bytes-per-token 0000000000",
+    },
+    Recording {
+        file: "never-argument-blocks.jsonl",
+        base: "",
+        candidate: NEVER,
+    },
+];
+
 impl Recording {
+    /// What the candidate is told.
+    pub(crate) fn argument(&self) -> &'static str {
+        self.candidate.trim_start()
+    }
+
     /// Whether both programs are told as much.
     pub(crate) fn is_matched(&self) -> bool {
         self.base.len() == self.candidate.len()

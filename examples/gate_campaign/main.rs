@@ -6,9 +6,10 @@
 //!
 //! - `aa-blocks`: records 200 blocks of an arm against itself, one slot about a second.
 //! - `calibrate`: records 60 blocks each of an arm against one that computes every decode pass twice
-//!   and against one that computes every 4th twice, which says what share of a token's time a pass is.
-//! - `live`: gates an arm against itself (30), against one that computes every 16th decode pass
-//!   twice (+5 % of its time, 20) and every 40th (+2 %, 20), the first two with other programs loading
+//!   and against one that computes every 4th twice, which says what share of a token's time a pass is;
+//!   and 120 blocks each of an arm against itself with one more argument that asks for no work.
+//! - `live`: gates an arm against itself (30), against one that computes every 19th decode pass
+//!   twice (+5 % of its time, 20) and every 48th (+2 %, 20), the first two with other programs loading
 //!   the core at random times (6 each), and, with answers gated, against one that answers alike and
 //!   one with a tensor rounded to 2 bits (3 each), in an order drawn beforehand.
 //! - `report`: reads what was kept and prints docs/gate-honesty.md: re-randomised replays of the
@@ -41,6 +42,9 @@ const NEVER: &str = " --repeat-pass-every 4294967295";
 
 /// Blocks of each calibration.
 const CALIBRATION_BLOCKS: u32 = 60;
+
+/// Blocks of each recording of an argument that asks for no work: what it does is small.
+const ARGUMENT_BLOCKS: u32 = 120;
 
 /// The campaign.
 #[derive(Debug, Parser)]
@@ -76,7 +80,7 @@ struct Cli {
 enum Step {
     /// Records blocks of an arm against itself.
     AaBlocks,
-    /// Records blocks of slow-downs that are great.
+    /// Records blocks of slow-downs that are great, and of arguments that do nothing.
     Calibrate,
     /// Gates with known truths.
     Live,
@@ -132,6 +136,9 @@ fn main() -> anyhow::Result<()> {
         Step::Calibrate => {
             for (_, (_, recording)) in lane.of_these(&blocks::REPEATED) {
                 blocks::record(&campaign, recording, CALIBRATION_BLOCKS)?;
+            }
+            for (_, recording) in lane.of_these(&blocks::ARGUMENTS) {
+                blocks::record(&campaign, recording, ARGUMENT_BLOCKS)?;
             }
             Ok(())
         }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 use domain::gate::looks::Rule;
-use domain::gate::rank::Walsh;
+use domain::gate::rank::{MAX_VALUES, Walsh};
 use domain::gate::record::GateRecord;
 use domain::gate::replay::{Recorded, replay, slot_values};
 use domain::gate::verdict::{Judgement, judge};
@@ -49,6 +50,7 @@ pub(crate) fn print(campaign: &Campaign) -> anyhow::Result<()> {
         100.0 * 1.4826 * median_absolute_deviation(&values).context("no blocks")?,
     )?;
     calibrated(campaign, &mut out)?;
+    argued(campaign, &mut out)?;
     replayed(campaign, &slots, &mut out)?;
     others(&slots, &mut out)?;
     writeln!(
@@ -90,35 +92,67 @@ fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Res
             writeln!(out, "| {k} | {matched} | not measured | | |")?;
             continue;
         }
-        let (_, recorded) = blocks::read(&path)?;
-        let slots = slot_values(&recorded, 0, Metric::Decode);
-        let effects: Vec<f64> = (recorded.iter().zip(&slots))
-            .map(|(block, slots)| {
-                let signs = order(block.coin).map(|arm| match arm {
-                    Arm::Base => -0.5,
-                    Arm::Candidate => 0.5,
-                });
-                slots
-                    .iter()
-                    .zip(signs)
-                    .map(|(value, sign)| value * sign)
-                    .sum()
-            })
-            .collect();
-        let walsh = Walsh::of(&effects).context("no blocks")?;
-        let [effect, low, high] = [walsh.effect(), walsh.lower(0.025), walsh.upper(0.025)]
-            .map(|log| 100.0 * log.exp_m1());
+        let (blocks, [effect, low, high]) = recorded_effect(&path)?;
         let k_times = f64::from(k);
         writeln!(
             out,
-            "| {k} | {matched} | {} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
-            effects.len(),
+            "| {k} | {matched} | {blocks} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
             k_times * effect,
             k_times * low,
             k_times * high,
         )?;
     }
     Ok(())
+}
+
+/// What an argument does that asks for no work.
+fn argued(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "\n## What one more argument does\n\nRecorded blocks of the program, told nothing, against itself with one argument that asks for no work; likewise estimated.\n\n| the candidate is told | blocks | decode takes longer by % |\n|---|---:|---:|"
+    )?;
+    for recording in blocks::ARGUMENTS {
+        let path = recording.path(campaign);
+        let argument = recording.argument();
+        if !path.exists() {
+            writeln!(out, "| `{argument}` | not measured | |")?;
+            continue;
+        }
+        let (blocks, [effect, low, high]) = recorded_effect(&path)?;
+        writeln!(
+            out,
+            "| `{argument}` | {blocks} | {effect:+.1} ({low:+.1} to {high:+.1}) |"
+        )?;
+    }
+    Ok(())
+}
+
+/// How many blocks were recorded, and by how many percent decode took longer in the candidate's slots: the
+/// estimate and its 95 % limits.
+fn recorded_effect(path: &Path) -> anyhow::Result<(usize, [f64; 3])> {
+    let (_, recorded) = blocks::read(path)?;
+    let slots = slot_values(&recorded, 0, Metric::Decode);
+    let effects: Vec<f64> = (recorded.iter().zip(&slots))
+        .map(|(block, slots)| {
+            let signs = order(block.coin).map(|arm| match arm {
+                Arm::Base => -0.5,
+                Arm::Candidate => 0.5,
+            });
+            slots
+                .iter()
+                .zip(signs)
+                .map(|(value, sign)| value * sign)
+                .sum()
+        })
+        .collect();
+    // The exact limits take so many values: means of neighbours are as symmetrical as what they are of.
+    let together = effects.len().div_ceil(MAX_VALUES).max(1);
+    let means: Vec<f64> = (effects.chunks(together))
+        .map(|some| some.iter().sum::<f64>() / some.len() as f64)
+        .collect();
+    let walsh = Walsh::of(&means).context("no blocks")?;
+    let limits = [walsh.effect(), walsh.lower(0.025), walsh.upper(0.025)];
+    Ok((effects.len(), limits.map(|log| 100.0 * log.exp_m1())))
 }
 
 /// A share of counts with its interval.
