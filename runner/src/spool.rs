@@ -123,7 +123,8 @@ impl Spool {
             .any(|part| self.path(part, content_id).exists())
     }
 
-    /// What waits to be sent, in order of names. Torn files go to `bad` on the way.
+    /// What waits to be sent, the first put in first: a collector lists what it has by arrival. Torn
+    /// files go to `bad` on the way.
     pub fn pending(&self) -> Result<Vec<ContentId>, SpoolError> {
         let mut waiting = Vec::new();
         for path in self.entries("new")? {
@@ -132,12 +133,21 @@ impl Spool {
                 .and_then(|name| name.to_str())
                 .unwrap_or_default();
             match name.parse() {
-                Ok(content_id) => waiting.push(content_id),
+                Ok(content_id) => {
+                    let written = fs::metadata(&path).and_then(|facts| facts.modified());
+                    waiting.push((
+                        written.map_err(fault("read the age of", &path))?,
+                        content_id,
+                    ));
+                }
                 Err(_) => self.park_file(&path, "its name is no content id")?,
             }
         }
         waiting.sort();
-        Ok(waiting)
+        Ok(waiting
+            .into_iter()
+            .map(|(_, content_id)| content_id)
+            .collect())
     }
 
     /// Reads one waiting file; `None` if it was torn (and went to `bad`) or is gone.
@@ -285,6 +295,8 @@ fn fault(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> SpoolError {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
@@ -323,6 +335,24 @@ pub(crate) mod tests {
         assert_eq!(read.bytes, record.bytes);
         spool.acknowledge(record.content_id).expect("moved");
         assert!(spool.pending().expect("listed").is_empty() && spool.holds(record.content_id));
+    }
+
+    #[test]
+    fn what_was_put_in_first_is_sent_first() {
+        let (folder, spool) = spool();
+        let records = [&b"{\"a\":1}"[..], b"{\"a\":2}", b"{\"a\":3}"].map(sealed);
+        let second = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (record, age) in records.iter().zip([2, 3, 1]) {
+            spool.put(record).expect("stored");
+            let path = folder
+                .path()
+                .join("new")
+                .join(record.content_id.to_string());
+            let file = File::options().write(true).open(path).expect("own file");
+            file.set_modified(second(age)).expect("own file");
+        }
+        let expected = [2, 0, 1].map(|place: usize| records[place].content_id);
+        assert_eq!(spool.pending().expect("listed"), expected);
     }
 
     #[test]
