@@ -271,16 +271,16 @@ fn purpose(purpose: Purpose) -> &'static str {
     }
 }
 
-/// What an arm is called, with its commit where the name does not say it.
+/// What an arm is called, with its commit where the name does not say it: the runner's names end in the
+/// first seven digits.
 fn arm(facts: &ArmFacts) -> String {
-    let short: Option<String> = facts
-        .commit
-        .as_ref()
-        .map(|commit| commit.as_str().chars().take(12).collect());
-    match short {
-        Some(short) if !facts.label.as_str().contains(&short) => {
-            format!("{} ({short})", facts.label)
-        }
-        _ => facts.label.to_string(),
+    let label = facts.label.as_str();
+    let digits = |count: usize| {
+        let commit = facts.commit.as_ref()?.as_str();
+        Some(commit.get(..count).unwrap_or(commit))
+    };
+    match (digits(7), digits(12)) {
+        (Some(least), Some(short)) if !label.contains(least) => format!("{label} ({short})"),
+        _ => label.to_owned(),
     }
 }
