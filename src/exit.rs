@@ -84,6 +84,22 @@ pub(crate) struct Failure {
     pub(crate) error: anyhow::Error,
 }
 
+impl Failure {
+    /// The error and its causes in one line. A cause that the message before it names already, as
+    /// many of the libraries' and our own do, is not told twice.
+    pub(crate) fn told(&self) -> String {
+        let mut told = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if told.is_empty() {
+                told = cause;
+            } else if !told.contains(&cause) {
+                told = format!("{told}: {cause}");
+            }
+        }
+        told
+    }
+}
+
 /// What a verb returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
@@ -108,5 +124,29 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
             exit: Exit::Infrastructure,
             error: error.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_named_already_is_told_once() {
+        let failed = |error| Failure {
+            exit: Exit::Usage,
+            error,
+        };
+        let named = anyhow!("no such file")
+            .context("read the key k: no such file")
+            .context("failed to show the key");
+        assert_eq!(
+            failed(named).told(),
+            "failed to show the key: read the key k: no such file"
+        );
+        let unnamed = anyhow!("no such file").context("failed to read k");
+        assert_eq!(failed(unnamed).told(), "failed to read k: no such file");
     }
 }

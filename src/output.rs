@@ -116,5 +116,5 @@ pub(crate) fn say(text: &str) {
 
 /// Tells what ended the program.
 pub(crate) fn failure(failure: &Failure) {
-    say(&format!("joulemark: {:#}", failure.error));
+    say(&format!("joulemark: {}", failure.told()));
 }

@@ -27,8 +27,7 @@ impl After {
         };
         output::failure(&failure);
         self.exit = self.exit.or_worse(failure.exit);
-        self.trouble
-            .get_or_insert_with(|| format!("{:#}", failure.error));
+        self.trouble.get_or_insert_with(|| failure.told());
         None
     }
 

@@ -130,7 +130,7 @@ impl Told {
     /// Tells of a gate that measured nothing; the failure itself is told where the program ends, and
     /// stays what it is whatever becomes of this.
     pub(super) fn nothing(&mut self, failure: &Failure) {
-        let why = format!("{:#}", failure.error);
+        let why = failure.told();
         let exit = failure.exit;
         let mut after = After::of(exit);
         let report = junit::nothing(exit, &why)
