@@ -109,18 +109,58 @@ pub(crate) const REPEATED: [(u32, Recording); 4] = [
 ];
 
 /// Of an arm against itself with one more argument that asks for no work: one that changes no step of
-/// the program, and one whose counter is counted and never comes to its end.
-pub(crate) const ARGUMENTS: [Recording; 2] = [
-    Recording {
-        file: "no-bytes-argument-blocks.jsonl",
-        base: "",
-        candidate: " --read-bytes-per-token 0000000000",
-    },
-    Recording {
-        file: "never-argument-blocks.jsonl",
-        base: "",
-        candidate: NEVER,
-    },
+/// the program, and one whose counter is counted and never comes to its end; and whether the arms'
+/// memory began at a random place. That it did not can be recorded no more. The last two were
+/// recorded at the same time.
+pub(crate) const ARGUMENTS: [(bool, Recording); 6] = [
+    (
+        false,
+        Recording {
+            file: "no-bytes-argument-blocks.jsonl",
+            base: "",
+            candidate: " --read-bytes-per-token 0000000000",
+        },
+    ),
+    (
+        false,
+        Recording {
+            file: "never-argument-blocks.jsonl",
+            base: "",
+            candidate: NEVER,
+        },
+    ),
+    (
+        true,
+        Recording {
+            file: "no-bytes-argument-displaced-blocks.jsonl",
+            base: "",
+            candidate: " --read-bytes-per-token 0000000000",
+        },
+    ),
+    (
+        true,
+        Recording {
+            file: "never-argument-displaced-blocks.jsonl",
+            base: "",
+            candidate: NEVER,
+        },
+    ),
+    (
+        false,
+        Recording {
+            file: "never-argument-again-blocks.jsonl",
+            base: "",
+            candidate: NEVER,
+        },
+    ),
+    (
+        true,
+        Recording {
+            file: "never-argument-displaced-again-blocks.jsonl",
+            base: "",
+            candidate: NEVER,
+        },
+    ),
 ];
 
 impl Recording {

@@ -137,8 +137,10 @@ fn main() -> anyhow::Result<()> {
             for (_, (_, recording)) in lane.of_these(&blocks::REPEATED) {
                 blocks::record(&campaign, recording, CALIBRATION_BLOCKS)?;
             }
-            for (_, recording) in lane.of_these(&blocks::ARGUMENTS) {
-                blocks::record(&campaign, recording, ARGUMENT_BLOCKS)?;
+            for (_, (displaced, recording)) in lane.of_these(&blocks::ARGUMENTS) {
+                if *displaced {
+                    blocks::record(&campaign, recording, ARGUMENT_BLOCKS)?;
+                }
             }
             Ok(())
         }

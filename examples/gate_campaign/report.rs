@@ -92,11 +92,13 @@ fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Res
             writeln!(out, "| {k} | {matched} | not measured | | |")?;
             continue;
         }
-        let (blocks, [effect, low, high]) = recorded_effect(&path)?;
+        let effects = recorded_effects(&path)?;
+        let [effect, low, high] = estimate(&effects)?;
         let k_times = f64::from(k);
         writeln!(
             out,
-            "| {k} | {matched} | {blocks} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
+            "| {k} | {matched} | {} | {effect:.1} ({low:.1} to {high:.1}) | {:.0} ({:.0} to {:.0}) |",
+            effects.len(),
             k_times * effect,
             k_times * low,
             k_times * high,
@@ -109,42 +111,52 @@ fn calibrated(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Res
 fn argued(campaign: &Campaign, out: &mut impl std::io::Write) -> anyhow::Result<()> {
     writeln!(
         out,
-        "\n## What one more argument does\n\nRecorded blocks of the program, told nothing, against itself with one argument that asks for no work; likewise estimated.\n\n| the candidate is told | blocks | decode takes longer by % |\n|---|---:|---:|"
+        "\n## What one more argument does\n\nRecorded blocks of the program, told nothing, against itself with one argument that asks for no work; likewise estimated.\nThe last two were recorded at the same time, each on a core of its own; the others one pair after the other.\n\n| the candidate is told | its memory begins | blocks | decode takes longer by % | standard deviation of a block, % |\n|---|---|---:|---:|---:|"
     )?;
-    for recording in blocks::ARGUMENTS {
+    for (displaced, recording) in blocks::ARGUMENTS {
+        let begins = if displaced {
+            "at random"
+        } else {
+            "where it falls"
+        };
         let path = recording.path(campaign);
         let argument = recording.argument();
         if !path.exists() {
-            writeln!(out, "| `{argument}` | not measured | |")?;
+            writeln!(out, "| `{argument}` | {begins} | not measured | | |")?;
             continue;
         }
-        let (blocks, [effect, low, high]) = recorded_effect(&path)?;
+        let effects = recorded_effects(&path)?;
+        let [effect, low, high] = estimate(&effects)?;
         writeln!(
             out,
-            "| `{argument}` | {blocks} | {effect:+.1} ({low:+.1} to {high:+.1}) |"
+            "| `{argument}` | {begins} | {} | {effect:+.1} ({low:+.1} to {high:+.1}) | {:.1} |",
+            effects.len(),
+            100.0 * deviation(&effects),
         )?;
     }
     Ok(())
 }
 
-/// How many blocks were recorded, and by how many percent decode took longer in the candidate's slots: the
-/// estimate and its 95 % limits.
-fn recorded_effect(path: &Path) -> anyhow::Result<(usize, [f64; 3])> {
+/// What each recorded block says: the logarithm of by how much decode took longer in the candidate's slots.
+fn recorded_effects(path: &Path) -> anyhow::Result<Vec<f64>> {
     let (_, recorded) = blocks::read(path)?;
     let slots = slot_values(&recorded, 0, Metric::Decode);
-    let effects: Vec<f64> = (recorded.iter().zip(&slots))
-        .map(|(block, slots)| {
-            let signs = order(block.coin).map(|arm| match arm {
-                Arm::Base => -0.5,
-                Arm::Candidate => 0.5,
-            });
-            slots
-                .iter()
-                .zip(signs)
-                .map(|(value, sign)| value * sign)
-                .sum()
-        })
-        .collect();
+    let effects = (recorded.iter().zip(&slots)).map(|(block, slots)| {
+        let signs = order(block.coin).map(|arm| match arm {
+            Arm::Base => -0.5,
+            Arm::Candidate => 0.5,
+        });
+        slots
+            .iter()
+            .zip(signs)
+            .map(|(value, sign)| value * sign)
+            .sum()
+    });
+    Ok(effects.collect())
+}
+
+/// Of so many blocks the estimate and its 95 % limits, in percent.
+fn estimate(effects: &[f64]) -> anyhow::Result<[f64; 3]> {
     // The exact limits take so many values: means of neighbours are as symmetrical as what they are of.
     let together = effects.len().div_ceil(MAX_VALUES).max(1);
     let means: Vec<f64> = (effects.chunks(together))
@@ -152,7 +164,7 @@ fn recorded_effect(path: &Path) -> anyhow::Result<(usize, [f64; 3])> {
         .collect();
     let walsh = Walsh::of(&means).context("no blocks")?;
     let limits = [walsh.effect(), walsh.lower(0.025), walsh.upper(0.025)];
-    Ok((effects.len(), limits.map(|log| 100.0 * log.exp_m1())))
+    Ok(limits.map(|log| 100.0 * log.exp_m1()))
 }
 
 /// A share of counts with its interval.

@@ -1,7 +1,9 @@
 //! The child's side: an engine that answers on its standard output what is asked on its input.
 
 use std::fs::OpenOptions;
+use std::hint::black_box;
 use std::io::{self, BufRead, BufWriter, Read as _, Write};
+use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,10 +22,31 @@ pub fn serve_arm(
     mut input: impl BufRead,
     mut output: impl Write,
 ) -> io::Result<()> {
+    displace_memory()?;
     match serve(engine, &mut input, &mut output) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Lets what is allocated from here on, such as weights, begin at a random place of a page.
+///
+/// Where an allocator puts weights follows from everything allocated before, an argument's text
+/// included, and moves their speed by percents (docs/gate-honesty.md). Drawn anew by each process it
+/// is noise that both arms share, and no difference of them. (C. Curtsinger, E. D. Berger, *STABILIZER:
+/// Statistically Sound Performance Evaluation*, ASPLOS 2013.) With an allocator that maps a block of
+/// this size for itself nothing moves; glibc's does not until a greater one was freed.
+fn displace_memory() -> io::Result<()> {
+    /// Greater than what was freed before and could be used again, smaller than what glibc maps for itself.
+    const LEAST_BYTES: usize = 64 << 10;
+    /// What allocators align to.
+    const STEP_BYTES: usize = 16;
+    let mut steps = [0_u8];
+    getrandom::fill(&mut steps)?;
+    let displacing = Vec::<u8>::with_capacity(LEAST_BYTES + STEP_BYTES * usize::from(steps[0]));
+    // Never freed, never written.
+    mem::forget(black_box(displacing));
+    Ok(())
 }
 
 fn serve(
@@ -124,4 +147,35 @@ fn write_rows(rows: &[Vec<f32>], file: &Path) -> io::Result<()> {
         file.write_all(&value.to_le_bytes())?;
     }
     file.flush()
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Places of a page at which blocks lie that take whole pages with what the allocator adds.
+    fn places(before_each: impl Fn()) -> HashSet<usize> {
+        let place = |_| {
+            before_each();
+            let weights = vec![1_u8; (72 << 10) - 8];
+            let place = weights.as_ptr().addr() % 4096;
+            mem::forget(weights);
+            place
+        };
+        (0..32).map(place).collect()
+    }
+
+    #[test]
+    fn what_is_allocated_lies_at_other_places_of_a_page_once_memory_was_displaced() {
+        let (as_it_happens, displaced) = (
+            places(|| ()),
+            places(|| displace_memory().expect("random bytes")),
+        );
+        assert!(
+            displaced.len() > 8 && displaced.len() > 2 * as_it_happens.len(),
+            "{as_it_happens:?} and {displaced:?}"
+        );
+    }
 }
