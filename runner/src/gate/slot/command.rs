@@ -204,8 +204,11 @@ impl Heard {
         around: &Around,
     ) -> Result<u64, Fault> {
         let mut last_ns = start_ns;
+        // Whether nothing was waited for since the line before: an empty line is none, whether it was
+        // waited for or came together with the next.
+        let mut at_once = true;
         loop {
-            let at_once = process.holds_line();
+            at_once &= process.holds_line();
             let line = process.line(MAX_LINE_BYTES, until, Some(around.stop));
             let now_ns = around.now_ns();
             let line = match line {
@@ -228,7 +231,7 @@ impl Heard {
             }
             self.note(line, now_ns - last_ns, at_once)
                 .map_err(Fault::Failed)?;
-            last_ns = now_ns;
+            (last_ns, at_once) = (now_ns, true);
         }
     }
 
