@@ -508,6 +508,12 @@ fn a_build_that_touches_the_other_arm_is_told_of() {
     let differs = makes("'\"$(cat version)\"'", &shared_program);
     let same = makes("same", &shared_program);
     let own = makes("'\"$(cat version)\"'", "program");
+    // As cargo does where its build folder is shared: made once, found again, and linked.
+    let kept = shared.join("kept").display().to_string();
+    let linked = format!(
+        "[ -e {kept} ] || {{\n{}}}\nln -f {kept} program\n",
+        makes("'\"$(cat version)\"'", &kept)
+    );
     for (name, build, run, wanted) in [
         (
             "differs",
@@ -516,6 +522,7 @@ fn a_build_that_touches_the_other_arm_is_told_of() {
             "changed the base's program",
         ),
         ("same", &same, &shared_program, "would run the same"),
+        ("linked", &linked, "./program", "would run the same"),
         ("own", &own, "./program", ""),
     ] {
         let installation = Installation::fresh();

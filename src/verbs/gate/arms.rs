@@ -1,6 +1,7 @@
 //! The two arms: typed, or built from two commits so that neither becomes the other.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -106,10 +107,12 @@ impl Arms<'_> {
         // Where weights are what changed, one program may well run both.
         let pair = &self.wanted.pair;
         let is_built = pair.base.is_none() && pair.base_model.is_none();
-        if is_built && files(base)? == files(&candidate)? {
+        if is_built && are_one(base, &candidate)? {
             return Err(mixed(format!(
-                "both arms would run the same {}, which lies in neither checkout or is shared by both: \
-                 name a program or a script of the checkout in `run`, such as ./bench.sh",
+                "both arms would run the same {}, which lies in neither checkout, or which both builds \
+                 took from one place (such as cargo's build folder, where that is shared): let each \
+                 checkout keep what it builds, and name a program or a script of it in `run`, such as \
+                 ./bench.sh",
                 base.label
             )));
         }
@@ -179,9 +182,27 @@ fn digest(arm: &ArmSpec) -> Result<Sha256Digest, Failure> {
         .or_infrastructure()
 }
 
-/// The files that an arm's command line names: its program, and what of its words is a file in its
-/// folder, such as a script.
-fn files(arm: &ArmSpec) -> Result<BTreeSet<PathBuf>, Failure> {
+/// Whether two built arms run one and the same: every file is, or the program that lies in a checkout. A hard
+/// link is the same: cargo puts one to what it built elsewhere.
+fn are_one(base: &ArmSpec, candidate: &ArmSpec) -> Result<bool, Failure> {
+    let (ours, theirs) = (files(base)?, files(candidate)?);
+    let folder = base
+        .folder
+        .as_ref()
+        .and_then(|path| path.canonicalize().ok());
+    let is_in_checkout = folder.is_some_and(|folder| ours[0].0.starts_with(folder));
+    let ids = |files: &[(PathBuf, FileId)]| -> BTreeSet<FileId> {
+        files.iter().map(|(_, id)| *id).collect()
+    };
+    Ok(ids(&ours) == ids(&theirs) || is_in_checkout && ours[0].1 == theirs[0].1)
+}
+
+/// Device and number of a file, whatever it is called.
+type FileId = (u64, u64);
+
+/// The files that an arm's command line names: its program first, then what of its words is a file in
+/// its folder, such as a script.
+fn files(arm: &ArmSpec) -> Result<Vec<(PathBuf, FileId)>, Failure> {
     let program = arm
         .program()
         .map_err(|error| anyhow::anyhow!("failed to {error}"))
@@ -189,12 +210,16 @@ fn files(arm: &ArmSpec) -> Result<BTreeSet<PathBuf>, Failure> {
     let folder = arm.folder.as_deref().unwrap_or(Path::new("."));
     let named = arm.words.iter().skip(1).map(|word| folder.join(word));
     let named = named.filter(|path| path.is_file());
+    let found = |path: PathBuf| {
+        let path = path.canonicalize()?;
+        let facts = path.metadata()?;
+        Ok::<_, std::io::Error>((path, (facts.dev(), facts.ino())))
+    };
     std::iter::once(program)
         .chain(named)
         .map(|path| {
-            path.canonicalize()
-                .with_context(|| format!("failed to find {}", path.display()))
-                .or_infrastructure()
+            let what = format!("failed to find {}", path.display());
+            found(path).context(what).or_infrastructure()
         })
         .collect()
 }
