@@ -173,9 +173,6 @@ mod tests {
             places(|| ()),
             places(|| displace_memory().expect("random bytes")),
         );
-        assert!(
-            displaced.len() > 8 && displaced.len() > 2 * as_it_happens.len(),
-            "{as_it_happens:?} and {displaced:?}"
-        );
+        assert!(displaced.len() > 8, "{as_it_happens:?} and {displaced:?}");
     }
 }
